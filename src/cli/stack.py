@@ -1,0 +1,68 @@
+"""What a deployed stack is called: its bucket, tables, queues and functions, read from the stack's outputs."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mypy_boto3_cloudformation import CloudFormationClient
+
+
+@dataclass(frozen=True, slots=True)
+class Stack:
+    """Everything a tool must know to use a deployment; for the twin also where it listens and who may call it.
+
+    On AWS `endpoint_url` and the keys are None: the SDK's own rules find them.
+    """
+
+    region: str
+    bucket: str
+    events_table: str
+    users_table: str
+    imports_table: str
+    dead_letter_queue_url: str
+    alarm_topic_arn: str
+    functions: Mapping[str, str]  # logical id in template.yaml → name of the function
+    endpoint_url: str | None = None
+    access_key_id: str | None = None
+    secret_access_key: str | None = None
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self), indent=2)
+
+    @staticmethod
+    def from_file(path: Path) -> "Stack":
+        return Stack(**json.loads(path.read_text()))
+
+
+def described(
+    cloudformation: "CloudFormationClient",
+    stack_name: str,
+    *,
+    endpoint_url: str | None = None,
+    access_key_id: str | None = None,
+    secret_access_key: str | None = None,
+) -> Stack:
+    """The stack as CloudFormation describes it.
+
+    Raises:
+        botocore.exceptions.ClientError: no such stack, or no permission to look.
+        KeyError: the stack is not one of ours, or an older one: it lacks the output named.
+    """
+    description = cloudformation.describe_stacks(StackName=stack_name)["Stacks"][0]
+    outputs = {output["OutputKey"]: output["OutputValue"] for output in description.get("Outputs", ())}
+    return Stack(
+        region=cloudformation.meta.region_name,
+        bucket=outputs["Bucket"],
+        events_table=outputs["EventsTable"],
+        users_table=outputs["UsersTable"],
+        imports_table=outputs["ImportsTable"],
+        dead_letter_queue_url=outputs["DeadLetterQueueUrl"],
+        alarm_topic_arn=outputs["AlarmTopicArn"],
+        functions={name: value for name, value in outputs.items() if name.endswith("Function")},
+        endpoint_url=endpoint_url,
+        access_key_id=access_key_id,
+        secret_access_key=secret_access_key,
+    )

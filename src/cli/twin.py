@@ -1,0 +1,346 @@
+"""The local twin: an embedded AWS (ministack) on this machine, with the project really deployed into it by SAM.
+
+    python -m cli.twin up [--json]    start, build, deploy; again: only what has changed since
+    python -m cli.twin down           stop, and forget all it held; again: nothing
+    python -m cli.twin demo           show the importer at work in a twin of its own, which ends with the show
+    python -m cli.twin build          only build the functions for this machine
+
+A twin lives in a directory. Its process holds a lock on the file `pid` there for as long as it lives: "running, and
+ours" is asked of the lock, never guessed from a number that may belong to another process by now.
+It differs from AWS where docs/architecture.md says; permissions are enforced (AUTH), so a missing one shows here.
+"""
+
+import argparse
+import fcntl
+import hashlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import boto3
+
+from cli import stack
+from cli.stack import Stack
+
+ROOT = Path(__file__).resolve().parents[2]
+DIRECTORY = ROOT / ".twin"
+BUILD = DIRECTORY / "build"  # one for all twins: it depends on the sources only
+
+REGION = "us-east-1"
+STACK_NAME = "s3-event-importer"
+# The emulator's own administrator. Functions get the credentials of their role.
+ACCESS_KEY_ID = "test"
+SECRET_ACCESS_KEY = "test"
+
+SAM: tuple[str | Path, ...] = (ROOT / ".tools/sam/bin/python", "-m", "samcli")
+TWIN_PYTHON = ROOT / ".tools/twin/bin/python"
+UV = ROOT / ".tools/uv/bin/uv"
+
+START_SECONDS = 60  # Measured: 2 s on two cores; a loaded machine may take long
+STOP_SECONDS = 10
+LOG_TAIL_LINES = 15
+
+# Popen objects of twins this process started, kept so that their exit is collected.
+_children: dict[int, subprocess.Popen[bytes]] = {}
+
+
+class TwinError(Exception):
+    """The twin could not be brought up; the text says why and what to do."""
+
+
+def up(directory: Path = DIRECTORY) -> Stack:
+    """A running twin with the present sources deployed; started, built and deployed as far as needed.
+
+    Raises:
+        TwinError: it could not be brought up.
+    """
+    _require_tools()
+    directory.mkdir(parents=True, exist_ok=True)
+    outputs_file, deployed_file = directory / "outputs.json", directory / "deployed"
+    with _only_one():
+        sources = _fingerprint_of_sources()
+        _build(sources)
+        if not deployed_file.exists() or not _healthy(directory):
+            _stop(directory)  # half started, half deployed or dead: it holds nothing worth keeping
+            _start(directory)
+        if not deployed_file.exists() or deployed_file.read_text() != sources:
+            _deploy(directory)
+            outputs_file.write_text(_describe(directory).to_json() + "\n")
+            deployed_file.write_text(sources)
+    return Stack.from_file(outputs_file)
+
+
+def down(directory: Path = DIRECTORY) -> None:
+    """Stop the twin, if one runs, and forget all it held."""
+    if directory.exists():
+        with _only_one():
+            _stop(directory)
+
+
+@contextmanager
+def running(directory: Path) -> Iterator[Stack]:
+    """A twin in this directory, beside any other, that ends with the block however the block ends."""
+    try:
+        yield up(directory)
+    finally:
+        down(directory)
+
+
+# ---- Building and deploying --------------------------------------------------------------------------------------
+
+
+def _fingerprint_of_sources() -> str:
+    """A hash of everything a deployment is made of."""
+    files = [ROOT / "template.yaml", ROOT / "requirements-twin.txt"]
+    files += [path for path in (ROOT / "src/handler").rglob("*") if path.is_file() and "__pycache__" not in path.parts]
+    digest = hashlib.sha256()
+    for path in sorted(files):
+        digest.update(f"{path.relative_to(ROOT)}\0{path.stat().st_size}\0".encode())
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def _build(sources: str) -> None:
+    built_file = BUILD / "sources"
+    if built_file.exists() and built_file.read_text() == sources:
+        return
+    _say("building the functions for this machine")
+    command = [*SAM, "build", "--template-file", ROOT / "template.yaml", "--build-dir", BUILD, "--region", REGION]
+    # HOST_PYTHON: the twin runs functions on its own interpreter, whatever runtime the template names.
+    _run(command, {**os.environ, "SAM_CLI_TELEMETRY": "0", "UV": str(UV), "HOST_PYTHON": str(TWIN_PYTHON)})
+    built_file.write_text(sources)
+
+
+def _deploy(directory: Path) -> None:
+    _say("deploying")
+    endpoint_url = _endpoint_url(directory)
+    command = [*SAM, "deploy", "--template-file", BUILD / "template.yaml", "--stack-name", STACK_NAME]
+    command += ["--region", REGION, "--resolve-s3", "--capabilities", "CAPABILITY_IAM"]
+    command += ["--no-confirm-changeset", "--no-fail-on-empty-changeset"]
+    command += ["--parameter-overrides", f"EndpointUrl={endpoint_url}"]
+    environment = _clean_environment(
+        AWS_ENDPOINT_URL=endpoint_url,
+        SAM_CLI_POLL_DELAY="0.2",  # the default, 5 s, spares the API of a real account
+        SAM_CLI_TELEMETRY="0",
+    )
+    try:
+        _run(command, environment)
+    except TwinError as error:
+        raise TwinError(f"{error}\n{_log_tail(directory)}") from None
+
+
+def _describe(directory: Path) -> Stack:
+    endpoint_url = _endpoint_url(directory)
+    cloudformation = boto3.client(
+        "cloudformation",
+        region_name=REGION,
+        endpoint_url=endpoint_url,
+        aws_access_key_id=ACCESS_KEY_ID,
+        aws_secret_access_key=SECRET_ACCESS_KEY,
+    )
+    return stack.described(
+        cloudformation,
+        STACK_NAME,
+        endpoint_url=endpoint_url,
+        access_key_id=ACCESS_KEY_ID,
+        secret_access_key=SECRET_ACCESS_KEY,
+    )
+
+
+# ---- The process -------------------------------------------------------------------------------------------------
+
+
+def _start(directory: Path) -> None:
+    port = _free_port()
+    (directory / "endpoint").write_text(f"http://127.0.0.1:{port}")
+    (directory / "tmp").mkdir(exist_ok=True)
+    _say(f"starting an embedded AWS on {_endpoint_url(directory)}")
+    environment = _clean_environment(
+        GATEWAY_PORT=str(port),
+        BIND_HOST="127.0.0.1",
+        MINISTACK_HOST="127.0.0.1",  # in the URLs of queues it gives out
+        IOT_MTLS_ENABLED="0",  # else it listens on a second port, on every interface
+        AUTH="true",
+        MINISTACK_REGION=REGION,
+        TMPDIR=str(directory / "tmp"),
+    )
+    with (directory / "pid").open("w") as pid_file, (directory / "ministack.log").open("wb") as log_file:
+        fcntl.flock(pid_file, fcntl.LOCK_EX)  # held on by the process, which inherits the open file
+        process = subprocess.Popen(
+            [TWIN_PYTHON, "-m", "ministack"],
+            cwd=directory,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=log_file,
+            stderr=subprocess.STDOUT,
+            pass_fds=[pid_file.fileno()],
+            start_new_session=True,  # outlives this command and its terminal
+        )
+        pid_file.write(str(process.pid))
+    _children[process.pid] = process
+    deadline = time.monotonic() + START_SECONDS
+    while not _healthy(directory):
+        if process.poll() is not None or time.monotonic() > deadline:
+            raise TwinError(f"The embedded AWS did not start; try again.\n{_log_tail(directory)}")
+        time.sleep(0.1)
+
+
+def _stop(directory: Path) -> None:
+    """End the process group, workers included, and remove what the twin kept; the shared build stays."""
+    if _alive(directory):
+        _say("stopping the embedded AWS")
+        pid = int((directory / "pid").read_text())
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            with suppress(ProcessLookupError):
+                os.killpg(pid, number)
+            deadline = time.monotonic() + STOP_SECONDS
+            while _alive(directory) and time.monotonic() < deadline:
+                time.sleep(0.05)
+        if child := _children.pop(pid, None):
+            child.wait()
+    for name in ("deployed", "outputs.json", "endpoint", "pid", "ministack.log"):
+        (directory / name).unlink(missing_ok=True)
+    shutil.rmtree(directory / "tmp", ignore_errors=True)
+
+
+def _alive(directory: Path) -> bool:
+    try:
+        with (directory / "pid").open() as pid_file:
+            fcntl.flock(pid_file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except FileNotFoundError:
+        return False
+    return False
+
+
+def _healthy(directory: Path) -> bool:
+    if not _alive(directory):
+        return False
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with direct.open(f"{_endpoint_url(directory)}/_ministack/health", timeout=5) as response:
+            return bool(response.status == 200)
+    except OSError:
+        return False
+
+
+def _endpoint_url(directory: Path) -> str:
+    return (directory / "endpoint").read_text()
+
+
+def _free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port
+
+
+# ---- Small things ------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _only_one() -> Iterator[None]:
+    """One command at a time builds, starts or stops on this checkout; the next one waits."""
+    DIRECTORY.mkdir(exist_ok=True)
+    with (DIRECTORY / "lock").open("w") as lock_file:
+        try:
+            fcntl.flock(lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            _say("waiting for another command on the twin")
+            fcntl.flock(lock_file, fcntl.LOCK_EX)
+        yield
+
+
+def _require_tools() -> None:
+    for tool in (SAM[0], TWIN_PYTHON, UV):
+        if not Path(tool).exists():
+            raise TwinError(f"{tool} is missing. Run `make setup`.")
+
+
+def _clean_environment(**variables: str) -> dict[str, str]:
+    """Nothing of a person's AWS settings, proxies or Python reaches the emulator, its functions or the deployment."""
+    kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR") if name in os.environ}
+    return {
+        **kept,
+        "AWS_ACCESS_KEY_ID": ACCESS_KEY_ID,
+        "AWS_SECRET_ACCESS_KEY": SECRET_ACCESS_KEY,
+        "AWS_CONFIG_FILE": os.devnull,
+        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+        **variables,
+    }
+
+
+def _run(command: Sequence[str | Path], environment: Mapping[str, str]) -> None:
+    """Run quietly; what it printed matters only if it failed."""
+    done = subprocess.run(command, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    if done.returncode:
+        shown = " ".join(str(word) for word in command[:4])
+        raise TwinError(f"`{shown} …` failed:\n{_tail(done.stdout + done.stderr)}")
+
+
+def _log_tail(directory: Path) -> str:
+    log_file = directory / "ministack.log"
+    return f"The last lines of {log_file}:\n{_tail(log_file.read_text(errors='replace'))}"
+
+
+def _tail(text: str) -> str:
+    return "\n".join(f"    {line}" for line in text.splitlines()[-LOG_TAIL_LINES:])
+
+
+def _say(step: str) -> None:
+    print(f"twin: {step}", file=sys.stderr, flush=True)
+
+
+def _demo() -> int:
+    from cli import demo  # only the demo needs it
+
+    with tempfile.TemporaryDirectory(prefix="importer-demo-") as directory, running(Path(directory)) as outputs:
+        return demo.run(outputs)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m cli.twin", description="The local twin of the deployed project.")
+    verbs = parser.add_subparsers(dest="verb", required=True)
+    verbs.add_parser("up", help="start, build, deploy").add_argument("--json", action="store_true", help="print names")
+    verbs.add_parser("down", help="stop and forget")
+    verbs.add_parser("demo", help="a short show in a twin of its own")
+    verbs.add_parser("build", help="build the functions for this machine")
+    arguments = parser.parse_args()
+    # A polite kill ends the twin of a demo as Ctrl-C does.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    try:
+        match arguments.verb:
+            case "up":
+                outputs = up()
+                if arguments.json:
+                    print(outputs.to_json())
+                else:
+                    _say(f"up at {outputs.endpoint_url}; drop files with `.venv/bin/importer import FILE`")
+            case "down":
+                down()
+            case "build":
+                _require_tools()
+                with _only_one():
+                    _build(_fingerprint_of_sources())
+            case "demo":
+                return _demo()
+    except TwinError as error:
+        _say(str(error))
+        return 4
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,24 @@
+"""S3 Event Importer: files of events from a bucket into a store, every row in the store once or in errors/ once.
+
+The rooms, in the order a file walks through them:
+
+    1  notification   what S3 says was dropped                       → objects
+    2  parts          an object                                      → the byte grid it is cut by
+    2½ compression    gzip and zstd, by content                      → plain bytes
+    3  lines          bytes                                          → lines with addresses
+    4  rows           a line                                         → a row (4½ exact_json judges the doubtful ones)
+       fields         checked readers of one field
+    5  formats/       a row                                          → events and user changes, one file per vendor
+    6  batches        lines                                          → batches: the pure core
+    7  sinks/         a batch                                        → durable, one file per destination
+    8  bad_rows       why a row is refused, and where refused rows wait
+       receipts       tallies                                        → the receipt
+    9  executions/    start · advance · settle: the only room with effects, and their order
+
+Beside the path: `model` (the nouns), `definitions` (settings of an import), `documents` (an execution as the world
+sees it), `preview` (what an import would do), `telemetry` (metrics and log keys), `aws/` (S3 and DynamoDB behind the
+ports `executions` declares). `app.py`, next to this package, has the Lambda entry points.
+
+Imports point one way: app, cli → executions → sinks, aws, batches → formats, rows, lines, parts → fields, bad_rows,
+definitions → model. tests/house/test_imports.py keeps it so.
+"""

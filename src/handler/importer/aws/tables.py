@@ -1,0 +1,413 @@
+"""The imports table on DynamoDB: executions, their parts, import definitions, stems.
+
+`EXEC#id/EXEC` holds the public document at the top level and what only workers need in `state`; `EXEC#id/PART#start`
+a part; `IMPORT#id/IMPORT` a definition; `STEM#day#stem/STEM` who has a stem. Every decision reads consistently (F10).
+botocore repeats a write whose reply was lost and then sees its own success refused: each conditional write here is
+followed, when refused, by a read that asks "was it me?" (F8).
+"""
+
+from collections.abc import Iterable
+from dataclasses import asdict, replace
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, Final, NoReturn
+
+import orjson
+from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
+from botocore.exceptions import ClientError, HTTPClientError
+
+from importer.documents import document
+from importer.model import (
+    Destination,
+    Execution,
+    Fenced,
+    FileError,
+    LeaseHeld,
+    Noted,
+    Outcome,
+    Part,
+    PartState,
+    Phase,
+    S3Object,
+    Status,
+    Tally,
+    Unavailable,
+    Value,
+)
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+
+FENCE: Final = "fence"  # an owner no worker is
+_UNFINISHED: Final = "yes"  # partition key of the sparse index of executions that are not closed
+_LISTED: Final = "EXECUTION"  # partition key of the index that lists executions by time
+
+_serialize = TypeSerializer().serialize
+_deserialize = TypeDeserializer().deserialize
+
+
+class ImportsTable:
+    """See `executions.ports.Records`."""
+
+    def __init__(self, client: "DynamoDBClient", table: str) -> None:
+        self._dynamodb = client
+        self._table = table
+
+    # -- executions ---------------------------------------------------------------------------------------------
+
+    def execution(self, execution_id: str) -> Execution | None:
+        item = self._get(f"EXEC#{execution_id}", "EXEC")
+        return None if item is None else _execution_of(item)
+
+    def create(self, execution: Execution) -> Execution:
+        item = _execution_item(execution)
+        item |= {"pk": f"EXEC#{execution.id}", "sk": "EXEC", "listed": _LISTED, "source_uri": execution.source.uri}
+        item["unfinished"] = _UNFINISHED
+        self._conditional(
+            "put_item", Item=_marshalled(item), ConditionExpression="attribute_not_exists(pk)"
+        )  # refused or not: what is there now is the answer
+        return self._now(execution.id)
+
+    def unfinished(self, source_uri: str) -> list[str]:
+        answer = self._call(
+            "query",
+            IndexName="unfinished",
+            KeyConditionExpression="#unfinished = :yes AND source_uri = :uri",
+            ExpressionAttributeNames={"#unfinished": "unfinished"},
+            ExpressionAttributeValues=_marshalled({":yes": _UNFINISHED, ":uri": source_uri}),
+        )
+        return [item["pk"]["S"].removeprefix("EXEC#") for item in answer["Items"]]
+
+    def definition(self, import_id: str) -> dict[str, Value] | None:
+        item = self._get(f"IMPORT#{import_id}", "IMPORT")
+        return None if item is None else item["definition"]
+
+    def begin(self, execution: Execution, now_ms: int) -> Execution:
+        return self._move(execution, replace(execution, status=Status.RUNNING, start_date=now_ms))
+
+    def restart(self, execution: Execution, rules_version: int) -> Execution:
+        return self._move(execution, replace(execution, rules_version=rules_version, parts_done=frozenset()))
+
+    def finalise(self, execution: Execution, outcome: Outcome) -> Execution:
+        return self._move(execution, replace(execution, phase=Phase.FINALISING, outcome=outcome))
+
+    def fail(self, execution: Execution, code: str, message: str) -> Execution:
+        failed = replace(execution, status=Status.FAILED, phase=Phase.CLOSING, error=FileError(code, message))
+        return self._move(execution, failed)
+
+    def close(self, execution: Execution, outcome: Outcome) -> bool:
+        status = Status.SUCCEEDED if execution.phase is Phase.FINALISING else execution.status
+        closed = replace(execution, status=status, phase=Phase.CLOSED, outcome=outcome)
+        return self._moved(execution, closed)
+
+    def part_done(self, execution: Execution, start: int) -> Execution:
+        # A set, not a counter: repeating the call changes nothing (I2).
+        self._conditional(
+            "update_item",
+            Key=_key(f"EXEC#{execution.id}", "EXEC"),
+            UpdateExpression="ADD parts_done :start",
+            ConditionExpression="#phase = :phase AND rules_version = :rules",
+            ExpressionAttributeNames={"#phase": "phase"},
+            ExpressionAttributeValues={
+                ":start": {"NS": [str(start)]},
+                ":phase": {"S": Phase.IMPORTING.value},
+                ":rules": {"N": str(execution.rules_version)},
+            },
+        )
+        return self._now(execution.id)
+
+    def _move(self, before: Execution, after: Execution) -> Execution:
+        """`after`, unless the execution no longer is as `before` says; then it is as somebody else (or we, before a
+        lost reply) left it."""
+        self._moved(before, after)
+        return self._now(before.id)
+
+    def _moved(self, before: Execution, after: Execution) -> bool:
+        """Whether this call made the move. Status, phase and rules are its condition: together they only go forward."""
+        item = _execution_item(after)
+        names = {f"#{index}": name for index, name in enumerate(item)}
+        values = {f":{index}": _serialize(value) for index, value in enumerate(item.values())}
+        update = "SET " + ", ".join(f"#{index} = :{index}" for index in range(len(item)))
+        remove = (["unfinished"] if after.phase is Phase.CLOSED else []) + (
+            ["parts_done"] if after.rules_version != before.rules_version else []
+        )
+        if remove:
+            update += " REMOVE " + ", ".join(remove)
+        by_name = {name: index for index, name in names.items()}
+        return self._conditional(
+            "update_item",
+            Key=_key(f"EXEC#{before.id}", "EXEC"),
+            UpdateExpression=update,
+            ConditionExpression=(
+                f"{by_name['status']} = :status AND {by_name['phase']} = :phase AND {by_name['rules_version']} = :rules"
+            ),
+            ExpressionAttributeNames=names,
+            ExpressionAttributeValues=values
+            | {
+                ":status": {"S": before.status.value},
+                ":phase": {"S": before.phase.value},
+                ":rules": {"N": str(before.rules_version)},
+            },
+        )
+
+    def _now(self, execution_id: str) -> Execution:
+        execution = self.execution(execution_id)
+        if execution is None:
+            raise Unavailable(f"execution {execution_id} was deleted from the imports table while it ran")
+        return execution
+
+    # -- parts --------------------------------------------------------------------------------------------------
+
+    def claim(
+        self, execution: Execution, part: Part, owner: str, now_ms: int, lease_until_ms: int
+    ) -> PartState | LeaseHeld:
+        key = _key(f"EXEC#{execution.id}", _part_sort_key(part.start))
+        values: dict[str, Any] = {
+            ":me": owner,
+            ":until": lease_until_ms,
+            ":now": now_ms,
+            ":start": part.start,
+            ":stop": part.stop,
+            ":zero": _tally_map(Tally()),
+            ":rules": execution.rules_version,
+        }
+        free = (
+            "attribute_not_exists(fenced) AND (attribute_not_exists(#owner) OR lease_until_ms < :now OR #owner = :me)"
+        )
+        names = {"#owner": "owner", "#start": "start", "#stop": "stop"}
+        taken = "SET #owner = :me, lease_until_ms = :until, #start = :start, #stop = :stop, rules_version = :rules"
+        if not self._conditional(
+            "update_item",
+            Key=key,
+            UpdateExpression=(
+                f"{taken}, next_offset = if_not_exists(next_offset, :start), tally = if_not_exists(tally, :zero)"
+            ),
+            ConditionExpression=(
+                f"attribute_not_exists(done) AND {free}"
+                " AND (attribute_not_exists(rules_version) OR rules_version = :rules)"
+            ),
+            ExpressionAttributeNames=names,
+            ExpressionAttributeValues=_marshalled(values),
+        ):
+            item = self._part(execution.id, part.start)
+            rules = item.get("rules_version", execution.rules_version)
+            if rules > execution.rules_version:
+                raise Unavailable(
+                    f"rules {rules} have begun on {execution.id}: a newer version of this function goes on"
+                )
+            if rules < execution.rules_version and self._conditional(  # what older rules made of it does not count
+                "update_item",
+                Key=key,
+                UpdateExpression=f"{taken}, next_offset = :start, tally = :zero REMOVE done, sha256",
+                ConditionExpression=f"{free} AND rules_version < :rules",
+                ExpressionAttributeNames=names,
+                ExpressionAttributeValues=_marshalled(values),
+            ):
+                return self.claim(execution, part, owner, now_ms, lease_until_ms)
+        item = self._part(execution.id, part.start)
+        if item.get("owner") == owner or item.get("done"):
+            return _part_state(item)
+        return LeaseHeld(item["owner"], item["lease_until_ms"], bool(item.get("fenced")))
+
+    def progress(
+        self, execution: Execution, before: PartState, after: PartState, owner: str, lease_until_ms: int
+    ) -> None:
+        values = {
+            ":me": owner,
+            ":until": lease_until_ms,
+            ":before": before.next_offset,
+            ":after": after.next_offset,
+            ":tally": _tally_map(after.tally),
+        }
+        update = "SET lease_until_ms = :until, next_offset = :after, tally = :tally"
+        if after.done:
+            update += ", done = :done, sha256 = :sha256"
+            values |= {":done": True, ":sha256": after.sha256}
+        if self._conditional(
+            "update_item",
+            Key=_key(f"EXEC#{execution.id}", _part_sort_key(before.start)),
+            UpdateExpression=update,
+            # The position too: without it a late write of our own could move a tally back (I1).
+            ConditionExpression="#owner = :me AND next_offset = :before AND attribute_not_exists(done)",
+            ExpressionAttributeNames={"#owner": "owner"},
+            ExpressionAttributeValues=_marshalled(values),
+        ):
+            return
+        now = self._part(execution.id, before.start)
+        if now.get("owner") != owner or _part_state(now) != after:
+            raise Fenced(f"part {before.start} of {execution.id} belongs to {now.get('owner')} now")
+
+    def parts(self, execution_id: str) -> list[PartState]:
+        states: list[PartState] = []
+        page: dict[str, Any] = {}
+        while True:
+            answer = self._call(
+                "query",
+                KeyConditionExpression="pk = :pk AND begins_with(sk, :part)",
+                ExpressionAttributeValues=_marshalled({":pk": f"EXEC#{execution_id}", ":part": "PART#"}),
+                ConsistentRead=True,
+                **page,
+            )
+            states += [_part_state(_plain(item)) for item in answer["Items"]]
+            if "LastEvaluatedKey" not in answer:
+                return states
+            page = {"ExclusiveStartKey": answer["LastEvaluatedKey"]}
+
+    def fence(self, execution: Execution, parts: Iterable[Part]) -> None:
+        for part in parts:
+            self._call(
+                "update_item",
+                Key=_key(f"EXEC#{execution.id}", _part_sort_key(part.start)),
+                UpdateExpression=(
+                    "SET #owner = :fence, fenced = :yes, lease_until_ms = :never, #start = :start, #stop = :stop"
+                ),
+                ExpressionAttributeNames={"#owner": "owner", "#start": "start", "#stop": "stop"},
+                ExpressionAttributeValues=_marshalled(
+                    {":fence": FENCE, ":yes": True, ":never": 0, ":start": part.start, ":stop": part.stop}
+                ),
+            )
+
+    def _part(self, execution_id: str, start: int) -> dict[str, Any]:
+        return self._get(f"EXEC#{execution_id}", _part_sort_key(start)) or {}
+
+    # -- stems --------------------------------------------------------------------------------------------------
+
+    def claim_stem(self, day: str, stem: str, execution_id: str) -> bool:
+        pk = f"STEM#{day}#{stem}"
+        if len(pk.encode()) > 2_048:
+            raise ValueError("a stem is at most as long as a key")
+        return self._conditional(
+            "put_item",
+            Item=_marshalled({"pk": pk, "sk": "STEM", "execution_id": execution_id}),
+            ConditionExpression="attribute_not_exists(pk) OR execution_id = :me",  # ours since an earlier try
+            ExpressionAttributeValues=_marshalled({":me": execution_id}),
+        )
+
+    # -- calls --------------------------------------------------------------------------------------------------
+
+    def _get(self, pk: str, sk: str) -> dict[str, Any] | None:
+        item = self._call("get_item", Key=_key(pk, sk), ConsistentRead=True).get("Item")
+        return None if item is None else _plain(item)
+
+    def _conditional(self, operation: str, **arguments: Any) -> bool:
+        """Whether a conditional write was accepted."""
+        try:
+            self._call(operation, **arguments)
+        except _Refused:
+            return False
+        return True
+
+    def _call(self, operation: str, **arguments: Any) -> Any:
+        try:
+            return getattr(self._dynamodb, operation)(TableName=self._table, **arguments)
+        except ClientError as error:
+            code = error.response.get("Error", {}).get("Code", "")
+            if code == "ConditionalCheckFailedException":
+                raise _Refused from error
+            _unavailable(error, operation, code)
+        except HTTPClientError as error:
+            raise Unavailable(f"{operation} on the imports table: {error}") from error
+
+
+class _Refused(Exception):
+    """A conditional write was not accepted."""
+
+
+def _unavailable(error: ClientError, operation: str, code: str) -> NoReturn:
+    action = "".join(word.title() for word in operation.split("_"))
+    remedy = f"; allow dynamodb:{action} on the imports table" if "AccessDenied" in code else ""
+    raise Unavailable(f"{operation} on the imports table: {error}{remedy}") from error
+
+
+def _key(pk: str, sk: str) -> dict[str, Any]:
+    return {"pk": {"S": pk}, "sk": {"S": sk}}
+
+
+def _part_sort_key(start: int) -> str:
+    return f"PART#{start:020d}"
+
+
+def _marshalled(plain: dict[str, Any]) -> dict[str, Any]:
+    return {name: _serialize(value) for name, value in plain.items()}
+
+
+def _plain(item: dict[str, Any]) -> dict[str, Any]:
+    return {name: _without_decimals(_deserialize(value)) for name, value in item.items()}
+
+
+def _without_decimals(value: Any) -> Any:
+    """boto3 reads every number as Decimal; all of ours are integers."""
+    if isinstance(value, Decimal):
+        return int(value)
+    if isinstance(value, dict):
+        return {name: _without_decimals(member) for name, member in value.items()}
+    if isinstance(value, list | set):
+        return type(value)(_without_decimals(member) for member in value)
+    return value
+
+
+def _tally_map(tally: Tally) -> dict[str, Any]:
+    return asdict(tally)
+
+
+def _tally_of(stored: dict[str, Any]) -> Tally:
+    notes = {code: Noted(**noted) for code, noted in stored["notes"].items()}
+    return Tally(**{**stored, "notes": notes})
+
+
+def _part_state(item: dict[str, Any]) -> PartState:
+    start = item["start"]
+    tally = _tally_of(item["tally"]) if "tally" in item else Tally()
+    done = bool(item.get("done"))
+    return PartState(start, item["stop"], item.get("next_offset", start), tally, done, item.get("sha256"))
+
+
+def _execution_item(execution: Execution) -> dict[str, Any]:
+    """The public document, and as `state` (JSON text) what is not in it."""
+    outcome = execution.outcome
+    state = {
+        "source": asdict(execution.source),
+        "definition": execution.definition,
+        "outcome": None
+        if outcome is None
+        else {
+            **asdict(outcome),
+            "read_to": {str(start): offset for start, offset in outcome.read_to.items()},
+        },
+        "attempt": execution.attempt,
+    }
+    return {
+        **document(execution),
+        "format": execution.format,
+        "rules_version": execution.rules_version,
+        "state": orjson.dumps(state).decode(),
+    }
+
+
+def _execution_of(item: dict[str, Any]) -> Execution:
+    state = orjson.loads(item["state"])
+    outcome = state["outcome"]
+    error = item["error"]
+    return Execution(
+        id=item["id"],
+        source=S3Object(**state["source"]),
+        status=Status(item["status"]),
+        phase=Phase(item["phase"]),
+        created_ms=item["creation_date"],
+        definition=state["definition"],
+        format=item["format"],
+        part_count=item["num_tasks"],
+        rules_version=item["rules_version"],
+        start_date=item["start_date"],
+        parts_done=frozenset(item.get("parts_done", ())),
+        outcome=None
+        if outcome is None
+        else Outcome(
+            Destination(**outcome["destination"]),
+            outcome["end_date"],
+            _tally_of(outcome["sums"]),
+            {int(start): offset for start, offset in outcome["read_to"].items()},
+            outcome["sha256"],
+        ),
+        error=None if error is None else FileError(error["code"], error["message"]),
+        attempt=state["attempt"],
+    )

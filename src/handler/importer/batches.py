@@ -1,0 +1,128 @@
+"""6 · Lines → batches: the core, a generator that knows no sink, no clock and no AWS.
+
+Rule: a batch is the lines that begin in one cell of the byte grid, so the same bytes always make the same batch,
+whoever reads them and however often. A row is good as a whole or bad as a whole: one event over a sink's limits makes
+the row bad.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from importer.bad_rows import BadRow, Reject, row_text
+from importer.definitions import Definition
+from importer.formats import FORMATS, RowReader
+from importer.formats.reading import Reading
+from importer.lines import BOM
+from importer.model import Event, Line, Tally, UserChange
+from importer.parts import GRID_BYTES, cell_start
+from importer.rows import row_of
+
+# A pure check of a good row against what a sink can hold; raises Reject. Gets the row's text length first, because
+# for nearly every row that alone proves that it fits.
+Limit = Callable[[int, Reading], None]
+
+
+@dataclass(slots=True)
+class Batch:
+    """The lines that begin in one cell, judged.
+
+    `next_offset` is where the following line begins (the end of the object after the last); `first_line` is the
+    number of the batch's first line, counted from 1 at the start of the part.
+    """
+
+    cell: int
+    first_line: int
+    lines: list[Line] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)
+    user_changes: list[UserChange] = field(default_factory=list)
+    bad_rows: list[BadRow] = field(default_factory=list)
+    tally: Tally = field(default_factory=Tally)
+    next_offset: int = 0
+
+    def refuse(self, refused: dict[int, Reject]) -> None:
+        """Make bad rows of good ones that a sink turned out to refuse, by address; counts and order follow."""
+        for index, (offset, raw) in enumerate(self.lines):
+            if offset in refused:
+                self.bad_rows.append(BadRow.of(refused[offset], self.first_line + index, offset, raw))
+                self.tally.good -= 1
+                self.tally.bad += 1
+        self.tally.events -= sum(event.address in refused for event in self.events)
+        self.tally.user_changes -= sum(change.address in refused for change in self.user_changes)
+        self.bad_rows.sort(key=lambda row: row.offset)
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """Everything but its bytes that decides what a row becomes; pinned in the execution."""
+
+    format: str
+    definition: Definition
+    now_ms: int
+    limits: Sequence[Limit] = ()
+
+
+def batches(lines: Iterable[Line], rules: Rules, lines_before: int = 0) -> Iterator[Batch]:
+    """The batches of a part in order; none for a part without lines.
+
+    Args:
+        lines: the part's lines, in order.
+        lines_before: lines of this part that an earlier reading of it has dealt with.
+    Raises:
+        ObjectProblem: from the lines' source.
+    """
+    read = FORMATS[rules.format].reader(rules.definition, rules.now_ms)
+    batch: Batch | None = None
+    stop = 0
+    number = lines_before
+    for line in lines:
+        offset = line[0]
+        if offset >= stop:
+            if batch is not None:
+                batch.next_offset = offset
+                batch.tally.lines = len(batch.lines)
+                yield batch
+            cell = cell_start(offset)
+            stop = cell + GRID_BYTES
+            batch = Batch(cell, number + 1)
+        assert batch is not None
+        number += 1
+        batch.lines.append(line)
+        _judge(line, number, batch, read, rules.limits)
+    if batch is not None:
+        batch.next_offset = batch.lines[-1][0] + len(batch.lines[-1][1])
+        batch.tally.lines = len(batch.lines)
+        yield batch
+
+
+def _judge(
+    line: Line,
+    number: int,
+    batch: Batch,
+    read: RowReader,
+    limits: Sequence[Limit],
+) -> None:
+    """One line into the batch: blank, good or bad."""
+    offset, raw = line
+    text = row_text(raw)
+    if offset == 0:
+        text = text.removeprefix(BOM)
+    tally = batch.tally
+    if not text or (text[0] <= 32 and not text.strip(b" \t\r")):
+        tally.blank += 1
+        return
+    try:
+        reading = read(row_of(text), text, offset)
+        for limit in limits:
+            limit(len(text), reading)
+    except Reject as reject:
+        batch.bad_rows.append(BadRow.of(reject, number, offset, raw))
+        tally.bad += 1
+        return
+    tally.good += 1
+    tally.events += len(reading.events)
+    batch.events += reading.events
+    if reading.user_changes:
+        tally.user_changes += len(reading.user_changes)
+        batch.user_changes += reading.user_changes
+    for note in reading.notes:
+        tally.note(note, number)

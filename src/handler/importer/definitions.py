@@ -1,0 +1,75 @@
+"""An import definition: how the files of one import are read. Pure; pinned in each execution at its start.
+
+The defaults accept whatever can be read in one way only; `strict` holds the rows to the vendor's own words
+(docs/formats.md lists both). Stored as a plain map, so an execution keeps the definition it began with.
+"""
+
+from dataclasses import asdict, dataclass, fields
+from typing import Final
+
+from importer.model import Value
+
+DATE_FORMATS: Final = ("dd/mm/yyyy", "mm/dd/yyyy")
+LATEST_TIME_MS: Final = 9_999_999_999_999  # 13 digits: the sort key's width (N8); 2286-11-20
+DAY_MS: Final = 86_400_000
+HOUR_MS: Final = 3_600_000
+
+
+@dataclass(frozen=True, slots=True)
+class Definition:
+    """Settings of an import.
+
+    Attributes:
+        id: first folder below `imports/` that selects it; "default" applies to every other key.
+        strict: the vendor's own limits and names instead of ours.
+        date_format: how `03/04/2012` is to be read; "" refuses dates that can be read two ways.
+        session_scope: accept `{s}name` as a session property (C21: not in the vendor's documents).
+        earliest_ms, latest_ms: accepted event times, both inclusive.
+    """
+
+    id: str = "default"
+    name: str = "default"
+    strict: bool = False
+    date_format: str = ""
+    session_scope: bool = False
+    earliest_ms: int = 0
+    latest_ms: int = LATEST_TIME_MS
+
+    def __post_init__(self) -> None:
+        if self.date_format and self.date_format not in DATE_FORMATS:
+            raise ValueError(
+                f"date_format {self.date_format!r}: choose one of {', '.join(DATE_FORMATS)}, or leave it empty"
+            )
+        if not 0 <= self.earliest_ms <= self.latest_ms <= LATEST_TIME_MS:
+            raise ValueError(
+                f"time window [{self.earliest_ms}, {self.latest_ms}]: both ends lie in 0…{LATEST_TIME_MS} ms, in order"
+            )
+
+    @classmethod
+    def of(cls, stored: dict[str, Value]) -> "Definition":
+        """The definition a stored map describes.
+
+        Raises:
+            ValueError: an unknown field or a value that is not allowed; says which are.
+        """
+        known = {f.name: f for f in fields(cls)}
+        unknown = sorted(set(stored) - set(known))
+        if unknown:
+            raise ValueError(f"unknown setting {unknown[0]!r}: choose from {', '.join(known)}")
+        for name, value in stored.items():
+            wanted = type(known[name].default)
+            if type(value) is not wanted:
+                raise ValueError(f"{name}: expected {wanted.__name__}, found {type(value).__name__}")
+        return cls(**stored)  # type: ignore[arg-type]  # checked just above
+
+    def as_stored(self) -> dict[str, Value]:
+        return asdict(self)
+
+    def time_window(self, now_ms: int) -> tuple[int, int]:
+        """Accepted event times, both ends inclusive; strict adds the vendor's 30 days back and 1 hour ahead (C31)."""
+        if not self.strict:
+            return self.earliest_ms, self.latest_ms
+        return max(self.earliest_ms, now_ms - 30 * DAY_MS), min(self.latest_ms, now_ms + HOUR_MS)
+
+
+DEFAULT: Final = Definition()

@@ -1,0 +1,66 @@
+"""An execution as the world sees it: the shape of mediarithmics' document import executions (D12), plus `phase`.
+
+The same in the store, on the command line and over HTTP. Times are milliseconds since 1970 UTC.
+"""
+
+from typing import cast
+
+from importer.model import Execution, Phase, Status, Value
+
+
+def document(execution: Execution) -> dict[str, Value]:
+    """The execution's public document. `result` is null until the outcome is fixed, `error` unless it FAILED."""
+    source = execution.source
+    outcome = execution.outcome
+    bucket = source.bucket
+    result: dict[str, Value] | None = None
+    if outcome is not None:
+        moved = execution.status is Status.SUCCEEDED
+        completed = f"s3://{bucket}/{outcome.destination.completed}"
+        result = {
+            "total_success": outcome.sums.good,
+            "total_failure": outcome.sums.bad,
+            "input_file_name": source.key.rpartition("/")[2],
+            "input_file_uri": completed if moved else source.uri,
+            "error_file_uri": f"s3://{bucket}/{outcome.destination.errors}" if outcome.sums.bad else None,
+            "receipt_uri": f"s3://{bucket}/{outcome.destination.receipt}",
+            "possible_issue_on_identifiers": False,
+            "top_identifiers": {},
+        }
+    ended = outcome is not None and execution.phase in (Phase.CLOSING, Phase.CLOSED)
+    end_date = outcome.end_date if outcome is not None and ended else None
+    start_date = execution.start_date
+    return {
+        "parameters": {
+            "datamart_id": None,
+            "document_import_id": execution.document_import_id,
+            "mime_type": "APPLICATION_X_NDJSON",
+            "document_type": execution.format,
+            "input_file_name": source.key.rpartition("/")[2],
+            "file_uri": source.uri,
+            "number_of_lines": outcome.sums.lines if outcome is not None else None,
+            "segment_id": None,
+        },
+        "result": cast("Value", result),
+        "error": {"code": execution.error.code, "message": execution.error.message} if execution.error else None,
+        "id": execution.id,
+        "status": execution.status.value,
+        "phase": execution.phase.value,
+        "creation_date": execution.created_ms,
+        "start_date": start_date,
+        "duration": end_date - start_date if end_date is not None and start_date is not None else None,
+        "end_date": end_date,
+        "organisation_id": None,
+        "user_id": None,
+        "cancel_status": None,
+        "debug": None,
+        "is_retryable": execution.status is Status.FAILED,
+        "permalink_uri": None,
+        "num_tasks": execution.part_count,
+        "completed_tasks": len(execution.parts_done),
+        "erroneous_tasks": 0,
+        "retry_count": execution.attempt - 1,
+        "job_type": "DOCUMENT_IMPORT",
+        "import_mode": "MANUAL_FILE",
+        "import_type": None,
+    }

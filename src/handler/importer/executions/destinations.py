@@ -1,0 +1,59 @@
+"""Where the four objects of an execution go (pure): one stem for all of them, claimed once a day."""
+
+import hashlib
+from datetime import UTC, datetime
+from typing import Final
+
+from importer.model import Destination, Execution
+from importer.notification import IMPORTS_PREFIX
+
+COMPRESSED: Final = (".gz", ".zst")
+KEY_BYTES: Final = 1_024  # Quota: docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html
+_LONGEST_ADDED: Final = (
+    len("completed_imports/YYYY/MM/DD/") + len(".reasons.ndjson") + 33
+)  # 33: "." and an execution id
+
+
+def day_of(execution: Execution) -> str:
+    """`YYYY/MM/DD` in UTC, of the execution's creation: recomputed at any later time it is the same (H8)."""
+    return datetime.fromtimestamp(execution.created_ms / 1000, UTC).strftime("%Y/%m/%d")
+
+
+def stem_of(execution: Execution) -> str:
+    """The file's path below `imports/`, shortened where what is put around it would make a key too long (A12)."""
+    path = execution.source.key.removeprefix(IMPORTS_PREFIX)
+    encoded = path.encode()
+    most = KEY_BYTES - _LONGEST_ADDED
+    if len(encoded) <= most:
+        return path
+    digest = hashlib.blake2b(encoded, digest_size=8).hexdigest()
+    base, suffix = _split(path)
+    if len(suffix.encode()) > 32:
+        base, suffix = path, ""
+    kept = base.encode()[: most - len(digest) - 1 - len(suffix.encode())].decode(errors="ignore")
+    return f"{kept}~{digest}{suffix}"
+
+
+def destination(execution: Execution, stem_is_free: bool) -> Destination:
+    """The four keys. Where the day's stem is another execution's, this one's id goes before the suffix, in all four."""
+    day, stem = day_of(execution), stem_of(execution)
+    if not stem_is_free:
+        base, suffix = _split(stem)
+        stem = f"{base}.{execution.id}{suffix}"
+    plain = stem
+    for ending in COMPRESSED:
+        plain = plain.removesuffix(ending)
+    return Destination(
+        completed=f"completed_imports/{day}/{stem}",
+        errors=f"errors/{day}/{plain}",
+        reasons=f"errors/{day}/{plain}.reasons.ndjson",
+        receipt=f"receipts/{day}/{stem}.json",
+    )
+
+
+def _split(path: str) -> tuple[str, str]:
+    """(base, suffix) of a path; `.json.gz` is one suffix."""
+    ending = next((ending for ending in COMPRESSED if path.endswith(ending)), "")
+    folder, slash, name = path.removesuffix(ending).rpartition("/")
+    base, dot, kind = name.rpartition(".")
+    return (f"{folder}{slash}{base}", f"{dot}{kind}{ending}") if base else (f"{folder}{slash}{name}", ending)

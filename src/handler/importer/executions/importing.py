@@ -1,0 +1,208 @@
+"""Advance: one delivery's work on one execution. The order of effects is `_read_on`, on one screen.
+
+Lease: the owner is a uuid made in the invocation, never a request id, which a redelivery repeats (N4). Who meets a live
+lease watches it: renewed means its owner is alive and its own delivery will come back if it dies, so we may go;
+run out means it is dead, so we take over. A write of a fenced worker that arrives late writes what is there already.
+"""
+
+import hashlib
+import uuid
+from collections.abc import Iterator
+from itertools import chain
+from typing import Final
+
+from importer.bad_rows import ObjectProblem, Reject, segment
+from importer.batches import Batch, Rules, batches
+from importer.compression import is_compressed, plain, refuse_other_archives
+from importer.definitions import Definition
+from importer.executions.ports import Workplace
+from importer.executions.settling import close_failed, segment_key, settle
+from importer.executions.starting import judge_name, start
+from importer.lines import judge_first_bytes, lines, reading_start
+from importer.model import (
+    RULES_VERSION,
+    Execution,
+    Fenced,
+    LeaseHeld,
+    Part,
+    PartState,
+    Phase,
+    Provenance,
+    S3Object,
+    Status,
+    Throttled,
+    Unavailable,
+)
+from importer.notification import Dropped
+from importer.parts import WHOLE, remainder
+from importer.sinks import Sink
+
+LEASE_MS: Final = 45_000  # three times the longest single write (sinks.calls.BOUND_MS)
+WATCH_MS: Final = 5_000  # how often a live lease is looked at
+RESERVE_MS: Final = 30_000  # one bounded write, a segment and a progress write fit into it
+HEAD_BYTES: Final = 64 << 10  # of plain text, to judge a file's encoding and layout by
+
+
+def import_dropped(place: Workplace, dropped: Dropped) -> list[Execution]:
+    """One delivery of one dropped object, to its end: how its execution (rarely: several) then stands.
+
+    Raises:
+        Unavailable: deliver again later; what was done so far is not lost.
+    """
+    executions = start(place, dropped)
+    for index, execution in enumerate(executions):
+        place.telemetry.delivered(dropped, execution)
+        executions[index] = _advance(place, execution, WHOLE)
+    return executions
+
+
+def _advance(place: Workplace, execution: Execution, part: Part) -> Execution:
+    if execution.phase in (Phase.CLOSING, Phase.CLOSED) and execution.status is not Status.SUCCEEDED:
+        return close_failed(place, execution)
+    if execution.phase is not Phase.IMPORTING:
+        return settle(place, execution)
+    try:
+        judge_name(execution)
+        if execution.status is Status.PENDING:
+            execution = place.records.begin(execution, place.clock.now_ms())
+        if execution.rules_version < RULES_VERSION:
+            execution = place.records.restart(execution, RULES_VERSION)
+        owner = uuid.uuid4().hex
+        state = _claimed(place, execution, part, owner)
+        if state is None:
+            return execution
+        if not state.done:
+            _read_on(place, execution, part, state, owner)
+        execution = place.records.part_done(execution, part.start)
+        return settle(place, execution) if len(execution.parts_done) == execution.part_count else execution
+    except ObjectProblem as problem:
+        failed = place.records.fail(execution, problem.code.value, problem.message)
+        # Past reading already: it was a fenced worker's stale look at an object that has been moved since.
+        return failed if failed.status is not Status.FAILED else close_failed(place, failed)
+    except Fenced:
+        return place.records.execution(execution.id) or execution
+
+
+def _read_on(place: Workplace, execution: Execution, part: Part, state: PartState, owner: str) -> None:
+    """Read a claimed part from where it stands to its end.
+
+    Raises:
+        ObjectProblem, Unavailable, Fenced.
+    """
+    source = execution.source
+    provenance = Provenance(
+        execution.format, execution.document_import_id, execution.id, source.key, source.last_modified_ms
+    )
+    sink = place.open_sink(provenance)
+    stored = _StoredBytes(place, source)
+    todo = remainder(part, state.next_offset)
+    rules = Rules(execution.format, Definition.of(execution.definition), execution.created_ms, place.limits)
+    saved, saved_ms = state, place.clock.now_ms()
+    for batch in batches(lines(stored.plain_from(reading_start(todo)), todo), rules, state.tally.lines):
+        _write(place, execution, sink, batch, saved, owner)  # 1 durable when it returns
+        if batch.bad_rows:
+            place.objects.put(  # 2 durable; same cell, same bytes, so that doing it twice changes nothing
+                source.bucket, segment_key(execution, batch.cell), segment(batch.bad_rows), "application/octet-stream"
+            )
+        state = PartState(part.start, part.stop, batch.next_offset, state.tally.plus(batch.tally), False, None)
+        if place.clock.now_ms() - saved_ms >= place.progress_every_ms:  # 3 the position moves last, tallies absolute
+            place.records.progress(execution, saved, state, owner, place.clock.now_ms() + LEASE_MS)
+            saved, saved_ms = state, place.clock.now_ms()
+        if place.remaining_ms() < RESERVE_MS:
+            if saved != state:
+                place.records.progress(execution, saved, state, owner, place.clock.now_ms() + LEASE_MS)
+            raise Unavailable(
+                f"time is up with {source.uri} read to byte {state.next_offset}: the next delivery goes on there"
+            )
+    ended = PartState(part.start, part.stop, state.next_offset, state.tally, True, stored.sha256())
+    place.records.progress(execution, saved, ended, owner, place.clock.now_ms() + LEASE_MS)
+
+
+def _write(place: Workplace, execution: Execution, sink: Sink, batch: Batch, saved: PartState, owner: str) -> None:
+    """Write a batch, again and again while throttled and time is left; the lease is renewed in between, in place."""
+    while True:
+        try:
+            refused: dict[int, Reject] = sink.write(batch.events, batch.user_changes)
+            if refused:
+                batch.refuse(refused)
+            return
+        except Throttled:
+            if place.remaining_ms() < RESERVE_MS:
+                raise
+            place.records.progress(execution, saved, saved, owner, place.clock.now_ms() + LEASE_MS)
+
+
+def _claimed(place: Workplace, execution: Execution, part: Part, owner: str) -> PartState | None:
+    """The part, ours (or done); None when its owner is seen to be alive.
+
+    Raises:
+        Unavailable: no time left to watch a lease that neither moved nor ran out.
+    """
+    seen: LeaseHeld | None = None
+    while True:
+        now_ms = place.clock.now_ms()
+        held = place.records.claim(execution, part, owner, now_ms, now_ms + LEASE_MS)
+        if isinstance(held, PartState):
+            return held
+        if held.fenced or (seen is not None and held != seen):
+            place.telemetry.waited(execution, renewed=True)
+            return None
+        seen = held
+        wait_ms = min(max(held.lease_until_ms - now_ms, 0) + 1, WATCH_MS)
+        if place.remaining_ms() < wait_ms + RESERVE_MS:
+            raise Unavailable(f"{execution.source.uri}: another worker holds the part until {held.lease_until_ms}")
+        place.clock.sleep(wait_ms / 1000)
+
+
+class _StoredBytes:
+    """The stored bytes of an object, opened by what they are; their hash, if they were all read in one go."""
+
+    def __init__(self, place: Workplace, source: S3Object) -> None:
+        self._place = place
+        self._source = source
+        self._hash = hashlib.sha256()
+        self._hashed = 0
+
+    def plain_from(self, start: int) -> Iterator[bytes]:
+        """Plain bytes from a plain offset on. A compressed object is inflated from its begin, and skipped (D6)."""
+        stored = self._hashing()
+        head = b""
+        while len(head) < 16 and (more := next(stored, b"")):
+            head += more
+        stored = chain([head], stored) if head else stored
+        if is_compressed(head):
+            return _skipped(_judged(plain(stored)), start)
+        refuse_other_archives(head)
+        if start == 0:
+            return _judged(stored)
+        return self._place.objects.read(self._source, start)
+
+    def sha256(self) -> str | None:
+        """Hexadecimal; None if this worker did not see every byte."""
+        return self._hash.hexdigest() if self._hashed == self._source.size_bytes else None
+
+    def _hashing(self) -> Iterator[bytes]:
+        for chunk in self._place.objects.read(self._source, 0):
+            self._hash.update(chunk)
+            self._hashed += len(chunk)
+            yield chunk
+
+
+def _judged(chunks: Iterator[bytes]) -> Iterator[bytes]:
+    """The same bytes, once the first of them have shown that this is text with a row a line."""
+    head: list[bytes] = []
+    size = 0
+    while size < HEAD_BYTES and (chunk := next(chunks, b"")):
+        head.append(chunk)
+        size += len(chunk)
+    judge_first_bytes(b"".join(head)[:HEAD_BYTES])
+    return chain(head, chunks)
+
+
+def _skipped(chunks: Iterator[bytes], count: int) -> Iterator[bytes]:
+    for chunk in chunks:
+        if count < len(chunk):
+            yield chunk[count:] if count else chunk
+            count = 0
+        else:
+            count -= len(chunk)

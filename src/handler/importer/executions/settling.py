@@ -1,0 +1,169 @@
+"""Settle: from "every part is done" to SUCCEEDED, and from a file's failure to its receipt. Re-entrant throughout.
+
+Any number of workers may settle one execution at once: the outcome is fixed first, by one conditional write, and every
+object written after it is a function of that outcome and the segments. A segment missing because another worker is
+already done shows as a wrong count before anything is written over.
+"""
+
+import hashlib
+import io
+from typing import Final
+
+from importer.bad_rows import ObjectProblem, document, read_segment
+from importer.executions.destinations import day_of, destination, stem_of
+from importer.executions.ports import Workplace
+from importer.model import Destination, Execution, Outcome, Phase, Status, Tally
+from importer.parts import WHOLE
+from importer.receipts import FoldedReasons, receipt
+
+NDJSON: Final = "application/x-ndjson"
+
+
+class SegmentsMissing(Exception):
+    """Fewer bad rows in the segments than were counted. A bug, unless another worker has closed the execution."""
+
+
+def segment_key(execution: Execution, cell: int) -> str:
+    """Where the bad rows of a cell wait. By rules version: a late write of an older worker must not mix in."""
+    return f"{_segments_of(execution)}{cell:020d}"
+
+
+def settle(place: Workplace, execution: Execution) -> Execution:
+    """Everything after the last row: fix the outcome, join, receipt, copy, verify, delete, SUCCEEDED."""
+    if execution.phase is Phase.CLOSED:
+        return _move_again(place, execution)
+    if execution.outcome is None:
+        execution = place.records.finalise(execution, _outcome(place, execution))
+    outcome = execution.outcome
+    if execution.phase is not Phase.FINALISING or outcome is None:
+        return execution if execution.status is Status.SUCCEEDED else close_failed(place, execution)
+    try:
+        _write_papers(place, execution, outcome)
+        place.objects.copy(execution.source, outcome.destination.completed, _known(outcome.sha256))
+    except SegmentsMissing:
+        return _closed_by_another(place, execution)
+    except ObjectProblem as problem:  # neither the source nor a proven copy of it is there: someone took it away
+        failed = place.records.fail(execution, problem.code.value, problem.message)
+        return failed if failed.status is not Status.FAILED else close_failed(place, failed)
+    # Trade-off: a crash before this leaves the file twice until the next delivery; deleting first loses it (I3).
+    place.objects.delete_version(execution.source)
+    return _closed(place, execution, outcome)
+
+
+def close_failed(place: Workplace, execution: Execution) -> Execution:
+    """Errors and receipt of a FAILED or CANCELED execution: what was written stays, the source stays where it is."""
+    if execution.phase is Phase.CLOSED:
+        return execution
+    place.records.fence(execution, [WHOLE])  # from here on no tally moves
+    outcome = execution.outcome or _outcome(place, execution)
+    try:
+        _write_papers(place, execution, outcome)
+    except SegmentsMissing:
+        return _closed_by_another(place, execution)
+    return _closed(place, execution, outcome)
+
+
+def _write_papers(place: Workplace, execution: Execution, outcome: Outcome) -> None:
+    reasons = _join(place, execution, outcome)
+    body = receipt(execution, outcome, reasons, place.sinks)
+    place.objects.put(execution.source.bucket, outcome.destination.receipt, body, "application/json")
+
+
+def _closed_by_another(place: Workplace, execution: Execution) -> Execution:
+    """The execution another worker has closed while we settled it too; called inside `except SegmentsMissing`."""
+    now = place.records.execution(execution.id)
+    if now is None or now.phase is not Phase.CLOSED:
+        raise  # the exception being handled by the caller: this is the bug it says it is
+    return now
+
+
+def _closed(place: Workplace, execution: Execution, outcome: Outcome) -> Execution:
+    was_us = place.records.close(execution, outcome)
+    closed = place.records.execution(execution.id) or execution
+    segments = list(place.objects.keys(execution.source.bucket, _segments_of(execution)))
+    if segments:  # a crash before this leaves them to the bucket's lifecycle rule
+        place.objects.delete(execution.source.bucket, segments)
+    if was_us:
+        place.telemetry.closed(closed)
+    return closed
+
+
+def _move_again(place: Workplace, execution: Execution) -> Execution:
+    """A SUCCEEDED execution whose source is still, or again, in `imports/`: the same bytes, so only the move is due."""
+    outcome = execution.outcome
+    if outcome is not None and execution.status is Status.SUCCEEDED:
+        try:
+            place.objects.copy(execution.source, outcome.destination.completed, _known(outcome.sha256))
+        except ObjectProblem:
+            return execution  # it is not there any more: nothing to move
+        place.objects.delete_version(execution.source)
+    return execution
+
+
+def _outcome(place: Workplace, execution: Execution) -> Outcome:
+    parts = place.records.parts(execution.id)
+    sums = Tally()
+    for part in parts:
+        sums = sums.plus(part.tally)
+    reading = execution.phase is Phase.IMPORTING
+    sha256 = (parts[0].sha256 if len(parts) == 1 else None) or (_hash_again(place, execution) if reading else None)
+    return Outcome(
+        _destination(place, execution), place.clock.now_ms(), sums, {p.start: p.next_offset for p in parts}, sha256
+    )
+
+
+def _destination(place: Workplace, execution: Execution) -> Destination:
+    free = place.records.claim_stem(day_of(execution), stem_of(execution), execution.id)
+    wanted = destination(execution, free)
+    # Something no execution of ours has put there (an older tool's archive, a person's copy) is not overwritten.
+    return destination(execution, False) if place.objects.exists(execution.source.bucket, wanted.completed) else wanted
+
+
+def _hash_again(place: Workplace, execution: Execution) -> str:
+    """The source's hash where no single worker saw all of it: the copy is proven against it before the source goes."""
+    digest = hashlib.sha256()
+    for chunk in place.objects.read(execution.source, 0):
+        digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _join(place: Workplace, execution: Execution, outcome: Outcome) -> FoldedReasons:
+    """Segments → the errors file and its reasons, in the order of the source, in constant memory.
+
+    Raises:
+        SegmentsMissing: nothing was written.
+    """
+    reasons = FoldedReasons()
+    if not outcome.sums.bad:
+        return reasons
+    source = execution.source
+    read_to = max(outcome.read_to.values())
+    count = 0
+    with (
+        place.objects.writer(source.bucket, outcome.destination.errors, NDJSON) as errors,
+        place.objects.writer(source.bucket, outcome.destination.reasons, NDJSON) as documents,
+    ):
+        for key in place.objects.keys(source.bucket, _segments_of(execution)):
+            body = place.objects.get(source.bucket, key)
+            for row in read_segment(io.BytesIO(body or b"")):
+                if row.offset >= read_to:
+                    continue  # written, but its progress was not: a failed execution does not count those rows
+                errors.write(row.as_sent())
+                documents.write(document(row, source, execution.id, 0) + b"\n")
+                reasons.add(row, row.line)
+                count += 1
+        if count != outcome.sums.bad:
+            raise SegmentsMissing(f"{count} bad rows in the segments of {execution.id}, {outcome.sums.bad} counted")
+        errors.commit()
+        documents.commit()
+    return reasons
+
+
+def _segments_of(execution: Execution) -> str:
+    return f"work/{execution.id}/{execution.rules_version}/errors/"
+
+
+def _known(sha256: str | None) -> str:
+    if sha256 is None:
+        raise ValueError("an outcome without the source's hash: only failures have none")
+    return sha256

@@ -1,0 +1,87 @@
+"""Start: from a dropped object to its execution. One execution per object version, whoever asks and however often."""
+
+import hashlib
+from typing import Final
+
+from importer import formats
+from importer.bad_rows import FileReason, ObjectProblem
+from importer.definitions import DEFAULT, Definition
+from importer.executions.destinations import COMPRESSED
+from importer.executions.ports import Workplace
+from importer.model import Execution, Phase, S3Object, Status
+from importer.notification import IMPORTS_PREFIX, Dropped
+
+SUFFIXES: Final = (".json", ".ndjson", ".jsonl", ".csv")
+
+
+def start(place: Workplace, dropped: Dropped) -> list[Execution]:
+    """The execution of a dropped object, made if this is its first delivery; or, where the object is gone already, the
+    unfinished ones of its key (deleted as the last step before a crash); or none.
+    """
+    source = place.objects.head(dropped)
+    if source is None:
+        return _left_unfinished(place, dropped)
+    execution_id = execution_id_of(source)
+    existing = place.records.execution(execution_id)
+    if existing is not None:
+        return [existing]
+    definition = _definition(place, source.key)
+    execution = Execution(
+        id=execution_id,
+        source=source,
+        status=Status.PENDING,
+        phase=Phase.IMPORTING,
+        created_ms=place.clock.now_ms(),
+        definition=definition.as_stored(),
+        format=formats.DEFAULT,
+        part_count=1,
+    )
+    return [place.records.create(execution)]
+
+
+def execution_id_of(source: S3Object) -> str:
+    """128-bit id of an object version, in hexadecimal. Without versioning, ETag and LastModified stand for it (N2)."""
+    version = source.version_id or f"{source.etag}\0{source.last_modified_ms // 1000}"
+    return hashlib.blake2b("\0".join((source.bucket, source.key, version)).encode(), digest_size=16).hexdigest()
+
+
+def judge_name(execution: Execution) -> None:
+    """Raises ObjectProblem(wrong_kind) for a file whose name says that it is nothing this import reads."""
+    name = execution.source.key.rpartition("/")[2]
+    plain = name.lower()
+    for ending in COMPRESSED:
+        if plain.endswith(ending):
+            plain = plain.removesuffix(ending)
+            break
+    if not plain.endswith(SUFFIXES):
+        raise ObjectProblem(
+            FileReason.WRONG_KIND,
+            f"the name {name!r} ends in none of {', '.join(SUFFIXES)} (before .gz or .zst): rename and drop it again",
+        )
+    formats.FORMATS[execution.format].refuse_name(name)
+
+
+def _definition(place: Workplace, key: str) -> Definition:
+    """The definition the first folder below `imports/` names, if there is one of that id."""
+    first, slash, _ = key.removeprefix(IMPORTS_PREFIX).partition("/")
+    stored = place.records.definition(first) if slash and first else None
+    return DEFAULT if stored is None else Definition.of(stored)
+
+
+def _left_unfinished(place: Workplace, dropped: Dropped) -> list[Execution]:
+    uri = f"s3://{dropped.bucket}/{dropped.key}"
+    found = [place.records.execution(execution_id) for execution_id in place.records.unfinished(uri)]
+    same = [execution for execution in found if execution is not None and _is_of(execution, dropped)]
+    if same or dropped.version_id is None:
+        return same
+    # The index may lag behind; the id of a version can be had without it.
+    known = place.records.execution(
+        execution_id_of(S3Object(dropped.bucket, dropped.key, dropped.version_id, dropped.etag, 0, 0))
+    )
+    return [] if known is None or known.phase is Phase.CLOSED else [known]
+
+
+def _is_of(execution: Execution, dropped: Dropped) -> bool:
+    if dropped.version_id is not None:
+        return execution.source.version_id == dropped.version_id
+    return not dropped.etag or execution.source.etag == dropped.etag

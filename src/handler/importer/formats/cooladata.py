@@ -1,0 +1,232 @@
+"""CoolaData / Medallia Journey Analytics: flat JSON rows, three mandatory properties (docs/formats.md, C1–C33).
+
+Rule: a row is one event. `event_name`, `event_time_ts` and `user_id` must be there; every other non-empty property is
+kept as sent; `{u}name` sets a property of the user instead of the event (C20). `""` and null are absent (C6).
+`strict` holds names, sizes and times to the vendor's own words; without it whatever can be stored is accepted.
+"""
+
+import re
+from collections.abc import Sequence
+from difflib import SequenceMatcher
+from typing import Final
+
+from importer import fields
+from importer.bad_rows import FileReason, ObjectProblem, Reason, Reject
+from importer.definitions import Definition
+from importer.formats.reading import Reading
+from importer.model import Event, Row, UserChange, Value, event_id
+
+NAME: Final = "cooladata"
+MANDATORY: Final = ("event_name", "event_time_ts", "user_id")
+STRICT_EVENT_BYTES: Final = 100 * 1024  # C24
+PLACEHOLDER_IDS: Final = frozenset(
+    ["null", "none", "nil", "n/a", "na", "anonymous", "unknown", "undefined", "0", "-1", "-"]
+) | {"not available", "00000000-0000-0000-0000-000000000000"}
+PLACEHOLDER_NOTE: Final = Reason.PLACEHOLDER_ID.value
+# Names people send for a mandatory one; beside these, anything spelt nearly like it gets the hint (C11, C12).
+_ALIASES: Final = {
+    "event_name": ("event", "name", "eventtype", "action", "n"),
+    "event_time_ts": (
+        "eventtimestamp",
+        "eventtimestampepoch",
+        "timestamp",
+        "time",
+        "ts",
+        "t",
+        "eventtime",
+        "datetime",
+        "date",
+    ),
+    "user_id": ("user", "uid", "userid", "id", "customerid", "visitorid", "distinctid", "identity", "p"),
+}
+_NEAR: Final = 0.8
+_STRICT_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*\Z")  # C14
+_FORBIDDEN: Final = frozenset(
+    ["select", "from", "where", "as", "null", "and", "between", "join", "left", "outer", "inner", "on"]
+)  # C16
+_RESERVED: Final = frozenset(  # C17
+    [
+        "internal_user_id",
+        "internal_session_id",
+        "user_alias",
+        "session_clean_path",
+        "session_duration",
+        "session_end_time_ts",
+        "session_events_counter",
+        "session_full_category_path",
+        "session_full_clean_category_path",
+        "session_full_clean_path",
+        "session_full_path",
+        "session_funnel_path",
+        "session_serial_event_counter",
+        "uid",
+        "sid",
+    ]
+)
+
+
+def refuse_name(base_name: str) -> None:
+    """C2: the base name must not contain `csv` anywhere, whatever its case."""
+    if "csv" in base_name.lower():
+        raise ObjectProblem(
+            FileReason.WRONG_KIND,
+            f"the name {base_name!r} contains `csv`, which this dialect refuses (its rows are JSON): rename the file",
+        )
+
+
+def evidence(row: Row) -> Sequence[str]:
+    """The mandatory properties a row has, and user-scoped ones."""
+    found = [f"property {name}" for name in MANDATORY if name in row]
+    return found + ["a property with the prefix {u}" for key in row if key.startswith("{u}")][:1]
+
+
+def reader(definition: Definition, now_ms: int) -> "CoolaDataReader":
+    """The reader for an execution created at `now_ms`."""
+    return CoolaDataReader(definition, now_ms)
+
+
+class CoolaDataReader:
+    """Callable: (row, row text, address) → Reading."""
+
+    def __init__(self, definition: Definition, now_ms: int) -> None:
+        self._strict = definition.strict
+        self._session_scope = definition.session_scope
+        self._date_format = definition.date_format
+        self._window = definition.time_window(now_ms)
+        self._checked_names: set[str] = set()  # names strict has passed; names repeat from row to row
+
+    def __call__(self, row: Row, text: bytes, address: int) -> Reading:
+        name = row.pop("event_name", None)
+        time = row.pop("event_time_ts", None)
+        user = row.pop("user_id", None)
+        # The usual row passes these three looks; anything else is read again slowly, to say what is wrong.
+        if not (type(name) is str and name and type(user) is str and user and time is not None):
+            raise _mandatory_problem({**row, "event_name": name, "event_time_ts": time, "user_id": user})
+        try:
+            time_ms = fields.time_ms(time, "event_time_ts", self._window, self._date_format)
+        except Reject as reject:
+            raise _with_hint(reject, row) from None
+        if self._strict:
+            self._refuse_against_strict(row, text)
+        notes: tuple[str, ...] = ()
+        if user.strip().lower() in PLACEHOLDER_IDS:
+            if self._strict:
+                raise Reject(
+                    Reason.PLACEHOLDER_ID, field="user_id", found=user, hint="send the id of a person, or no row"
+                )
+            notes = (PLACEHOLDER_NOTE,)
+        properties: Row = {}
+        session: Row | None = None
+        changes: list[UserChange] = []
+        for key, value in row.items():
+            if value is None or value == "":
+                continue
+            if isinstance(value, dict | list):
+                raise _nested(key, value)
+            if key[:1] == "{":
+                scope, bare = self._scope(key)
+                if scope == "u":
+                    changes.append(UserChange(user, f"prop#{bare}", value, time_ms, address, len(changes)))
+                else:
+                    session = {} if session is None else session
+                    session[bare] = value
+            elif key:
+                properties[key] = value
+            else:
+                raise Reject(Reason.BAD_NAME, expected="a non-empty name", found='""')
+        event = Event(event_id(NAME, text, 0), name, time_ms, user, properties, address, session)
+        return Reading([event], changes, notes)
+
+    def _scope(self, key: str) -> tuple[str, str]:
+        """(scope, name) of a key that begins with `{` (C20–C22); `{s}` only behind its setting (C21)."""
+        scope, closed, bare = key[1:].partition("}")
+        if not closed or scope not in ("u", "s") or (scope == "s" and not self._session_scope):
+            allowed = "{u} for a property of the user" + (
+                " or {s} for one of the session" if self._session_scope else ""
+            )
+            hint = "set session_scope of the import to accept {s}" if scope == "s" and closed else ""
+            raise Reject(
+                Reason.UNKNOWN_SCOPE_PREFIX, field=key, expected=allowed, found=key[: len(scope) + 2], hint=hint
+            )
+        if not bare:
+            raise Reject(Reason.BAD_NAME, field=key, expected="a name after the prefix", found=key)
+        return scope, bare
+
+    def _refuse_against_strict(self, row: Row, text: bytes) -> None:
+        """The vendor's own limits: C14–C17 on names, C24 on size."""
+        if len(text) > STRICT_EVENT_BYTES:
+            raise Reject(
+                Reason.EVENT_TOO_LARGE, expected=f"at most {STRICT_EVENT_BYTES} bytes", found=f"{len(text)} bytes"
+            )
+        seen: dict[str, str] = {name: name for name in MANDATORY}
+        for key in row:
+            bare = self._scope(key)[1] if key[:1] == "{" else key
+            if bare not in self._checked_names:
+                _refuse_strict_name(key, bare)
+                self._checked_names.add(bare)
+            folded = key.lower()
+            if folded in seen:
+                raise Reject(
+                    Reason.DUPLICATE_KEY,
+                    field=key,
+                    found=f"{seen[folded]} and {key}",
+                    hint="property names are not case sensitive (C15): keep one of them",
+                )
+            seen[folded] = key
+
+
+def _refuse_strict_name(key: str, bare: str) -> None:
+    if not _STRICT_NAME.match(bare):
+        raise Reject(
+            Reason.BAD_NAME,
+            field=key,
+            expected="a letter, then letters, digits and underscores (C14)",
+            found=bare or '""',
+        )
+    if bare.lower() in _FORBIDDEN or bare.lower() in _RESERVED:
+        raise Reject(Reason.RESERVED_NAME, field=key, found=bare, hint="choose another name (C16, C17)")
+
+
+def _nested(key: str, value: Value) -> Reject:
+    return Reject(
+        Reason.NESTED_VALUE,
+        field=key,
+        expected="a string, number, boolean or null",
+        found=fields.json_type(value),
+        hint="write its members as properties of their own" if isinstance(value, dict) else "write it as one string",
+    )
+
+
+def _mandatory_problem(row: Row) -> Reject:
+    """What is wrong with the mandatory properties of a row, in their documented order."""
+    for name in MANDATORY:
+        value = row.get(name)
+        if value is None or value == "":
+            expected = fields.TIME_EXPECTED if name == "event_time_ts" else "string"
+            return _with_hint(Reject(Reason.MISSING_FIELD, field=name, expected=expected), row)
+        if name != "event_time_ts":
+            try:
+                fields.text(row, name)
+            except Reject as reject:
+                return reject
+    raise AssertionError("called for a row whose mandatory properties are all right")
+
+
+def _with_hint(reject: Reject, row: Row) -> Reject:
+    """The reject with "did you mean", where the row holds a near miss of the missing name."""
+    if reject.reason is Reason.MISSING_FIELD:
+        near = next((key for key in row if key not in MANDATORY and _meant(key) == reject.field), None)
+        if near is not None:
+            reject.hint = f"{near} present: did you mean {reject.field}?"
+    return reject
+
+
+def _meant(key: str) -> str:
+    """The mandatory name a key is a near miss of; "" if none."""
+    folded = "".join(c for c in key.lower() if c.isalnum())
+    for name, aliases in _ALIASES.items():
+        if folded in aliases or folded == name.replace("_", ""):
+            return name
+    likeness = {name: SequenceMatcher(None, folded, name.replace("_", "")).ratio() for name in MANDATORY}
+    best = max(likeness, key=lambda name: likeness[name])
+    return best if likeness[best] >= _NEAR else ""

@@ -1,0 +1,292 @@
+"""The nouns that cross a border between rooms. Imports nothing of ours.
+
+A row's *address* is the offset of its first byte (of the decompressed bytes, where the object is compressed).
+A *part* is a half-open interval `[start, stop)` and owns the lines that begin in it. A *batch* is the lines that
+begin in one cell of a fixed byte grid. Offsets count bytes, times are integer milliseconds UTC.
+"""
+
+import hashlib
+from dataclasses import dataclass, field, replace
+from decimal import Decimal
+from enum import StrEnum
+from typing import Protocol, TypeAlias
+
+# A change of anything that decides what a byte becomes (grid, row rules, ids) gets the next number. Executions pin it:
+# a worker with a newer number starts an unfinished execution over, which deterministic ids make harmless.
+RULES_VERSION = 1
+
+TO_THE_END = 2**63 - 1  # the stop of a part whose length is not known: a compressed object
+
+Value: TypeAlias = "str | int | float | bool | Decimal | dict[str, Value] | list[Value] | None"
+Row: TypeAlias = dict[str, Value]
+Line: TypeAlias = tuple[int, bytes]  # (address, bytes with their line end); a tuple because there are millions of them
+
+
+@dataclass(frozen=True, slots=True)
+class S3Object:
+    """One version of one object, as HEAD described it before anything was read.
+
+    `version_id` is None in a bucket without versioning; `last_modified_ms` has one-second resolution (N2).
+    """
+
+    bucket: str
+    key: str
+    version_id: str | None
+    etag: str
+    size_bytes: int
+    last_modified_ms: int
+
+    @property
+    def uri(self) -> str:
+        return f"s3://{self.bucket}/{self.key}"
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """The half-open interval of bytes whose lines one worker reads: it owns the lines that *begin* in it."""
+
+    start: int
+    stop: int
+
+
+@dataclass(slots=True)
+class Event:
+    """What a row says happened: ours, whatever dialect the row was written in."""
+
+    event_id: str
+    event_name: str
+    event_time_ts: int
+    user_id: str
+    properties: Row
+    address: int
+    session_properties: Row | None = None
+    identifiers: Row | None = None
+
+    @property
+    def event_key(self) -> str:
+        """Sort key in the events table: 13 digits of time keep text order and time order the same (N8)."""
+        return f"{self.event_time_ts:013d}#{self.event_id}"
+
+
+@dataclass(slots=True)
+class UserChange:
+    """What a row says about a user: the new value of one record, and the time that decides which value wins."""
+
+    user_id: str
+    record: str
+    value: Value
+    event_time_ts: int | None
+    address: int
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """Where events and user changes come from; the same for every row of an execution."""
+
+    format: str
+    import_id: str
+    execution_id: str
+    key: str
+    uploaded_ms: int
+
+
+def event_id(format_name: str, row_text: bytes, index: int) -> str:
+    """128-bit identity of one event: equal rows are one event, wherever and however often they are dropped.
+
+    Rule: blake2b-128, hexadecimal, over `<format> LF <index> LF <row bytes without line end and byte order mark>`;
+    `index` counts the events of a row from 0.
+    """
+    return hashlib.blake2b(b"%s\n%d\n%s" % (format_name.encode(), index, row_text), digest_size=16).hexdigest()
+
+
+def rank(change: UserChange, source: Provenance) -> str:
+    """Order of changes to one user record; the highest wins, so any order of processing gives the same table.
+
+    The row's time decides (without one, the upload's); then the upload's time, so that a mended file dropped again
+    wins over its first version; key, execution, address and index only make the order total.
+    """
+    time_ms = source.uploaded_ms if change.event_time_ts is None else change.event_time_ts
+    return (
+        f"{time_ms:013d}#{source.uploaded_ms:013d}#{source.key}#{source.execution_id}"
+        f"#{change.address:016d}#{change.index:06d}"
+    )
+
+
+@dataclass(slots=True)
+class Noted:
+    """Something about good rows worth a line in the receipt: how many rows, and the first of them."""
+
+    count: int
+    first_line: int
+
+
+@dataclass(slots=True)
+class Tally:
+    """Counts over the lines read so far. Absolute, never increments (F6). `lines = blank + good + bad`."""
+
+    lines: int = 0
+    blank: int = 0
+    good: int = 0
+    bad: int = 0
+    events: int = 0
+    user_changes: int = 0
+    notes: dict[str, Noted] = field(default_factory=dict)
+
+    @property
+    def rows(self) -> int:
+        return self.good + self.bad
+
+    def note(self, code: str, line: int) -> None:
+        """Count one good row under a note's code; `line` is its number, counted as `first_line` is."""
+        noted = self.notes.setdefault(code, Noted(0, line))
+        noted.count += 1
+
+    def plus(self, later: "Tally") -> "Tally":
+        """The sum with a tally of the lines that follow; its `first_line` numbers must already count from ours."""
+        notes = {code: replace(noted) for code, noted in self.notes.items()}
+        for code, noted in later.notes.items():
+            if code in notes:
+                notes[code].count += noted.count
+            else:
+                notes[code] = replace(noted)
+        return Tally(
+            self.lines + later.lines,
+            self.blank + later.blank,
+            self.good + later.good,
+            self.bad + later.bad,
+            self.events + later.events,
+            self.user_changes + later.user_changes,
+            notes,
+        )
+
+
+class Status(StrEnum):
+    """Public status of an execution (D13)."""
+
+    PENDING = "PENDING"
+    RUNNING = "RUNNING"
+    SUCCEEDED = "SUCCEEDED"
+    FAILED = "FAILED"
+    CANCELED = "CANCELED"
+
+
+LEGAL_MOVES: dict[Status, frozenset[Status]] = {
+    Status.PENDING: frozenset({Status.RUNNING, Status.FAILED, Status.CANCELED}),
+    Status.RUNNING: frozenset({Status.SUCCEEDED, Status.FAILED, Status.CANCELED}),
+    Status.SUCCEEDED: frozenset(),
+    Status.FAILED: frozenset({Status.PENDING}),  # by redrive only: attempt + 1, position kept
+    Status.CANCELED: frozenset(),
+}
+
+
+class Phase(StrEnum):
+    """What is being done inside a status. Only CLOSED leaves nothing to do."""
+
+    IMPORTING = "IMPORTING"
+    FINALISING = "FINALISING"  # destination, end date and sums are fixed; nothing but settling is left
+    CLOSING = "CLOSING"  # ended FAILED or CANCELED; fence, errors and receipt are still to be made
+    CLOSED = "CLOSED"
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """Where an execution's four objects go; keys in the bucket of the source."""
+
+    completed: str
+    errors: str
+    reasons: str
+    receipt: str
+
+
+@dataclass(frozen=True, slots=True)
+class PartState:
+    """Where a part stands. `next_offset` is the next byte to read, never the last one read."""
+
+    start: int
+    stop: int
+    next_offset: int
+    tally: Tally
+    done: bool
+    sha256: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseHeld:
+    """Another worker holds the part: who, and until when by its clock; `fenced` means for ever."""
+
+    owner: str
+    lease_until_ms: int
+    fenced: bool
+
+
+@dataclass(frozen=True, slots=True)
+class FileError:
+    """Why an execution ended FAILED: a code of `bad_rows.FileReason` and the sentence for a person."""
+
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What FINALISING (or a failure) fixed: where results go, when reading ended, what was counted.
+
+    `read_to` has for each part's start the byte up to which it was read: bad rows before it are in `sums`, later ones
+    are not. `sha256` is the source's, as stored, in hexadecimal; None after a failure.
+    """
+
+    destination: Destination
+    end_date: int
+    sums: Tally
+    read_to: dict[int, int]
+    sha256: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Execution:
+    """One import of one object version, with everything a worker must not decide anew.
+
+    `created_ms` is the clock of every rule that needs one; `definition` is the import definition it began with.
+    """
+
+    id: str
+    source: S3Object
+    status: Status
+    phase: Phase
+    created_ms: int
+    definition: dict[str, Value]
+    format: str
+    part_count: int
+    rules_version: int = RULES_VERSION
+    start_date: int | None = None
+    parts_done: frozenset[int] = frozenset()
+    outcome: Outcome | None = None
+    error: FileError | None = None
+    attempt: int = 1
+
+    @property
+    def document_import_id(self) -> str:
+        """Id of the import definition it runs under; "default" where the key named none."""
+        return str(self.definition.get("id", "default"))
+
+
+class Clock(Protocol):
+    """Time as a worker sees it. Injected, so that tests own it."""
+
+    def now_ms(self) -> int:
+        """Milliseconds since 1970-01-01 UTC."""
+
+    def sleep(self, seconds: float) -> None: ...
+
+
+class Unavailable(Exception):
+    """Us or AWS: nothing is wrong with the file. Raised so that Lambda or SQS delivers again."""
+
+
+class Throttled(Unavailable):
+    """The sink's time bound passed while it was being throttled. The same batch may be tried again at once."""
+
+
+class Fenced(Exception):
+    """Another worker owns the part now; whoever sees this stops without another effect."""

@@ -1,0 +1,117 @@
+"""`receipt/1` and the folded reasons (pure): what a person, a dashboard and `verify` read after an import.
+
+Rule: `lines = rows + blank`, `rows = good + bad`. Apart from parts and timing a receipt does not depend on how the
+work was cut. Reasons are folded by (code, field) in the order of the bad rows, in constant memory: what does not find
+a place among the first MAX_GROUPS is counted per code, without its field.
+"""
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Final
+
+import orjson
+
+from importer.bad_rows import BadRow, shown
+from importer.model import Execution, Outcome, Status, Value
+
+MAX_GROUPS: Final = 50
+SAMPLES: Final = 3
+
+
+@dataclass(slots=True)
+class _Group:
+    code: str
+    field: str
+    count: int
+    first_line: int
+    samples: list[dict[str, Value]] = dataclasses.field(default_factory=list)
+
+
+class FoldedReasons:
+    """Bad rows told one after another, summed up by reason and field."""
+
+    def __init__(self) -> None:
+        self._groups: dict[tuple[str, str], _Group] = {}
+
+    def add(self, row: BadRow, line: int) -> None:
+        """Count a bad row; `line` is its number in the whole file."""
+        key = (row.reason, row.field)
+        if key not in self._groups and len(self._groups) >= MAX_GROUPS:
+            key = (row.reason, "")
+        group = self._groups.get(key)
+        if group is None:
+            group = self._groups[key] = _Group(key[0], shown(key[1]), 0, line)
+        group.count += 1
+        if len(group.samples) < SAMPLES:
+            group.samples.append({"line": line, "offset": row.offset, "message": row.message, "hint": row.hint})
+
+    def folded(self) -> list[dict[str, Value]]:
+        """Largest group first; equal ones in order of their first line."""
+        return [
+            {
+                "code": group.code,
+                "field": group.field,
+                "count": group.count,
+                "first_line": group.first_line,
+                "samples": list(group.samples),
+            }
+            for group in sorted(self._groups.values(), key=lambda group: (-group.count, group.first_line))
+        ]
+
+
+def receipt(execution: Execution, outcome: Outcome, reasons: FoldedReasons, sinks: tuple[str, ...]) -> bytes:
+    """The receipt of an execution whose outcome is fixed, as it will be once the last step is done: indented JSON.
+
+    A function of the execution's record and its bad rows alone: written twice, it has the same bytes.
+    """
+    failed = execution.phase.value in ("CLOSING", "CLOSED") and execution.status is not Status.SUCCEEDED
+    sums = outcome.sums
+    source = execution.source
+    bucket = source.bucket
+    has_bad_rows = sums.bad > 0
+    refused = sum(group["count"] for group in reasons.folded() if group["code"] == "refused_by_sink")  # type: ignore[misc]
+    document: dict[str, Value] = {
+        "schema": "receipt/1",
+        "execution_id": execution.id,
+        "status": (execution.status if failed else Status.SUCCEEDED).value,
+        "complete": not failed,
+        "error": {"code": execution.error.code, "message": execution.error.message} if execution.error else None,
+        "source": {
+            "bucket": bucket,
+            "key": source.key,
+            "version_id": source.version_id,
+            "etag": source.etag,
+            "bytes": source.size_bytes,
+            "sha256": outcome.sha256,
+        },
+        "format": execution.format,
+        "import_id": execution.document_import_id,
+        "lines": sums.lines,
+        "blank": sums.blank,
+        "rows": sums.rows,
+        "good": sums.good,
+        "bad": sums.bad,
+        "events": sums.events,
+        "user_changes": sums.user_changes,
+        "reasons": list(reasons.folded()),
+        "notes": [
+            {"code": code, "count": noted.count, "first_line": noted.first_line}
+            for code, noted in sorted(sums.notes.items())
+        ],
+        "sinks": {name: {"written": sums.events, "refused": refused} for name in sinks},
+        "completed_uri": None if failed else f"s3://{bucket}/{outcome.destination.completed}",
+        "errors_uri": f"s3://{bucket}/{outcome.destination.errors}" if has_bad_rows else None,
+        "reasons_uri": f"s3://{bucket}/{outcome.destination.reasons}" if has_bad_rows else None,
+        "unread": [{"part": start, "from": offset} for start, offset in sorted(outcome.read_to.items())]
+        if failed
+        else [],
+        "parts": execution.part_count,
+        "timing": {
+            "created_ms": execution.created_ms,
+            "started_ms": execution.start_date,
+            "ended_ms": outcome.end_date,
+            "duration_ms": outcome.end_date - (execution.start_date or execution.created_ms),
+        },
+        "cost": {},
+    }
+    return orjson.dumps(document, option=orjson.OPT_INDENT_2)

@@ -1,0 +1,67 @@
+"""4 · Line → row: NDJSON.
+
+Rule: orjson reads the row; three cheap looks at its bytes tell whether it read it *exactly*. It keeps the last of two
+equal keys, makes doubles of integers beyond 64 bits and of long decimals, and zero of 1e-400 (E2–E4): a row that may
+hold one of these, or that orjson refuses, goes to `exact_json`, which decides. "Unaltered" means numerically equal.
+"""
+
+import re
+from decimal import Decimal
+from typing import Final
+
+import orjson
+
+from importer import exact_json
+from importer.bad_rows import Reason, Reject
+from importer.fields import json_type
+from importer.model import Row, Value
+
+# Every digit and the point become "0", all else a blank: a number of 16 or more significant digits shows as a run.
+_DIGITS: Final = bytes(ord("0") if chr(i) in "0123456789." else 32 for i in range(256))
+_LONG_RUN: Final = b"0" * 16
+# In a row without arrays each number follows `":`, which no string can hold unescaped; a false hit only costs time.
+_LONG_NUMBER: Final = re.compile(rb'":[ \t\r]*(-?[0-9][0-9.]{14,}(?:[eE][-+]?[0-9]+)?)')
+_INT64_MIN: Final = -(2**63)
+_UINT64_MAX: Final = 2**64 - 1
+
+
+def row_of(text: bytes) -> Row:
+    """The row in a line's text (no line end, no byte order mark).
+
+    Raises:
+        Reject: not_utf8, not_json, not_an_object, duplicate_key, too_deep, number_out_of_range.
+    """
+    try:
+        row = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return _object(exact_json.parse(text))
+    if type(row) is not dict:
+        return _object(row)
+    # Each key is followed by a colon. With no blank before any colon, `":` stands at least once for each pair, so as
+    # many as there are distinct keys means that no key stands twice. (A nested row: the exact path.)
+    if text.count(b'":') != len(row) or b" :" in text or b"\t:" in text or b"\r:" in text:
+        return _object(exact_json.parse(text))
+    if _LONG_RUN in text.translate(_DIGITS) and not (
+        b"[" not in text and all(map(_kept_exactly, _LONG_NUMBER.findall(text)))
+    ):
+        return _object(exact_json.parse(text))
+    if (b"e-" in text or b"E-" in text) and any(type(v) is float and -1e-130 < v < 1e-130 for v in row.values()):
+        return _object(exact_json.parse(text))
+    return row
+
+
+def _object(value: Value) -> Row:
+    if not isinstance(value, dict):
+        raise Reject(Reason.NOT_AN_OBJECT, expected="an object in { }", found=json_type(value))
+    return value
+
+
+def _kept_exactly(token: bytes) -> bool:
+    """Whether the fast parser's value for a number of many digits equals what was sent."""
+    if b"." not in token and b"e" not in token and b"E" not in token:
+        return _INT64_MIN <= int(token) <= _UINT64_MAX if len(token) < 24 else False
+    try:
+        written = repr(float(token))
+        return written.encode() == token or Decimal(written) == Decimal(token.decode())
+    except (ArithmeticError, ValueError):  # not a number after all, or an exponent beyond Decimal: the exact path says
+        return False

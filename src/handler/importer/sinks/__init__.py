@@ -1,0 +1,32 @@
+"""7 · Batch → durable: one file per destination, its limits as pure checks beside it.
+
+`SINKS` names every destination. A new one is one file, one line here and one fixture line in the contract suite.
+"""
+
+from typing import Final, Protocol
+
+from importer.bad_rows import Reject
+from importer.batches import Limit
+from importer.model import Event, UserChange
+from importer.sinks import items
+
+
+class Sink(Protocol):
+    """A destination, opened for one execution."""
+
+    def write(self, events: list[Event], user_changes: list[UserChange]) -> dict[int, Reject]:
+        """Write events and user changes so that they survive a crash after this call returns.
+
+        Writing the same again changes nothing. Bounded in time, so that a lease outlives it.
+
+        Returns:
+            The rows (by address) this sink can never accept, each with its reason. Empty nearly always: the limits
+            known beforehand were checked by the pure functions in `SINKS`.
+        Raises:
+            Throttled: the bound passed while throttled; the same batch may be tried again.
+            Unavailable: nothing can be said about which events were written.
+        """
+
+
+# name → the limit that every row must pass where this sink is enabled
+SINKS: Final[dict[str, Limit]] = {"dynamodb": items.limit}

@@ -1,0 +1,207 @@
+"""DynamoDB's forms and limits, pure: events and user changes → items, and what an item must not exceed.
+
+`limit` is what the core calls for every row, so that a row over a limit was never half written.
+"""
+
+from decimal import Decimal
+from typing import Any, Final, TypeAlias
+
+from botocore.exceptions import ClientError
+
+from importer.bad_rows import Reason, Reject
+from importer.formats.reading import Reading
+from importer.model import Event, Provenance, Row, Unavailable, UserChange, Value
+
+# Quota: docs.aws.amazon.com/amazondynamodb/latest/developerguide/Constraints.html
+ITEM_BYTES: Final = 400 << 10
+USER_ID_BYTES: Final = 2_048
+RECORD_BYTES: Final = 1_024
+NAME_BYTES: Final = (64 << 10) - 1
+DIGITS: Final = 38
+SMALLEST_EXPONENT: Final = -130
+LARGEST_EXPONENT: Final = 125
+LEVELS: Final = 32
+# What an item holds beside the row: our attribute names, ids, key and source. A row's text is never shorter than what
+# it stores (quotes, colons and commas outweigh DynamoDB's bytes per member), so text + this bounds the item.
+_OWN_BYTES: Final = 2_048
+
+AttributeValue: TypeAlias = dict[str, Any]  # boto's own shape: {"S": "…"}, nested without a type of its own
+Item: TypeAlias = dict[str, AttributeValue]
+
+
+def attribute(value: Value) -> AttributeValue:
+    """A value in DynamoDB's form; numbers as text, numerically equal to what was sent."""
+    kind = type(value)
+    if kind is str:
+        return {"S": value}
+    if kind is bool:
+        return {"BOOL": value}
+    if kind is int:
+        return {"N": str(value)}
+    if kind is float:
+        return {"N": repr(value)}
+    if value is None:
+        return {"NULL": True}
+    if isinstance(value, Decimal):
+        return {"N": _plain(value)}
+    if isinstance(value, dict):
+        return {"M": {name: attribute(member) for name, member in value.items()}}
+    if isinstance(value, list):
+        return {"L": [attribute(member) for member in value]}
+    raise TypeError(f"no attribute for a {kind.__name__}")
+
+
+def event_item(event: Event, source: Provenance) -> Item:
+    """The item of an event in the events table."""
+    item: Item = {
+        "user_id": {"S": event.user_id},
+        "event_key": {"S": event.event_key},
+        "event_id": {"S": event.event_id},
+        "event_name": {"S": event.event_name},
+        "event_time_ts": {"N": str(event.event_time_ts)},
+        "properties": {"M": {name: attribute(value) for name, value in event.properties.items()}},
+        "format": {"S": source.format},
+        "import_id": {"S": source.import_id},
+        "execution_id": {"S": source.execution_id},
+        "address": {"N": str(event.address)},
+    }
+    if event.session_properties is not None:
+        item["session_properties"] = attribute(event.session_properties)
+    if event.identifiers is not None:
+        item["identifiers"] = attribute(event.identifiers)
+    return item
+
+
+def limit(text_bytes: int, reading: Reading) -> None:
+    """Raises Reject for a row DynamoDB could not hold: too_long, number_out_of_range, too_deep, event_too_large."""
+    for event in reading.events:
+        _check_key(event.user_id, "user_id", USER_ID_BYTES)
+        for values in (event.properties, event.session_properties, event.identifiers):
+            if values:
+                _check_values(values, "")
+        if text_bytes + _OWN_BYTES > ITEM_BYTES:
+            _check_size(
+                size_bytes(event.properties)
+                + size_bytes(event.session_properties)
+                + size_bytes(event.identifiers)
+                + len(event.user_id.encode())
+                + len(event.event_name.encode())
+            )
+    for change in reading.user_changes:
+        _check_key(change.user_id, "user_id", USER_ID_BYTES)
+        _check_key(change.record, change.record.partition("#")[2], RECORD_BYTES)
+        _check_values({change.record: change.value}, "")
+        if text_bytes + _OWN_BYTES > ITEM_BYTES:
+            _check_size(size_bytes(change.value) + 2 * len(change.record.encode()) + len(change.user_id.encode()))
+
+
+def size_bytes(value: Value) -> int:
+    """Stored size of a value, never less than DynamoDB counts (Constraints, "Item size").
+
+    Text counts its UTF-8 bytes; a number one byte for two digits, one more and one for a sign; a map or list 3 bytes
+    and one for each member beside the member itself.
+    """
+    if isinstance(value, str):
+        return len(value.encode())
+    if value is None or isinstance(value, bool):
+        return 1
+    if isinstance(value, int | float | Decimal):
+        return min(21, len(repr(value) if not isinstance(value, Decimal) else _plain(value)) // 2 + 3)
+    if isinstance(value, dict):
+        return 3 + sum(1 + len(name.encode()) + size_bytes(member) for name, member in value.items())
+    return 3 + sum(1 + size_bytes(member) for member in value)
+
+
+def _check_size(own_bytes: int) -> None:
+    if own_bytes + _OWN_BYTES > ITEM_BYTES:
+        raise Reject(
+            Reason.EVENT_TOO_LARGE,
+            expected=f"at most {ITEM_BYTES - _OWN_BYTES} bytes of values and names",
+            found=f"{own_bytes} bytes",
+            hint="keep large texts in a bucket and send their address",
+        )
+
+
+def _check_key(value: str, field: str, most_bytes: int) -> None:
+    if len(value) * 4 > most_bytes and len(value.encode()) > most_bytes:
+        raise Reject(
+            Reason.TOO_LONG, field=field, expected=f"at most {most_bytes} bytes", found=f"{len(value.encode())} bytes"
+        )
+
+
+def _check_values(values: Row, path: str) -> None:
+    for name, value in values.items():
+        kind = type(value)
+        if isinstance(value, float):
+            if value and not 1e-130 <= abs(value) < 1e126:
+                raise _out_of_range(path + name, value)
+        elif kind is Decimal or kind is dict or kind is list:
+            _check_deep(value, path + name)
+        if len(name) * 4 > NAME_BYTES and len(name.encode()) > NAME_BYTES:
+            raise Reject(Reason.TOO_LONG, field=path + name, expected=f"a name of at most {NAME_BYTES} bytes")
+
+
+def _check_deep(value: Value, path: str) -> None:
+    """Numbers and nesting of a value that is not plain. Level 1 is the map the value is in."""
+    todo: list[tuple[Value, str, int]] = [(value, path, 2)]
+    while todo:
+        member, place, level = todo.pop()
+        if isinstance(member, dict | list):
+            if level > LEVELS:
+                raise Reject(Reason.TOO_DEEP, field=path, expected=f"at most {LEVELS} levels in DynamoDB")
+            inner = member.items() if isinstance(member, dict) else ((f"[{i}]", m) for i, m in enumerate(member))
+            todo += [(m, f"{place}.{name}", level + 1) for name, m in inner]
+        elif isinstance(member, Decimal):
+            sign_digits = member.as_tuple()
+            digits = "".join(map(str, sign_digits.digits)).strip("0")
+            if digits and (len(digits) > DIGITS or not SMALLEST_EXPONENT <= member.adjusted() <= LARGEST_EXPONENT):
+                raise _out_of_range(place, member)
+        elif isinstance(member, float) and member and not 1e-130 <= abs(member) < 1e126:
+            raise _out_of_range(place, member)
+
+
+def _out_of_range(field: str, value: Value) -> Reject:
+    return Reject(
+        Reason.NUMBER_OUT_OF_RANGE,
+        field=field,
+        expected=f"at most {DIGITS} significant digits, 1e{SMALLEST_EXPONENT} to 1e{LARGEST_EXPONENT + 1}",
+        found=str(value),
+        hint="send it as a string",
+    )
+
+
+def _plain(number: Decimal) -> str:
+    """A Decimal's text without the zeros that carry no value."""
+    sign, digits, exponent = number.as_tuple()
+    kept = "".join(map(str, digits)).lstrip("0")
+    stripped = kept.rstrip("0")
+    if not stripped or not isinstance(exponent, int):
+        return "0"
+    return f"{'-' if sign else ''}{stripped}E{exponent + len(kept) - len(stripped)}"
+
+
+def record_item(change: UserChange, rank_text: str, source: Provenance) -> Item:
+    """The item of a user record in the users table."""
+    item: Item = {
+        "user_id": {"S": change.user_id},
+        "record": {"S": change.record},
+        "value": attribute(change.value),
+        "rank": {"S": rank_text},
+        "execution_id": {"S": source.execution_id},
+        "address": {"N": str(change.address)},
+    }
+    if change.event_time_ts is not None:
+        item["event_time_ts"] = {"N": str(change.event_time_ts)}
+    return item
+
+
+def refusal(error: ClientError) -> Reject:
+    """The reject for an item DynamoDB calls invalid.
+
+    Raises:
+        Unavailable: the table is not the one this importer expects. That is our fault, never the row's.
+    """
+    message = str(error.response.get("Error", {}).get("Message", ""))
+    if any(sign in message for sign in ("match the schema", "Missing the key", "Type mismatch for key", "IndexKey")):
+        raise Unavailable(f"the table's keys are not those of this importer's template: {message}") from error
+    return Reject(Reason.REFUSED_BY_SINK, found=message, hint="the row itself is valid: see DynamoDB's words")

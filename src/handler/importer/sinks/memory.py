@@ -1,0 +1,25 @@
+"""Events and user changes kept in memory: for tests, and for measuring the core without a destination."""
+
+from importer.bad_rows import Reject
+from importer.model import Event, UserChange
+
+
+class MemorySink:
+    """Keeps each event and user change once by its key, like the real destinations.
+
+    Args:
+        keep: False only counts, so that the core's own memory can be measured.
+    """
+
+    def __init__(self, keep: bool = True) -> None:
+        self._keep = keep
+        self.events: dict[tuple[str, str], Event] = {}
+        self.user_changes: dict[tuple[str, str], UserChange] = {}
+        self.events_written = 0
+
+    def write(self, events: list[Event], user_changes: list[UserChange]) -> dict[int, Reject]:
+        self.events_written += len(events)
+        if self._keep:
+            self.events.update({(event.user_id, event.event_key): event for event in events})
+            self.user_changes.update({(change.user_id, change.record): change for change in user_changes})
+        return {}

@@ -1,0 +1,60 @@
+"""User changes → the users table: the change with the highest rank wins, whatever the order of arrival.
+
+Changes are folded per record within a batch first; each remaining one is a conditional write, which does not batch and
+costs its write unit even when refused (N9). A lost reply needs no read back: the repeated write is refused because our
+own rank is there, which is what we wanted.
+"""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from botocore.exceptions import ClientError
+
+from importer.bad_rows import Reject
+from importer.model import Clock, Provenance, UserChange, rank
+from importer.sinks.calls import Calls
+from importer.sinks.items import record_item, refusal
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+
+
+class UserRecords:
+    """Writes one execution's user changes."""
+
+    def __init__(self, client: "DynamoDBClient", table: str, source: Provenance, clock: Clock, in_flight: int) -> None:
+        self._client = client
+        self._table = table
+        self._source = source
+        self._calls: Calls[tuple[str, UserChange]] = Calls(clock, in_flight)
+
+    def write(self, changes: list[UserChange]) -> dict[int, Reject]:
+        """Make the changes that outrank what the table holds; returns refused rows by address (see `Sink.write`)."""
+        folded: dict[tuple[str, str], tuple[str, UserChange]] = {}
+        for change in changes:
+            key = (change.user_id, change.record)
+            ranked = (rank(change, self._source), change)
+            if key not in folded or folded[key][0] < ranked[0]:
+                folded[key] = ranked
+        refused: dict[int, Reject] = {}
+
+        def put(job: tuple[str, UserChange]) -> Sequence[tuple[str, UserChange]]:
+            rank_text, change = job
+            try:
+                self._client.put_item(
+                    TableName=self._table,
+                    Item=record_item(change, rank_text, self._source),
+                    ConditionExpression="attribute_not_exists(#rank) OR #rank < :rank",
+                    ExpressionAttributeNames={"#rank": "rank"},
+                    ExpressionAttributeValues={":rank": {"S": rank_text}},
+                )
+            except ClientError as error:
+                code = error.response.get("Error", {}).get("Code")
+                if code == "ValidationException":
+                    refused[change.address] = refusal(error)
+                elif code != "ConditionalCheckFailedException":
+                    raise
+            return []
+
+        self._calls.run(list(folded.values()), put)
+        return refused
