@@ -8,6 +8,7 @@ kept as sent; `{u}name` sets a property of the user instead of the event (C20). 
 import re
 from collections.abc import Sequence
 from difflib import SequenceMatcher
+from functools import lru_cache
 from typing import Final
 
 from importer import fields
@@ -121,9 +122,10 @@ class CoolaDataReader:
         for key, value in row.items():
             if value is None or value == "":
                 continue
-            if isinstance(value, dict | list):
+            kind = type(value)
+            if kind is dict or kind is list:
                 raise _nested(key, value)
-            if key[:1] == "{":
+            if key.startswith("{"):
                 scope, bare = self._scope(key)
                 if scope == "u":
                     changes.append(UserChange(user, f"prop#{bare}", value, time_ms, address, len(changes)))
@@ -221,6 +223,7 @@ def _with_hint(reject: Reject, row: Row) -> Reject:
     return reject
 
 
+@lru_cache(maxsize=1_024)  # names repeat from row to row, and likeness is dear
 def _meant(key: str) -> str:
     """The mandatory name a key is a near miss of; "" if none."""
     folded = "".join(c for c in key.lower() if c.isalnum())

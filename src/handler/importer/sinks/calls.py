@@ -78,7 +78,7 @@ class Calls(Generic[Job]):
                 wait_ms = _FIRST_WAIT_MS
             todo = left
             if todo:
-                pause = self._jitter.uniform(wait_ms / 2, wait_ms)
+                pause = random.uniform(wait_ms / 2, wait_ms)  # spread, so that workers do not come back together
                 if self._clock.now_ms() + pause > deadline:
                     if throttled:
                         raise Throttled(f"{len(todo)} calls still throttled after {BOUND_MS} ms") from failure

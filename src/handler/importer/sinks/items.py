@@ -25,6 +25,8 @@ LEVELS: Final = 32
 # it stores (quotes, colons and commas outweigh DynamoDB's bytes per member), so text + this bounds the item.
 _OWN_BYTES: Final = 2_048
 
+_PLAIN: Final = frozenset({str, int, bool, type(None)})  # fit whatever they hold: rows have 64-bit integers as int
+
 AttributeValue: TypeAlias = dict[str, Any]  # boto's own shape: {"S": "…"}, nested without a type of its own
 Item: TypeAlias = dict[str, AttributeValue]
 
@@ -78,7 +80,7 @@ def limit(text_bytes: int, reading: Reading) -> None:
         _check_key(event.user_id, "user_id", USER_ID_BYTES)
         for values in (event.properties, event.session_properties, event.identifiers):
             if values:
-                _check_values(values, "")
+                _check_values(values, text_bytes)
         if text_bytes + _OWN_BYTES > ITEM_BYTES:
             _check_size(
                 size_bytes(event.properties)
@@ -90,7 +92,7 @@ def limit(text_bytes: int, reading: Reading) -> None:
     for change in reading.user_changes:
         _check_key(change.user_id, "user_id", USER_ID_BYTES)
         _check_key(change.record, change.record.partition("#")[2], RECORD_BYTES)
-        _check_values({change.record: change.value}, "")
+        _check_values({change.record: change.value}, text_bytes)
         if text_bytes + _OWN_BYTES > ITEM_BYTES:
             _check_size(size_bytes(change.value) + 2 * len(change.record.encode()) + len(change.user_id.encode()))
 
@@ -129,16 +131,15 @@ def _check_key(value: str, field: str, most_bytes: int) -> None:
         )
 
 
-def _check_values(values: Row, path: str) -> None:
-    for name, value in values.items():
-        kind = type(value)
-        if isinstance(value, float):
-            if value and not 1e-130 <= abs(value) < 1e126:
-                raise _out_of_range(path + name, value)
-        elif kind is Decimal or kind is dict or kind is list:
-            _check_deep(value, path + name)
-        if len(name) * 4 > NAME_BYTES and len(name.encode()) > NAME_BYTES:
-            raise Reject(Reason.TOO_LONG, field=path + name, expected=f"a name of at most {NAME_BYTES} bytes")
+def _check_values(values: Row, text_bytes: int) -> None:
+    if not _PLAIN.issuperset(map(type, values.values())):
+        for name, value in values.items():
+            if type(value) not in _PLAIN:
+                _check_deep(value, name)
+    if text_bytes > NAME_BYTES:
+        for name in values:
+            if len(name.encode()) > NAME_BYTES:
+                raise Reject(Reason.TOO_LONG, field=name, expected=f"a name of at most {NAME_BYTES} bytes")
 
 
 def _check_deep(value: Value, path: str) -> None:

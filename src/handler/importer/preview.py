@@ -1,0 +1,403 @@
+"""What an import would do with a file (pure): the first batches, with no sink behind them.
+
+Rule: a preview reads the lines that begin before `stop` through the very core an import uses and keeps sums, a few
+rows and, for each property, its types. Memory does not grow with the file: what has no bound in the file (properties,
+event names) has one here, and what is beyond it is counted.
+`place_of` says which bytes of a refused row its reason speaks of, so that a person's eye finds them.
+"""
+
+import json
+import json.decoder
+import re
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import chain, islice
+from typing import Final
+
+from importer import formats
+from importer.bad_rows import BadRow, ObjectProblem, Reason, Reject, row_text, shown
+from importer.batches import Batch, Limit, Rules, batches
+from importer.compression import GZIP_MAGIC, is_compressed, plain, refuse_other_archives
+from importer.definitions import Definition
+from importer.fields import json_type
+from importer.lines import BOM, judge_first_bytes, lines
+from importer.model import TO_THE_END, Event, FileError, Line, Part, Row, Tally, Value
+from importer.receipts import FoldedReasons
+from importer.rows import row_of
+
+HEAD_BYTES: Final = 64 << 10  # of plain text: what encoding, layout and dialect are judged by
+DIALECT_ROWS: Final = 100
+MAX_NAMES: Final = 1_000  # of properties and of events: more than a person reads, little enough to keep
+SHOWN_BYTES: Final = 2_000  # of a refused row in the document
+
+_SPACE = re.compile(r"[ \t\n\r]*")
+_AT_BYTE = re.compile(r"at byte (\d+) of the row\Z")
+_AT_CHARACTER = re.compile(r"ends at character (\d+) of the row\Z")
+_OF_A_NAME: Final = frozenset(
+    [Reason.BAD_NAME, Reason.RESERVED_NAME, Reason.DUPLICATE_KEY, Reason.UNKNOWN_SCOPE_PREFIX]
+)
+
+
+@dataclass(slots=True)
+class Seen:
+    """How often a type was seen, and where first."""
+
+    count: int
+    first_line: int
+
+
+@dataclass(slots=True)
+class Property:
+    """What the good rows say about one property: the JSON types of its values, and the first of them."""
+
+    example: Value
+    types: dict[str, Seen] = field(default_factory=dict)
+
+    @property
+    def count(self) -> int:
+        return sum(seen.count for seen in self.types.values())
+
+    @property
+    def clashes(self) -> bool:
+        """More than one type: a table of columns could not hold it."""
+        return len(self.types) > 1
+
+
+@dataclass(slots=True)
+class Findings:
+    """What a preview found.
+
+    `read_to` is the first plain byte that was not looked at; `whole` says that there is none. `problem` is why an
+    import of the file would end FAILED; what stands beside it was found before.
+    """
+
+    format: str = formats.DEFAULT
+    evidence: tuple[str, ...] = ()
+    compression: str = ""
+    tally: Tally = field(default_factory=Tally)
+    read_to: int = 0
+    whole: bool = False
+    first_events: list[tuple[int, Event]] = field(default_factory=list)
+    event_names: dict[str, int] = field(default_factory=dict)
+    properties: dict[str, Property] = field(default_factory=dict)
+    user_properties: dict[str, Property] = field(default_factory=dict)
+    session_properties: dict[str, Property] = field(default_factory=dict)
+    names_left_out: int = 0  # values and events whose name found no place among MAX_NAMES
+    earliest_ms: int | None = None
+    latest_ms: int | None = None
+    bad_rows: list[BadRow] = field(default_factory=list)
+    reasons: FoldedReasons = field(default_factory=FoldedReasons)
+    problem: FileError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Half-open interval of a row's bytes. Empty: something is missing just there."""
+
+    start: int
+    stop: int
+
+
+def previewed(
+    stored: Iterable[bytes],
+    definition: Definition,
+    now_ms: int,
+    limits: Sequence[Limit],
+    *,
+    first_rows: int,
+    bad_rows: int,
+    stop: int = TO_THE_END,
+) -> Findings:
+    """What an import under this definition would find in these stored bytes (gzip and zstd are opened).
+
+    Args:
+        first_rows, bad_rows: how many good and refused rows to keep.
+        stop: lines that begin at this plain byte or later are not read.
+    """
+    found = Findings()
+    try:
+        found.compression, head, text = _opened(iter(stored))
+        recognised = formats.recognise(_rows_of(head))
+        found.format, found.evidence = recognised.format, recognised.evidence
+        rules = Rules(recognised.format, definition, now_ms, limits)
+        reading = _Counted(text)
+        for batch in batches(lines(reading, Part(0, stop)), rules):
+            _add(found, batch, first_rows, bad_rows)
+        found.whole = reading.given == found.read_to and not next(reading, b"")
+    except ObjectProblem as problem:
+        found.problem = FileError(problem.code.value, problem.message)
+    return found
+
+
+class _Counted:
+    """Chunks, and how many bytes of them were given."""
+
+    def __init__(self, chunks: Iterator[bytes]) -> None:
+        self._chunks = chunks
+        self.given = 0
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self
+
+    def __next__(self) -> bytes:
+        chunk = next(self._chunks)
+        self.given += len(chunk)
+        return chunk
+
+
+def _opened(stored: Iterator[bytes]) -> tuple[str, bytes, Iterator[bytes]]:
+    """(compression or "", the first plain bytes, all plain bytes), once the first have shown that this is text."""
+    magic = _first(stored, 16)
+    stored = chain([magic], stored) if magic else stored
+    compression = ""
+    if is_compressed(magic):
+        compression = "gzip" if magic.startswith(GZIP_MAGIC) else "zstd"
+        stored = plain(stored)
+    else:
+        refuse_other_archives(magic)
+    head = _first(stored, HEAD_BYTES)
+    judge_first_bytes(head[:HEAD_BYTES])
+    return compression, head, chain([head], stored) if head else stored
+
+
+def _first(chunks: Iterator[bytes], least: int) -> bytes:
+    taken: list[bytes] = []
+    size = 0
+    while size < least and (chunk := next(chunks, b"")):
+        taken.append(chunk)
+        size += len(chunk)
+    return b"".join(taken)
+
+
+def _rows_of(head: bytes) -> Iterator[Row]:
+    """The first rows that can be read at all; the last line of the head may be cut."""
+    for _, raw in islice(lines([head.removeprefix(BOM)[:HEAD_BYTES]], Part(0, TO_THE_END)), DIALECT_ROWS):
+        try:
+            yield row_of(row_text(raw))
+        except Reject:
+            continue
+
+
+def _add(found: Findings, batch: Batch, first_rows: int, bad_rows: int) -> None:
+    found.tally = found.tally.plus(batch.tally)
+    found.read_to = batch.next_offset
+    for row in batch.bad_rows:
+        found.reasons.add(row, row.line)
+        if len(found.bad_rows) < bad_rows:
+            found.bad_rows.append(row)
+    for event in batch.events:
+        if len(found.first_events) < first_rows:
+            found.first_events.append((_line_number(batch, event.address), event))
+        if event.event_name in found.event_names or len(found.event_names) < MAX_NAMES:
+            found.event_names[event.event_name] = found.event_names.get(event.event_name, 0) + 1
+        else:
+            found.names_left_out += 1
+        time_ms = event.event_time_ts
+        found.earliest_ms = time_ms if found.earliest_ms is None else min(found.earliest_ms, time_ms)
+        found.latest_ms = time_ms if found.latest_ms is None else max(found.latest_ms, time_ms)
+        for name, value in event.properties.items():
+            _see(found, found.properties, name, value, batch, event.address)
+        for name, value in (event.session_properties or {}).items():
+            _see(found, found.session_properties, name, value, batch, event.address)
+    for change in batch.user_changes:
+        _see(found, found.user_properties, change.record.partition("#")[2], change.value, batch, change.address)
+
+
+def _see(found: Findings, known: dict[str, Property], name: str, value: Value, batch: Batch, address: int) -> None:
+    seen_property = known.get(name)
+    if seen_property is None:
+        if len(known) >= MAX_NAMES:
+            found.names_left_out += 1
+            return
+        seen_property = known[name] = Property(value)
+    kind = json_type(value)
+    seen = seen_property.types.get(kind)
+    if seen is None:
+        seen_property.types[kind] = Seen(1, _line_number(batch, address))
+    else:
+        seen.count += 1
+
+
+def _line_number(batch: Batch, address: int) -> int:
+    def offset(line: Line) -> int:
+        return line[0]
+
+    return batch.first_line + bisect_left(batch.lines, address, key=offset)
+
+
+# ---- The document -------------------------------------------------------------------------------------------------
+
+
+def document(found: Findings) -> dict[str, Value]:
+    """`preview/1`: the findings as a map of plain values (Decimal among them), for JSON."""
+    tally = found.tally
+    return {
+        "schema": "preview/1",
+        "error": {"code": found.problem.code, "message": found.problem.message} if found.problem else None,
+        "format": found.format,
+        "evidence": list(found.evidence),
+        "compression": found.compression or None,
+        "complete": found.whole,
+        "bytes_read": found.read_to,
+        "lines": tally.lines,
+        "blank": tally.blank,
+        "rows": tally.rows,
+        "good": tally.good,
+        "bad": tally.bad,
+        "events": tally.events,
+        "user_changes": tally.user_changes,
+        "earliest_ms": found.earliest_ms,
+        "latest_ms": found.latest_ms,
+        "event_names": dict(found.event_names),
+        "properties": _properties(found.properties),
+        "user_properties": _properties(found.user_properties),
+        "session_properties": _properties(found.session_properties),
+        "names_left_out": found.names_left_out,
+        "first_events": [_event(line, event) for line, event in found.first_events],
+        "reasons": list(found.reasons.folded()),
+        "bad_rows": [_bad_row(row) for row in found.bad_rows],
+        "notes": [
+            {"code": code, "count": noted.count, "first_line": noted.first_line}
+            for code, noted in sorted(tally.notes.items())
+        ],
+    }
+
+
+def _properties(known: dict[str, Property]) -> dict[str, Value]:
+    return {
+        name: {
+            "count": known_property.count,
+            "types": {
+                kind: {"count": seen.count, "first_line": seen.first_line}
+                for kind, seen in known_property.types.items()
+            },
+            "example": known_property.example,
+        }
+        for name, known_property in known.items()
+    }
+
+
+def _event(line: int, event: Event) -> Value:
+    return {
+        "line": line,
+        "offset": event.address,
+        "event_id": event.event_id,
+        "event_name": event.event_name,
+        "event_time_ts": event.event_time_ts,
+        "user_id": event.user_id,
+        "properties": event.properties,
+        "session_properties": event.session_properties,
+    }
+
+
+def _bad_row(row: BadRow) -> Value:
+    place = place_of(row)
+    return {
+        "line": row.line,
+        "offset": row.offset,
+        "length": row.length,
+        "reason": row.reason,
+        "field": row.field,
+        "expected": row.expected,
+        "found": row.found,
+        "message": row.message,
+        "hint": row.hint,
+        "place": {"start": place.start, "stop": place.stop} if place else None,
+        "text": row_text(row.raw)[:SHOWN_BYTES].decode("utf-8", "backslashreplace"),
+    }
+
+
+# ---- The place in a refused row ------------------------------------------------------------------------------------
+
+
+def place_of(row: BadRow) -> Place | None:
+    """The bytes of a refused row that its reason speaks of; None where it speaks of the row as a whole."""
+    text = row_text(row.raw)
+    before = len(BOM) if row.offset == 0 and text.startswith(BOM) else 0
+    text = text[before:]
+    if row.reason in (Reason.NOT_JSON, Reason.NOT_UTF8):
+        place = _said_place(row.found, text)
+    else:
+        place = _field_place(row, text)
+    return Place(before + place.start, before + place.stop) if place else None
+
+
+def _said_place(found: str, text: bytes) -> Place | None:
+    """The byte a message names; it is one of ours, since these reasons quote one character at most."""
+    said = _AT_BYTE.search(found)
+    if said is not None:
+        start = min(int(said[1]), len(text))
+        stop = start + 1
+        while stop < len(text) and 0x80 <= text[stop] < 0xC0 <= text[start]:  # the whole character
+            stop += 1
+        return Place(start, min(stop, len(text)))
+    if found == "the end of the row" or found.startswith("the end of the row "):
+        return Place(len(text), len(text))
+    said = _AT_CHARACTER.search(found)
+    if said is not None:
+        end = len(text.decode("utf-8", "replace")[: int(said[1])].encode())
+        start = text.rfind(b"\\u", 0, end)
+        return Place(start, min(start + 6, end)) if start >= 0 else Place(end - 1, end)
+    return None
+
+
+def _field_place(row: BadRow, text: bytes) -> Place | None:
+    if row.reason == Reason.NOT_AN_OBJECT:
+        return Place(0, len(text))
+    if not row.field and row.reason != Reason.BAD_NAME:
+        return None
+    try:
+        members = list(_members(text.decode("utf-8")))
+    except (ValueError, RecursionError):  # not one flat object after all: no place is better than a wrong one
+        return None
+    wanted = (row.field, f"{{u}}{row.field}", f"{{s}}{row.field}")
+    # A reason cuts and escapes what it shows, names as well; a path leads into the value of the member it begins with.
+    hits = [m for m in members if m.name in wanted or shown(m.name) == row.field]
+    hits = hits or [m for m in members if m.name and row.field.startswith((f"{m.name}.", f"{m.name}["))]
+    if row.reason == Reason.MISSING_FIELD and not hits:
+        meant = row.hint.removesuffix(f" present: did you mean {row.field}?")
+        near = [m for m in members if m.name == meant]
+        if near:
+            return near[0].key
+        end = text.rstrip().rfind(b"}")
+        return Place(end, end)
+    if not hits:
+        return None
+    if row.reason == Reason.DUPLICATE_KEY:
+        return hits[min(1, len(hits) - 1)].key
+    return hits[0].key if row.reason in _OF_A_NAME else hits[0].value
+
+
+@dataclass(frozen=True, slots=True)
+class _Member:
+    name: str
+    key: Place
+    value: Place
+
+
+def _members(text: str) -> Iterator[_Member]:
+    """The members of the object a text is, with their places in bytes, repeated ones too.
+
+    Raises:
+        ValueError: it is no object. RecursionError: it is a very deep one.
+    """
+    decoder = json.JSONDecoder(parse_int=str, parse_float=str)
+    ascii_only = text.isascii()
+
+    def byte(at: int) -> int:
+        return at if ascii_only else len(text[:at].encode())
+
+    def after_space(at: int) -> int:
+        return _SPACE.match(text, at).end()  # type: ignore[union-attr]  # matches the empty string too
+
+    at = after_space(0)
+    while at < len(text) and text[at] in "{,":
+        key_start = after_space(at + 1)
+        if text[key_start : key_start + 1] != '"':
+            return
+        name, key_stop = json.decoder.scanstring(text, key_start + 1, False)  # type: ignore[attr-defined]
+        value_start = after_space(after_space(key_stop) + 1)
+        _, value_stop = decoder.raw_decode(text, value_start)
+        yield _Member(name, Place(byte(key_start), byte(key_stop)), Place(byte(value_start), byte(value_stop)))
+        at = after_space(value_stop)

@@ -1,0 +1,241 @@
+"""The first fault suite: kill or break the import at every AWS call, deliver again, and count the books.
+
+The oracle (tests/support/oracle.py) works the expected store out a second time, without a line of the importer.
+Samples print their seed; FAULT_SEED repeats one, FAULT_ONLY names scenarios. `make test-full` runs them all.
+"""
+
+import json
+import random
+
+import pytest
+
+from importer.model import Status
+from tests.faults.importing import VENDOR_ROWS, WORKLOADS, Importer, installed, row, survives
+from tests.support.books import assert_books_balance, assert_nothing_lost
+from tests.support.faults import Fault, every, pairs
+from tests.support.interleave import interleaved
+from tests.support.scenarios import calls_of, explore, report, sample, seed
+
+EVERYTHING = 10**9
+NEWER = row(99) + b"\n" + b"not json\n"
+
+
+@pytest.mark.parametrize("workload", WORKLOADS)
+def test_a_clean_delivery_balances_and_a_second_one_changes_nothing(workload: str) -> None:
+    """Every good row once in the store, every bad row once in errors/, the file in completed_imports/."""
+    key, body = WORKLOADS[workload]
+    with installed() as importer:
+        notification = importer.cloud.drop(key, body, Metadata={"sender": "nightly"}, Tagging="team=web")
+        survives(importer, notification, {key: body})
+        assert_books_balance(importer.cloud, {key: body}, tidy=True)
+        assert importer.telemetry.closings == [(key, "SUCCEEDED")]
+
+
+def _single_faults(workload: str, at_most: int) -> str:
+    key, body = WORKLOADS[workload]
+    with installed() as importer:
+        notification = importer.cloud.drop(key, body, Metadata={"sender": "nightly"})
+        calls = calls_of(importer.cloud, lambda: importer.deliver(notification))
+        failures = explore(
+            sample(every(calls), at_most), lambda fault: survives(importer, notification, {key: body}, fault)
+        )
+        return report(failures)
+
+
+@pytest.mark.parametrize("workload", WORKLOADS)
+def test_one_fault_at_any_call_leaves_balanced_books(workload: str) -> None:
+    """A sample of: every kind of fault at every AWS call of the import, then Lambda's retries and a late duplicate."""
+    failures = _single_faults(workload, 60)
+    assert not failures, failures
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workload", WORKLOADS)
+def test_every_fault_at_every_call_leaves_balanced_books(workload: str) -> None:
+    """All of them, once each."""
+    failures = _single_faults(workload, EVERYTHING)
+    assert not failures, failures
+
+
+@pytest.mark.parametrize("at_most", [80, pytest.param(1500, marks=pytest.mark.slow)])
+def test_a_fault_in_a_delivery_and_another_in_its_retry_leave_balanced_books(at_most: int) -> None:
+    """Killed while importing, killed again while settling, and so on: two faults in two tries, then clean ones."""
+    key, body = WORKLOADS["medium"]
+    with installed() as importer:
+        notification = importer.cloud.drop(key, body)
+        calls = calls_of(importer.cloud, lambda: importer.deliver(notification))
+
+        def play(faults: tuple[Fault, Fault]) -> None:
+            importer.deliver_as_lambda_does(notification, *faults)
+            survives(importer, notification, {key: body}, faults[1])
+
+        kinds = ("kill_before", "kill_after", "reply_lost", "throttled", "unprocessed")
+        failures = explore(sample(pairs(every(calls, kinds)), at_most), play)
+        assert not failures, report(failures)
+
+
+@pytest.mark.parametrize("count", [60, pytest.param(2000, marks=pytest.mark.slow)])
+def test_deliveries_at_once_with_a_fault_among_them_leave_balanced_books(count: int) -> None:
+    """Two or three deliveries of one notification, interleaved at every call by a seed, one of them broken (M, I1)."""
+    key, body = WORKLOADS["medium"]
+    with installed() as importer:
+        notification = importer.cloud.drop(key, body)
+        calls = calls_of(importer.cloud, lambda: importer.deliver(notification))
+        kinds = ("kill_before", "kill_after", "reply_lost", "connection_lost", "throttled", "unprocessed", "slow")
+        faults = every(calls, kinds)
+        first = seed()
+        print(f"FAULT_SEED={first}")
+
+        def play(number: int) -> None:
+            choose = random.Random(number)
+            names = ["a", "b", "c"][: choose.choice((2, 2, 3))]
+            broken = {"a": [choose.choice(faults)]} if choose.random() < 0.8 else {}
+            interleaved(
+                importer.cloud,
+                {name: lambda: importer.deliver(notification) for name in names},
+                seed=number,
+                faults=broken,
+                tries=3,
+            )
+            assert_books_balance(importer.cloud, {key: body})
+
+        failures = explore(sample(range(first, first + count), EVERYTHING), play)
+        assert not failures, report(failures)
+
+
+def test_a_newer_upload_at_any_call_is_imported_too_and_never_touched_by_the_older_ones_import() -> None:
+    """An overwrite between any two calls: both versions are imported, whichever notice comes first (C5, I4, A2)."""
+    key = "imports/logins.json"
+    with installed() as importer:
+        notification = importer.cloud.drop(key, VENDOR_ROWS)
+        calls = calls_of(importer.cloud, lambda: importer.deliver(notification))
+
+        def play(scenario: tuple[int, bool]) -> None:
+            at, newer_first = scenario
+            newer: list[dict] = []  # type: ignore[type-arg]
+            overwrite = Fault("before", at, detail={"do": lambda cloud: newer.append(cloud.drop(key, NEWER))})
+            importer.deliver_as_lambda_does(notification, overwrite)
+            assert_nothing_lost(importer.cloud, {key: [VENDOR_ROWS, NEWER]})
+            for late in [*newer, notification] if newer_first else [notification, *newer]:
+                importer.deliver_as_lambda_does(late)
+            assert_books_balance(importer.cloud, {key: [VENDOR_ROWS, NEWER]})
+
+        failures = explore([(call.index, first) for call in calls for first in (True, False)], play)
+        assert not failures, report(failures)
+
+
+def test_without_versioning_a_newer_upload_at_any_call_survives() -> None:
+    """A foreign bucket: the older bytes may be gone before they were read, but the newer ones are never lost."""
+    key = "imports/logins.json"
+    with installed(versioned=False) as importer:
+        notification = importer.cloud.drop(key, VENDOR_ROWS)
+        calls = calls_of(importer.cloud, lambda: importer.deliver(notification))
+
+        def play(at: int) -> None:
+            newer: list[dict] = []  # type: ignore[type-arg]
+            overwrite = Fault("before", at, detail={"do": lambda cloud: newer.append(cloud.drop(key, NEWER))})
+            importer.deliver_as_lambda_does(notification, overwrite)
+            assert_nothing_lost(importer.cloud, {key: NEWER})
+            for late in newer:
+                importer.deliver_as_lambda_does(late)
+            assert key not in importer.cloud.objects()
+            assert NEWER in importer.cloud.objects("completed_imports/").values()
+
+        failures = explore([call.index for call in calls], play)
+        assert not failures, report(failures)
+
+
+def test_without_versioning_one_fault_at_any_call_leaves_balanced_books() -> None:
+    """The same promise where ETag and LastModified stand for the version (A10, N1, N2)."""
+    key, body = WORKLOADS["medium"]
+    with installed(versioned=False) as importer:
+        notification = importer.cloud.drop(key, body)
+        calls = calls_of(importer.cloud, lambda: importer.deliver(notification))
+        faults = sample(every(calls), 100)
+        failures = explore(faults, lambda fault: survives(importer, notification, {key: body}, fault))
+        assert not failures, report(failures)
+
+
+def test_the_same_name_twice_a_day_overwrites_nothing() -> None:
+    """Four objects of each import stand under a stem of their own (I7)."""
+    key = "imports/logins.json"
+    with installed() as importer:
+        for body in (VENDOR_ROWS, NEWER):
+            importer.deliver(importer.cloud.drop(key, body))
+        assert_books_balance(importer.cloud, {key: [VENDOR_ROWS, NEWER]})
+        completed = sorted(importer.cloud.objects("completed_imports/"))
+        assert len(completed) == 2
+        assert completed[1].endswith("/logins.json")
+        assert completed[0].removesuffix(".json").endswith(str(_ids(importer)[1]))
+
+
+def _ids(importer: Importer) -> list[str]:
+    """Execution ids, oldest first."""
+    found = [item for item in importer.cloud.items("imports") if item["sk"] == "EXEC"]
+    return [item["id"] for item in sorted(found, key=lambda item: item["creation_date"])]
+
+
+BROKEN_FILES = {
+    "wrong_kind": ("imports/notes.txt", VENDOR_ROWS),
+    "truncated": ("imports/cut.json.gz", WORKLOADS["gzip of two members"][1][:-40]),
+    "wrong_encoding": ("imports/utf16.json", VENDOR_ROWS.decode().encode("utf-16")),
+    "not_line_delimited": ("imports/pretty.json", b'{\n  "user_id": "u"\n}\n'),
+}
+
+
+@pytest.mark.parametrize("code", BROKEN_FILES)
+def test_a_refused_file_stays_where_it_is_with_a_receipt_whatever_went_wrong(code: str) -> None:
+    """FAILED: the source in imports/, `complete: false`, rows = good + bad as far as it was read."""
+    key, body = BROKEN_FILES[code]
+    with installed() as importer:
+        notification = importer.cloud.drop(key, body)
+        calls = calls_of(importer.cloud, lambda: importer.deliver(notification))
+
+        def play(fault: Fault) -> None:
+            importer.deliver_as_lambda_does(notification, fault)
+            importer.deliver(notification)
+            _assert_refused(importer, key, body, code)
+
+        failures = explore(sample(every(calls), 40), play)
+        assert not failures, report(failures)
+
+
+def _assert_refused(importer: Importer, key: str, body: bytes, code: str) -> None:
+    objects = importer.cloud.objects()
+    (receipt,) = (json.loads(text) for name, text in objects.items() if name.startswith("receipts/"))
+    errors = [
+        text for name, text in objects.items() if name.startswith("errors/") and not name.endswith(".reasons.ndjson")
+    ]
+    (execution,) = (item for item in importer.cloud.items("imports") if item["sk"] == "EXEC")
+    assert objects[key] == body
+    assert not importer.cloud.objects("completed_imports/")
+    assert (execution["status"], execution["phase"], execution["error"]["code"]) == ("FAILED", "CLOSED", code)
+    assert (receipt["status"], receipt["complete"], receipt["error"]["code"]) == ("FAILED", False, code)
+    assert receipt["lines"] == receipt["rows"] + receipt["blank"]
+    assert receipt["rows"] == receipt["good"] + receipt["bad"]
+    assert sum(text.count(b"\n") for text in errors) == receipt["bad"]
+    assert "unfinished" not in execution
+
+
+def test_a_deleted_version_ends_failed_with_what_was_read_so_far() -> None:
+    """Somebody removes the very version before any call: FAILED, SUCCEEDED, or (before the first) nothing."""
+    key, body = WORKLOADS["medium"]
+    with installed() as importer:
+        notification = importer.cloud.drop(key, body)
+        calls = calls_of(importer.cloud, lambda: importer.deliver(notification))
+        version = notification["Records"][0]["s3"]["object"]["versionId"]
+
+        def play(at: int) -> None:
+            def remove(cloud: object) -> None:
+                importer.cloud.client("s3").delete_object(Bucket=importer.cloud.bucket, Key=key, VersionId=version)
+
+            importer.deliver_as_lambda_does(notification, Fault("before", at, detail={"do": remove}))
+            statuses = [item["status"] for item in importer.cloud.items("imports") if item["sk"] == "EXEC"]
+            if statuses == [Status.SUCCEEDED]:
+                assert body in importer.cloud.objects("completed_imports/").values()
+            else:
+                assert statuses in ([], [Status.FAILED])
+                assert not importer.cloud.objects("completed_imports/")
+
+        failures = explore([call.index for call in calls], play)
+        assert not failures, report(failures)

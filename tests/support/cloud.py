@@ -1,0 +1,312 @@
+"""A whole AWS account for one test: fresh, strict, deterministic, and readable at a glance.
+
+    with Cloud() as cloud:
+        notification = cloud.drop("imports/a.json", b'{"user_id": …}\n')
+        lambda_handler(notification, LambdaContext(cloud.clock))
+        assert cloud.objects().keys() == {...}
+
+What the test itself does (drop, read back) is invisible to faults, journal and clock. Reads go to moto's memory and
+cost microseconds, so a test may compare the whole state after every step.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import Any
+from unittest import mock
+from urllib.parse import quote_plus
+
+import boto3
+from boto3.dynamodb.types import TypeDeserializer
+from moto import mock_aws
+from moto.core import DEFAULT_ACCOUNT_ID
+from moto.dynamodb.models import dynamodb_backends
+from moto.moto_api._internal import mock_random
+from moto.s3.models import FakeDeleteMarker, FakeKey, s3_backends
+
+from .clock import START_MS, Clock
+from .wire import Wire
+
+REGION = "us-east-1"
+
+_ENVIRONMENT = {
+    "AWS_DEFAULT_REGION": REGION,
+    "AWS_REGION": REGION,
+    "AWS_ACCESS_KEY_ID": "testing",
+    "AWS_SECRET_ACCESS_KEY": "testing",
+    "AWS_SESSION_TOKEN": "testing",
+    "AWS_CONFIG_FILE": os.devnull,
+    "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+    "AWS_EC2_METADATA_DISABLED": "true",
+}
+
+_session: boto3.Session | None = None
+
+
+def shared_session() -> boto3.Session:
+    """One session for all clouds, boto3's default one inside them: loading models is most of what a client costs."""
+    global _session
+    if _session is None:
+        _session = boto3.Session("testing", "testing", "testing", REGION)
+    return _session
+
+
+@dataclass(frozen=True)
+class Dropped:
+    """One upload, as it was sent."""
+
+    key: str
+    body: bytes
+    version_id: str | None
+    etag: str
+    metadata: dict[str, Any]
+
+
+@dataclass
+class Cloud:
+    """Bucket, tables, queues (and, asked for, a delivery stream) of one installation.
+
+    Args:
+        versioned: as the template makes the bucket; False for a foreign bucket.
+        strict: refuse what AWS refuses and moto accepts.
+        stream: also make a Firehose delivery stream (10 ms more).
+        seed: decides moto's version ids, so that a run can be repeated exactly.
+    """
+
+    versioned: bool = True
+    strict: bool = True
+    stream: bool = False
+    seed: int = 0
+    start_ms: int = START_MS
+
+    bucket: str = "import-bucket"
+    stream_bucket: str = "stream-bucket"
+    events_table: str = "events"
+    users_table: str = "users"
+    imports_table: str = "imports"
+    part_queue_url: str = ""
+    dead_letter_queue_url: str = ""
+    delivery_stream: str = ""
+
+    dropped: list[Dropped] = field(default_factory=list)
+    transaction_tokens: dict[str, tuple[bytes, int]] = field(default_factory=dict)
+
+    def __enter__(self) -> Cloud:
+        self.clock = Clock(self.start_ms)
+        self.wire = Wire(self, self.strict)
+        self.clock.sleeper = self._sleep
+        self._clients: dict[str, Any] = {}
+        self._sequence = 0x0055AED6DCD90281E5
+        self._exit = ExitStack()
+        self._exit.enter_context(mock.patch.dict(os.environ, _ENVIRONMENT))
+        self._exit.enter_context(mock_aws())
+        self._exit.enter_context(mock.patch.object(boto3, "DEFAULT_SESSION", shared_session()))
+        mock_random.seed(self.seed)
+        self._exit.enter_context(self.clock.patched())
+        self._exit.enter_context(self.wire.installed())
+        with self.wire.unseen():
+            self._build()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._exit.close()
+
+    def _sleep(self, seconds: float) -> None:
+        self.wire.check_alive()
+        self.clock.advance(seconds * 1000)
+        self.wire.check_alive()
+
+    def client(self, service: str) -> Any:
+        """A client of the test's own; inside `unseen()` nothing notices it."""
+        if service not in self._clients:
+            self._clients[service] = shared_session().client(service)
+        return self._clients[service]
+
+    def unseen(self):  # type: ignore[no-untyped-def]
+        """Calls inside belong to the test, not to the importer."""
+        return self.wire.unseen()
+
+    def _build(self) -> None:
+        s3 = self.client("s3")
+        s3.create_bucket(Bucket=self.bucket)
+        if self.versioned:
+            s3.put_bucket_versioning(Bucket=self.bucket, VersioningConfiguration={"Status": "Enabled"})
+        self._make_table(self.events_table, {"user_id": "S", "event_key": "S"})
+        self._make_table(self.users_table, {"user_id": "S", "record": "S"})
+        self._make_table(
+            self.imports_table,
+            {"pk": "S", "sk": "S"},
+            unfinished=({"unfinished": "S", "source_uri": "S"}, "KEYS_ONLY"),
+            by_time=({"listed": "S", "creation_date": "N"}, "ALL"),
+        )
+        sqs = self.client("sqs")
+        self.part_queue_url = sqs.create_queue(QueueName="parts")["QueueUrl"]
+        self.dead_letter_queue_url = sqs.create_queue(QueueName="dead-letters")["QueueUrl"]
+        if self.stream:
+            s3.create_bucket(Bucket=self.stream_bucket)
+            self.delivery_stream = "events"
+            self.client("firehose").create_delivery_stream(
+                DeliveryStreamName=self.delivery_stream,
+                ExtendedS3DestinationConfiguration={
+                    "RoleARN": f"arn:aws:iam::{DEFAULT_ACCOUNT_ID}:role/stream",
+                    "BucketARN": f"arn:aws:s3:::{self.stream_bucket}",
+                },
+            )
+
+    def _make_table(self, name: str, key: dict[str, str], **indexes: tuple[dict[str, str], str]) -> None:
+        attributes = dict(key)
+        for index_key, _ in indexes.values():
+            attributes.update(index_key)
+        more = {}
+        if indexes:
+            more["GlobalSecondaryIndexes"] = [
+                {"IndexName": index, "KeySchema": _schema(index_key), "Projection": {"ProjectionType": projection}}
+                for index, (index_key, projection) in indexes.items()
+            ]
+        self.client("dynamodb").create_table(
+            TableName=name,
+            BillingMode="PAY_PER_REQUEST",
+            AttributeDefinitions=[{"AttributeName": a, "AttributeType": t} for a, t in attributes.items()],
+            KeySchema=_schema(key),
+            **more,
+        )
+
+    # --- what a customer does -----------------------------------------------------------------------------------
+
+    def drop(self, key: str, body: bytes, **put_args: Any) -> dict:
+        """Upload a file, and give back the notification S3 sends for it.
+
+        Args:
+            put_args: as for PutObject, e.g. ContentType, Metadata, Tagging.
+        """
+        with self.unseen():
+            put = self.client("s3").put_object(Bucket=self.bucket, Key=key, Body=body, **put_args)
+        version_id = put.get("VersionId")
+        upload = Dropped(key, body, version_id, put["ETag"].strip('"'), self.metadata(key))
+        self.dropped.append(upload)
+        return self.notification(upload)
+
+    def remove(self, key: str) -> None:
+        """Delete the current object, as a customer would (a delete marker, if versioned)."""
+        with self.unseen():
+            self.client("s3").delete_object(Bucket=self.bucket, Key=key)
+
+    def notification(self, upload: Dropped) -> dict:
+        """`ObjectCreated:Put` as S3 sends it straight to a function."""
+        self._sequence += 1
+        described: dict[str, Any] = {
+            "key": quote_plus(upload.key, safe="/"),
+            "size": len(upload.body),
+            "eTag": upload.etag,
+            "sequencer": f"{self._sequence:018X}",
+        }
+        if upload.version_id is not None:
+            described["versionId"] = upload.version_id
+        return {
+            "Records": [
+                {
+                    "eventVersion": "2.1",
+                    "eventSource": "aws:s3",
+                    "awsRegion": REGION,
+                    "eventTime": self.clock.now().strftime("%Y-%m-%dT%H:%M:%S.000Z"),
+                    "eventName": "ObjectCreated:Put",
+                    "userIdentity": {"principalId": "AWS:AIDAEXAMPLE"},
+                    "requestParameters": {"sourceIPAddress": "192.0.2.1"},
+                    "responseElements": {
+                        "x-amz-request-id": "C3D13FE58DE4C810",
+                        "x-amz-id-2": "FMyUVURIY8/IgAtTv8xRjskZQpcIZ9KG4V5Wp6S7S/JRWeUWerMUE5JgHvANOjpD",
+                    },
+                    "s3": {
+                        "s3SchemaVersion": "1.0",
+                        "configurationId": "imports",
+                        "bucket": {
+                            "name": self.bucket,
+                            "ownerIdentity": {"principalId": "A3NL1KOZZKExample"},
+                            "arn": f"arn:aws:s3:::{self.bucket}",
+                        },
+                        "object": described,
+                    },
+                }
+            ]
+        }
+
+    # --- the whole state, read without being noticed -------------------------------------------------------------
+
+    def _versions_by_key(self, bucket: str | None = None) -> Iterator[tuple[str, list]]:
+        keys = s3_backends[DEFAULT_ACCOUNT_ID]["aws"].buckets[bucket or self.bucket].keys
+        for key in sorted(keys):
+            yield key, keys.getlist(key) or []
+
+    def objects(self, prefix: str = "", bucket: str | None = None) -> dict[str, bytes]:
+        """Every current object's bytes by key, in byte order of the keys."""
+        return {
+            key: versions[-1].value
+            for key, versions in self._versions_by_key(bucket)
+            if key.startswith(prefix) and versions and isinstance(versions[-1], FakeKey)
+        }
+
+    def versions(self, key: str) -> list[tuple[str, bytes | None]]:
+        """Every stored version of one key, oldest first: (version id, bytes), None for a delete marker."""
+        return [
+            (version.version_id, None if isinstance(version, FakeDeleteMarker) else version.value)
+            for name, versions in self._versions_by_key()
+            if name == key
+            for version in versions
+        ]
+
+    def _object(self, key: str, version_id: str | None = None) -> FakeKey | None:
+        versions = dict(self._versions_by_key()).get(key, [])
+        if version_id is not None:
+            versions = [version for version in versions if version.version_id == version_id]
+        return versions[-1] if versions and isinstance(versions[-1], FakeKey) else None
+
+    def etag(self, key: str, version_id: str | None = None) -> str | None:
+        """The ETag with its quotation marks, or None where there is no object."""
+        found = self._object(key, version_id)
+        return None if found is None else found.etag
+
+    def metadata(self, key: str, version_id: str | None = None) -> dict[str, Any]:
+        """All that a customer can attach to an object beside its bytes: headers, user metadata, tags."""
+        found = self._object(key, version_id)
+        if found is None:
+            raise KeyError(key)
+        tags = s3_backends[DEFAULT_ACCOUNT_ID]["aws"].tagger.get_tag_dict_for_resource(found.arn)
+        return {**{name.lower(): value for name, value in found.metadata.items()}, "tags": tags}
+
+    def stored(self, table: str, key: dict) -> dict:
+        """One item as DynamoDB JSON, or {}."""
+        wanted = [value for part in key.values() for value in part.values()]
+        found = dynamodb_backends[DEFAULT_ACCOUNT_ID][REGION].tables[table]
+        for item in found.all_items():
+            if [item.hash_key.value, item.range_key.value] == wanted:
+                return _wire_form(item)
+        return {}
+
+    def items(self, table: str) -> list[dict[str, Any]]:
+        """Every item as plain Python (numbers stay Decimal), ordered by key."""
+        loads = TypeDeserializer().deserialize
+        found = dynamodb_backends[DEFAULT_ACCOUNT_ID][REGION].tables[table].all_items()
+        return [{name: loads(value) for name, value in _wire_form(item).items()} for item in found]
+
+    def put_item(self, table: str, item: dict[str, Any]) -> None:
+        """Write one plain item by the test's own hand."""
+        with self.unseen():
+            shared_session().resource("dynamodb").Table(table).put_item(Item=item)
+
+    def messages(self, queue_url: str | None = None) -> list[str]:
+        """Bodies of all messages in a queue (the parts' queue by default), visible or not. They stay there."""
+        from moto.sqs.models import sqs_backends
+
+        name = (queue_url or self.part_queue_url).rsplit("/", 1)[-1]
+        return [message.body for message in sqs_backends[DEFAULT_ACCOUNT_ID][REGION].queues[name]._messages]
+
+
+def _schema(key: dict[str, str]) -> list[dict[str, str]]:
+    return [{"AttributeName": name, "KeyType": kind} for name, kind in zip(key, ("HASH", "RANGE"), strict=False)]
+
+
+def _wire_form(item: Any) -> dict:
+    return {name: value.to_regular_json() for name, value in item.attrs.items()}

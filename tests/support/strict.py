@@ -1,0 +1,322 @@
+"""What AWS refuses and moto 5.2.5 accepts: the missing strictness, one visible list of rules (hazards L).
+
+A rule looks at a call before it is executed and gives back nothing, or the answer AWS would give. Rules only cover
+calls this project makes; where moto agrees with AWS there is no rule, and `test_strict_layer.py` says so.
+Limits are AWS's published quotas (API_BatchWriteItem, ServiceQuotas of DynamoDB, API_PutRecordBatch, S3 object keys).
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Callable, Iterator
+from decimal import Decimal
+from typing import TYPE_CHECKING
+from urllib.parse import unquote
+
+from botocore.awsrequest import AWSResponse
+
+if TYPE_CHECKING:
+    from .wire import Call
+
+BATCH_WRITE_ITEMS = 25
+REQUEST_BYTES = 16 * 1024 * 1024
+ITEM_BYTES = 400 * 1024
+NUMBER_DIGITS = 38
+SMALLEST_NUMBER, LARGEST_NUMBER = Decimal("1e-130"), Decimal("9.9999999999999999999999999999999999999e125")
+NESTING_LEVELS = 32
+EXPRESSION_BYTES = 4096
+KEY_BYTES = 1024
+PIECE_BYTES = 5 * 1024 * 1024
+STREAM_RECORDS = 500
+STREAM_REQUEST_BYTES = 4 * 1024 * 1024
+STREAM_RECORD_BYTES = 1000 * 1024
+TOKEN_LIFE_MS = 10 * 60 * 1000
+
+
+def executed(call: Call, execute: Callable[[], AWSResponse]) -> AWSResponse:
+    """The answer to this call from an AWS that is as strict as the real one."""
+    for rule in RULES.get((call.service, call.operation), ()):
+        refused = rule(call)
+        if refused is not None:
+            return refused
+    answer = execute()
+    if call.operation == "GetObject" and call.header("Range"):
+        # moto sends the checksum of the whole object with `bytes=0-`; S3 sends none with a range. botocore would
+        # verify it and so hide a body that was cut short (C4).
+        for name in [name for name in answer.headers if name.lower().startswith("x-amz-checksum")]:
+            del answer.headers[name]
+    return answer
+
+
+# --- how each service says no -------------------------------------------------------------------------------------
+
+
+def refusal(call: Call, code: str, message: str, status: int = 400) -> AWSResponse:
+    """An error answer in the service's own form."""
+    from .wire import answer_of
+
+    if call.service == "s3":
+        body = b""
+        if call.request.method != "HEAD":
+            body = (
+                f'<?xml version="1.0" encoding="UTF-8"?>\n<Error><Code>{code}</Code><Message>{message}</Message>'
+                "<RequestId>STRICT</RequestId></Error>"
+            ).encode()
+        return answer_of(call, status, {"Content-Type": "application/xml", "Content-Length": str(len(body))}, body)
+    namespace = {"dynamodb": "com.amazonaws.dynamodb.v20120810#", "sqs": "com.amazonaws.sqs#"}.get(call.service, "")
+    if code == "ValidationException":
+        namespace = "com.amazon.coral.validate#"
+    body = json.dumps({"__type": namespace + code, "message": message}).encode()
+    return answer_of(call, status, {"Content-Type": "application/x-amz-json-1.0"}, body)
+
+
+def _invalid(call: Call, message: str) -> AWSResponse:
+    return refusal(call, "ValidationException", message)
+
+
+# --- DynamoDB -----------------------------------------------------------------------------------------------------
+
+
+def batch_holds_at_most_25_requests(call: Call) -> AWSResponse | None:
+    count = sum(len(requests) for requests in call.document.get("RequestItems", {}).values())
+    if count > BATCH_WRITE_ITEMS:
+        return _invalid(call, "Too many items requested for the BatchWriteItem call")
+    return None
+
+
+def request_is_at_most_16_mb(call: Call) -> AWSResponse | None:
+    if len(call.body) > REQUEST_BYTES:
+        return refusal(call, "RequestEntityTooLarge", f"HTTP content length exceeded {REQUEST_BYTES} bytes.", 413)
+    return None
+
+
+def values_are_storable(call: Call) -> AWSResponse | None:
+    """Numbers, nesting and sets of every value in the request."""
+    for value in _values_in(call.document):
+        problem = _problem_with(value, 1)
+        if problem:
+            return _invalid(call, problem)
+    return None
+
+
+def _values_in(document: dict) -> Iterator[dict]:
+    for requests in document.get("RequestItems", {}).values():
+        if isinstance(requests, list):
+            for request in requests:
+                yield from request.get("PutRequest", {}).get("Item", {}).values()
+    for written in document.get("TransactItems", ()):
+        for action in written.values():
+            yield from _values_in(action)
+    for part in ("Item", "Key", "ExpressionAttributeValues"):
+        yield from document.get(part, {}).values()
+
+
+def _problem_with(value: dict, depth: int) -> str | None:
+    (kind, content), *_ = value.items()
+    if kind == "N":
+        return _problem_with_number(content)
+    if kind in ("SS", "NS", "BS") and not content:
+        return "One or more parameter values were invalid: An set may not be empty"
+    if kind == "NS":
+        return next(filter(None, map(_problem_with_number, content)), None)
+    if kind in ("M", "L"):
+        if depth >= NESTING_LEVELS + 1:
+            return "Nesting Levels have exceeded supported limits: Attributes have nested levels greater than 32"
+        inner = content.values() if kind == "M" else content
+        return next(filter(None, (_problem_with(each, depth + 1) for each in inner)), None)
+    return None
+
+
+def _problem_with_number(text: str) -> str | None:
+    try:
+        number = Decimal(text)
+    except ArithmeticError:
+        return f"The parameter cannot be converted to a numeric value: {text}"
+    if not number.is_finite():
+        return f"The parameter cannot be converted to a numeric value: {text}"
+    if len("".join(map(str, number.as_tuple().digits)).strip("0")) > NUMBER_DIGITS:
+        return "Attempting to store more than 38 significant digits in a Number"
+    magnitude = number.copy_abs()  # Not abs(): that rounds to the context's 28 digits.
+    if magnitude > LARGEST_NUMBER:
+        return "Number overflow. Attempting to store a number with magnitude larger than supported range"
+    if number and magnitude < SMALLEST_NUMBER:
+        return "Number underflow. Attempting to store a number with magnitude smaller than supported range"
+    return None
+
+
+def expression_is_at_most_4_kb(call: Call) -> AWSResponse | None:
+    for name in ("UpdateExpression", "ConditionExpression", "FilterExpression", "KeyConditionExpression"):
+        size_bytes = len(call.document.get(name, "").encode())
+        if size_bytes > EXPRESSION_BYTES:
+            return _invalid(
+                call,
+                f"Invalid {name}: Expression size has exceeded the maximum allowed size; expression size: {size_bytes}",
+            )
+    return None
+
+
+def item_is_at_most_400_kb(call: Call) -> AWSResponse | None:
+    """Items as sent; what an UpdateItem would make of a stored item is added up roughly: stored + new values."""
+    for item in _items_in(call):
+        if sum(len(name.encode()) + _size_of(value) for name, value in item.items()) > ITEM_BYTES:
+            what = "Item size to update" if call.operation == "UpdateItem" else "Item size"
+            return _invalid(call, f"{what} has exceeded the maximum allowed size")
+    return None
+
+
+def _items_in(call: Call) -> Iterator[dict]:
+    document = call.document
+    if call.operation == "UpdateItem":
+        stored = call.cloud.stored(document["TableName"], document["Key"])
+        yield {**stored, **_assigned(document)}
+    if "Item" in document:
+        yield document["Item"]
+    for requests in document.get("RequestItems", {}).values():
+        yield from (request["PutRequest"]["Item"] for request in requests if "PutRequest" in request)
+
+
+def _assigned(document: dict) -> dict:
+    """The attributes an UpdateExpression SETs to a plain value, under their real names."""
+    names, values = document.get("ExpressionAttributeNames", {}), document.get("ExpressionAttributeValues", {})
+    assigned = {}
+    for left, _, right in (part.partition("=") for part in document.get("UpdateExpression", "").split(",")):
+        name = left.split()[-1] if left.split() else ""
+        value = right.split()[0] if right.split() else ""
+        if value in values:
+            assigned[names.get(name, name)] = values[value]
+    return assigned
+
+
+def _size_of(value: dict) -> int:
+    """Bytes as DynamoDB counts them (numbers: about half a byte a digit, plus one)."""
+    (kind, content), *_ = value.items()
+    if kind == "S":
+        return len(content.encode())
+    if kind == "B":
+        return len(content) * 3 // 4
+    if kind == "N":
+        return (len(content) + 1) // 2 + 1
+    if kind == "M":
+        return 3 + sum(1 + len(name.encode()) + _size_of(inner) for name, inner in content.items())
+    if kind == "L":
+        return 3 + sum(1 + _size_of(inner) for inner in content)
+    if kind in ("SS", "NS", "BS"):
+        return sum(_size_of({kind[0]: each}) for each in content)
+    return 1
+
+
+def token_means_the_same_request(call: Call) -> AWSResponse | None:
+    """A ClientRequestToken seen in the last ten minutes: same request → no effect, another → refused (F7)."""
+    from .wire import answer_of
+
+    token = call.document.get("ClientRequestToken")
+    if token is None:
+        return None
+    seen, now_ms = call.cloud.transaction_tokens, call.cloud.clock.now_ms()
+    body, at_ms = seen.get(token, (None, 0))
+    if body is None or now_ms - at_ms > TOKEN_LIFE_MS:
+        seen[token] = (call.body, now_ms)
+        return None
+    if body != call.body:
+        return refusal(
+            call, "IdempotentParameterMismatchException", "Request was made with the same token, but other parameters"
+        )
+    return answer_of(call, 200, {"Content-Type": "application/x-amz-json-1.0"}, b"{}")
+
+
+# --- S3 -----------------------------------------------------------------------------------------------------------
+
+
+def key_is_at_most_1024_bytes(call: Call) -> AWSResponse | None:
+    if len((call.key or "").encode()) > KEY_BYTES:
+        return refusal(call, "KeyTooLongError", "Your key is too long")
+    return None
+
+
+def body_has_the_md5_it_claims(call: Call) -> AWSResponse | None:
+    claimed = call.header("Content-MD5")
+    if claimed is None:
+        return None
+    if base64.b64encode(hashlib.md5(call.body).digest()).decode() != claimed:
+        return refusal(call, "BadDigest", "The Content-MD5 you specified did not match what we received.")
+    return None
+
+
+def copied_source_still_matches(call: Call) -> AWSResponse | None:
+    """CopySourceIfMatch, on CopyObject and UploadPartCopy."""
+    wanted, source = call.header("x-amz-copy-source-if-match"), call.header("x-amz-copy-source")
+    if wanted is None or source is None:
+        return None
+    path, _, version = source.partition("?versionId=")
+    key = unquote(path).lstrip("/").partition("/")[2]
+    etag = call.cloud.etag(key, version or None)
+    if etag is None:
+        return None  # moto says NoSuchKey or NoSuchVersion itself.
+    if wanted.strip('"') != etag.strip('"'):
+        return _precondition_failed(call)
+    return None
+
+
+def destination_is_still_absent(call: Call) -> AWSResponse | None:
+    """If-None-Match: * on CopyObject and CompleteMultipartUpload."""
+    if call.header("If-None-Match") == "*" and call.cloud.etag(call.key or "") is not None:
+        return _precondition_failed(call)
+    return None
+
+
+def _precondition_failed(call: Call) -> AWSResponse:
+    return refusal(call, "PreconditionFailed", "At least one of the pre-conditions you specified did not hold", 412)
+
+
+# --- Firehose and SQS ---------------------------------------------------------------------------------------------
+
+
+def stream_takes_these_records(call: Call) -> AWSResponse | None:
+    document = call.document
+    records = document["Records"] if "Records" in document else [document.get("Record", {})]
+    sizes = [len(base64.b64decode(record.get("Data", ""))) for record in records]
+    if not records or len(records) > STREAM_RECORDS:
+        return _invalid(call, f"1 validation error detected: Value at 'records' must hold 1 to {STREAM_RECORDS}")
+    if max(sizes) > STREAM_RECORD_BYTES:
+        return refusal(call, "InvalidArgumentException", "Record size must be <= 1024000 bytes")
+    if min(sizes) == 0:
+        return refusal(call, "InvalidArgumentException", "Record data must not be empty")
+    if sum(sizes) > STREAM_REQUEST_BYTES:
+        return refusal(call, "InvalidArgumentException", "Records size exceeds 4 MB limit")
+    return None
+
+
+def message_holds_only_xml_characters(call: Call) -> AWSResponse | None:
+    entries = call.document.get("Entries") or [call.document]
+    for entry in entries:
+        for character in entry.get("MessageBody", ""):
+            point = ord(character)
+            if (point < 0x20 and character not in "\t\n\r") or 0xD800 <= point <= 0xDFFF or point in (0xFFFE, 0xFFFF):
+                return refusal(call, "InvalidMessageContents", f"Invalid binary character '#x{point:X}'")
+    return None
+
+
+Rule = Callable[["Call"], "AWSResponse | None"]
+
+_WRITES_VALUES = (request_is_at_most_16_mb, values_are_storable, expression_is_at_most_4_kb, item_is_at_most_400_kb)
+
+RULES: dict[tuple[str, str], tuple[Rule, ...]] = {
+    ("dynamodb", "BatchWriteItem"): (batch_holds_at_most_25_requests, *_WRITES_VALUES),
+    ("dynamodb", "PutItem"): _WRITES_VALUES,
+    ("dynamodb", "UpdateItem"): _WRITES_VALUES,
+    ("dynamodb", "DeleteItem"): (expression_is_at_most_4_kb,),
+    ("dynamodb", "Query"): (expression_is_at_most_4_kb,),
+    ("dynamodb", "TransactWriteItems"): (values_are_storable, token_means_the_same_request),
+    ("s3", "PutObject"): (key_is_at_most_1024_bytes, body_has_the_md5_it_claims),
+    ("s3", "UploadPart"): (body_has_the_md5_it_claims,),
+    ("s3", "CreateMultipartUpload"): (key_is_at_most_1024_bytes,),
+    ("s3", "CopyObject"): (key_is_at_most_1024_bytes, copied_source_still_matches, destination_is_still_absent),
+    ("s3", "UploadPartCopy"): (copied_source_still_matches,),
+    ("s3", "CompleteMultipartUpload"): (destination_is_still_absent,),
+    ("firehose", "PutRecord"): (stream_takes_these_records,),
+    ("firehose", "PutRecordBatch"): (stream_takes_these_records,),
+    ("sqs", "SendMessage"): (message_holds_only_xml_characters,),
+    ("sqs", "SendMessageBatch"): (message_holds_only_xml_characters,),
+}
