@@ -1,5 +1,6 @@
 """The Lambda entry points. Each takes one kind of event apart and hands its objects to the house."""
 
+import warnings
 from collections.abc import Callable
 from functools import cache
 
@@ -11,6 +12,9 @@ from importer.aws.settings import Settings
 from importer.executions import Workplace, import_dropped
 from importer.model import Unavailable, Value
 from importer.notification import dropped_objects
+
+# An invocation that closed no execution has no metrics; that is not worth a line in the log.
+warnings.filterwarnings("ignore", "No application metrics to publish*")
 
 logger = Logger()
 metrics = Metrics()

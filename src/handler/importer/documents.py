@@ -9,9 +9,10 @@ from importer.model import Execution, Phase, Status, Value
 
 
 def document(execution: Execution) -> dict[str, Value]:
-    """The execution's public document. `result` is null until the outcome is fixed, `error` unless it FAILED."""
+    """The execution's public document. `result` is null until it has ended, `error` unless it FAILED."""
     source = execution.source
-    outcome = execution.outcome
+    ended = execution.phase in (Phase.CLOSING, Phase.CLOSED)
+    outcome = execution.outcome if ended else None  # a result before the end would contradict the status (D15)
     bucket = source.bucket
     result: dict[str, Value] | None = None
     if outcome is not None:
@@ -27,8 +28,7 @@ def document(execution: Execution) -> dict[str, Value]:
             "possible_issue_on_identifiers": False,
             "top_identifiers": {},
         }
-    ended = outcome is not None and execution.phase in (Phase.CLOSING, Phase.CLOSED)
-    end_date = outcome.end_date if outcome is not None and ended else None
+    end_date = outcome.end_date if outcome is not None else None
     start_date = execution.start_date
     return {
         "parameters": {

@@ -39,14 +39,13 @@ def lines(chunks: Iterable[bytes], part: Part) -> Iterator[Line]:
         pieces = io.BytesIO(chunk).readlines()
         if not pieces:
             continue
-        if unended:
-            unended.append(pieces[0])
-            pieces[0] = b"".join(unended)
+        rest = b"" if pieces[-1].endswith(b"\n") else pieces.pop()
+        if unended and pieces:  # joined only now that the line has ended: at every chunk it would be quadratic
+            pieces[0] = b"".join([*unended, pieces[0]])
             unended, unended_bytes = [], 0
-        if not pieces[-1].endswith(b"\n"):
-            # Joined only once the line has ended: joining at every chunk would be quadratic in a long line.
-            unended = [pieces.pop()]
-            unended_bytes = len(unended[0])
+        if rest:
+            unended.append(rest)
+            unended_bytes += len(rest)
             if unended_bytes > MAX_LINE_BYTES:
                 raise _too_long(offset + sum(map(len, pieces)))
         if foreign and pieces:

@@ -200,7 +200,7 @@ class S3Objects:
         if checksum and found.get("ChecksumType", "FULL_OBJECT") == "FULL_OBJECT" and "-" not in checksum:
             return base64.b64decode(checksum).hex() == sha256
         digest = hashlib.sha256()
-        copy = S3Object(source.bucket, key, found.get("VersionId"), found["ETag"].strip('"'), source.size_bytes, 0)
+        copy = S3Object(source.bucket, key, None, found["ETag"].strip('"'), source.size_bytes, 0)
         for chunk in self.read(copy, 0):
             digest.update(chunk)
         return digest.hexdigest() == sha256

@@ -6,6 +6,7 @@ botocore repeats a write whose reply was lost and then sees its own success refu
 followed, when refused, by a read that asks "was it me?" (F8).
 """
 
+import hashlib
 from collections.abc import Iterable
 from dataclasses import asdict, replace
 from decimal import Decimal
@@ -60,7 +61,8 @@ class ImportsTable:
 
     def create(self, execution: Execution) -> Execution:
         item = _execution_item(execution)
-        item |= {"pk": f"EXEC#{execution.id}", "sk": "EXEC", "listed": _LISTED, "source_uri": execution.source.uri}
+        item |= {"pk": f"EXEC#{execution.id}", "sk": "EXEC", "listed": _LISTED}
+        item["source_uri"] = _index_key(execution.source.uri)
         item["unfinished"] = _UNFINISHED
         self._conditional(
             "put_item", Item=_marshalled(item), ConditionExpression="attribute_not_exists(pk)"
@@ -73,7 +75,7 @@ class ImportsTable:
             IndexName="unfinished",
             KeyConditionExpression="#unfinished = :yes AND source_uri = :uri",
             ExpressionAttributeNames={"#unfinished": "unfinished"},
-            ExpressionAttributeValues=_marshalled({":yes": _UNFINISHED, ":uri": source_uri}),
+            ExpressionAttributeValues=_marshalled({":yes": _UNFINISHED, ":uri": _index_key(source_uri)}),
         )
         return [item["pk"]["S"].removeprefix("EXEC#") for item in answer["Items"]]
 
@@ -320,6 +322,12 @@ def _unavailable(error: ClientError, operation: str, code: str) -> NoReturn:
 
 def _key(pk: str, sk: str) -> dict[str, Any]:
     return {"pk": {"S": pk}, "sk": {"S": sk}}
+
+
+def _index_key(uri: str) -> str:
+    """A URI as a sort key, which takes 1,024 bytes: a bucket and the longest key are longer."""
+    encoded = uri.encode()
+    return uri if len(encoded) <= 1_024 else hashlib.blake2b(encoded).hexdigest()
 
 
 def _part_sort_key(start: int) -> str:

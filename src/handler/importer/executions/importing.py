@@ -38,7 +38,7 @@ from importer.parts import WHOLE, remainder
 from importer.sinks import Sink
 
 LEASE_MS: Final = 45_000  # three times the longest single write (sinks.calls.BOUND_MS)
-WATCH_MS: Final = 5_000  # how often a live lease is looked at
+WATCH_MS: Final = (250, 5_000)  # how soon a live lease is looked at again: at first, at most
 RESERVE_MS: Final = 30_000  # one bounded write, a segment and a progress write fit into it
 HEAD_BYTES: Final = 64 << 10  # of plain text, to judge a file's encoding and layout by
 
@@ -97,8 +97,15 @@ def _read_on(place: Workplace, execution: Execution, part: Part, state: PartStat
     stored = _StoredBytes(place, source)
     todo = remainder(part, state.next_offset)
     rules = Rules(execution.format, Definition.of(execution.definition), execution.created_ms, place.limits)
+    begun = state.next_offset
     saved, saved_ms = state, place.clock.now_ms()
     for batch in batches(lines(stored.plain_from(reading_start(todo)), todo), rules, state.tally.lines):
+        time_is_up = place.remaining_ms() < RESERVE_MS
+        if time_is_up and state.next_offset != begun:  # every delivery gets at least one batch done
+            _save(place, execution, saved, state, owner)
+            raise Unavailable(
+                f"time is up with {source.uri} read to byte {state.next_offset}: deliver again to go on there"
+            )
         _write(place, execution, sink, batch, saved, owner)  # 1 durable when it returns
         if batch.bad_rows:
             place.objects.put(  # 2 durable; same cell, same bytes, so that doing it twice changes nothing
@@ -106,16 +113,15 @@ def _read_on(place: Workplace, execution: Execution, part: Part, state: PartStat
             )
         state = PartState(part.start, part.stop, batch.next_offset, state.tally.plus(batch.tally), False, None)
         if place.clock.now_ms() - saved_ms >= place.progress_every_ms:  # 3 the position moves last, tallies absolute
-            place.records.progress(execution, saved, state, owner, place.clock.now_ms() + LEASE_MS)
+            _save(place, execution, saved, state, owner)
             saved, saved_ms = state, place.clock.now_ms()
-        if place.remaining_ms() < RESERVE_MS:
-            if saved != state:
-                place.records.progress(execution, saved, state, owner, place.clock.now_ms() + LEASE_MS)
-            raise Unavailable(
-                f"time is up with {source.uri} read to byte {state.next_offset}: the next delivery goes on there"
-            )
     ended = PartState(part.start, part.stop, state.next_offset, state.tally, True, stored.sha256())
-    place.records.progress(execution, saved, ended, owner, place.clock.now_ms() + LEASE_MS)
+    _save(place, execution, saved, ended, owner)
+
+
+def _save(place: Workplace, execution: Execution, saved: PartState, state: PartState, owner: str) -> None:
+    """One conditional write: the part stands at `state` now, and is ours for another lease."""
+    place.records.progress(execution, saved, state, owner, place.clock.now_ms() + LEASE_MS)
 
 
 def _write(place: Workplace, execution: Execution, sink: Sink, batch: Batch, saved: PartState, owner: str) -> None:
@@ -129,7 +135,7 @@ def _write(place: Workplace, execution: Execution, sink: Sink, batch: Batch, sav
         except Throttled:
             if place.remaining_ms() < RESERVE_MS:
                 raise
-            place.records.progress(execution, saved, saved, owner, place.clock.now_ms() + LEASE_MS)
+            _save(place, execution, saved, saved, owner)
 
 
 def _claimed(place: Workplace, execution: Execution, part: Part, owner: str) -> PartState | None:
@@ -139,6 +145,7 @@ def _claimed(place: Workplace, execution: Execution, part: Part, owner: str) -> 
         Unavailable: no time left to watch a lease that neither moved nor ran out.
     """
     seen: LeaseHeld | None = None
+    watch_ms, longest_ms = WATCH_MS
     while True:
         now_ms = place.clock.now_ms()
         held = place.records.claim(execution, part, owner, now_ms, now_ms + LEASE_MS)
@@ -148,7 +155,8 @@ def _claimed(place: Workplace, execution: Execution, part: Part, owner: str) -> 
             place.telemetry.waited(execution, renewed=True)
             return None
         seen = held
-        wait_ms = min(max(held.lease_until_ms - now_ms, 0) + 1, WATCH_MS)
+        wait_ms = min(max(held.lease_until_ms - now_ms, 0) + 1, watch_ms)
+        watch_ms = min(watch_ms * 2, longest_ms)
         if place.remaining_ms() < wait_ms + RESERVE_MS:
             raise Unavailable(f"{execution.source.uri}: another worker holds the part until {held.lease_until_ms}")
         place.clock.sleep(wait_ms / 1000)

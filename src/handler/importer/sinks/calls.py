@@ -56,8 +56,8 @@ class Calls(Generic[Job]):
         """Call each job; what `call` returns (unprocessed items, halves of a refused batch) are jobs for later.
 
         Raises:
-            Throttled, Unavailable: the bound has passed with jobs left.
-            ClientError: an answer that trying again would not change.
+            Throttled: the bound has passed with jobs left, because AWS asked to slow down.
+            Unavailable: it has passed for another reason; or an answer came that trying again would not change.
         """
         deadline = self._clock.now_ms() + BOUND_MS
         todo = list(jobs)
@@ -93,7 +93,8 @@ class Calls(Generic[Job]):
             except ClientError as error:
                 if is_throttle(error) or is_passing(error):
                     return error
-                raise
+                # A permission, a table that is not there: not the row's fault, and not mended by trying again at once.
+                raise Unavailable(f"the destination cannot be written: {error}") from error
             except HTTPClientError as error:  # the reply, or the way there, was lost: every job is safe to repeat
                 return error
 

@@ -1,0 +1,146 @@
+"""End to end through the twin: real `sam deploy`, a real S3 notification, the function under its own IAM policy."""
+
+import gzip
+import json
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+
+from cli import twin
+from cli.stack import Stack
+
+pytestmark = pytest.mark.xdist_group("twin")
+
+ROOT = Path(__file__).parents[2]
+SAMPLES = ROOT / "events" / "files"
+WAIT_SECONDS = 60
+
+
+class Bench:
+    """A twin, looked at with its own administrator's keys."""
+
+    def __init__(self, stack: Stack) -> None:
+        self.stack = stack
+        session = boto3.Session(stack.access_key_id, stack.secret_access_key, region_name=stack.region)
+        self.s3 = session.client("s3", endpoint_url=stack.endpoint_url)
+        self.tables = session.resource("dynamodb", endpoint_url=stack.endpoint_url)
+
+    def drop(self, name: str, body: bytes, **more: Any) -> None:
+        self.s3.put_object(Bucket=self.stack.bucket, Key=f"imports/{name}", Body=body, **more)
+
+    def keys(self, prefix: str) -> list[str]:
+        listed = self.s3.list_objects_v2(Bucket=self.stack.bucket, Prefix=prefix)
+        return [entry["Key"] for entry in listed.get("Contents", [])]
+
+    def get(self, key: str) -> bytes:
+        return self.s3.get_object(Bucket=self.stack.bucket, Key=key)["Body"].read()
+
+    def receipt(self, name: str) -> dict[str, Any]:
+        key = f"receipts/{today()}/{name}.json"
+        until(lambda: self.keys(key) and not self.is_unfinished(name))
+        return json.loads(self.get(key))  # type: ignore[no-any-return]
+
+    def is_unfinished(self, name: str) -> bool:
+        items = self.tables.Table(self.stack.imports_table).scan()["Items"]
+        return any("unfinished" in item and item["parameters"]["input_file_name"] == name for item in items)
+
+    def events(self, user_id: str) -> list[dict[str, Any]]:
+        condition = boto3.dynamodb.conditions.Key("user_id").eq(user_id)
+        return self.tables.Table(self.stack.events_table).query(KeyConditionExpression=condition)["Items"]
+
+
+def today() -> str:
+    return datetime.now(UTC).strftime("%Y/%m/%d")
+
+
+def until(true: Callable[[], object]) -> None:
+    deadline = time.monotonic() + WAIT_SECONDS
+    while not true():
+        assert time.monotonic() < deadline, f"not so after {WAIT_SECONDS} s"
+        time.sleep(0.2)
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+    with twin.running(tmp_path_factory.mktemp("twin")) as stack:
+        yield Bench(stack)
+
+
+@pytest.mark.parametrize("name", ["logins.json", "journey_logins.json"])
+def test_the_vendors_four_rows_walk_to_the_store_and_exactly_the_second_is_refused(bench: Bench, name: str) -> None:
+    """Three rows in DynamoDB with 2012 times, one in errors/ with the fix, the file's bytes in completed_imports/."""
+    body = (SAMPLES / name).read_bytes()
+    rows = body.splitlines(keepends=True)
+    before = {event["event_key"] for event in bench.events("PU4UplQaZtaYWgRdLcntauwg")}
+    bench.drop(name, body, Metadata={"sender": "nightly"})
+
+    receipt = bench.receipt(name)
+    assert {key: receipt[key] for key in ("status", "complete", "lines", "blank", "rows", "good", "bad", "events")} == {
+        "status": "SUCCEEDED",
+        "complete": True,
+        "lines": 4,
+        "blank": 0,
+        "rows": 4,
+        "good": 3,
+        "bad": 1,
+        "events": 3,
+    }
+    events = [e for e in bench.events("PU4UplQaZtaYWgRdLcntauwg") if e["event_key"] not in before]
+    assert [(event["event_name"], int(event["event_time_ts"])) for event in events] == [
+        ("login", 1350273990000),
+        ("additem", 1350274000000),
+        ("payment", 1350274005000),
+    ]
+    assert all(("ip" in event["properties"]) == (b'"ip":""' not in body) for event in events)
+    assert bench.get(f"errors/{today()}/{name}") == rows[1]
+    (reason,) = map(json.loads, bench.get(f"errors/{today()}/{name}.reasons.ndjson").splitlines())
+    assert (reason["line"], reason["offset"], reason["reason"], reason["field"], reason["hint"]) == (
+        2,
+        len(rows[0]),
+        "missing_field",
+        "event_time_ts",
+        "event_timestamp present: did you mean event_time_ts?",
+    )
+    assert bench.get(f"completed_imports/{today()}/{name}") == body
+    head = bench.s3.head_object(Bucket=bench.stack.bucket, Key=f"completed_imports/{today()}/{name}")
+    assert head["Metadata"] == {"sender": "nightly"}
+    assert bench.keys("imports/") == []
+    assert bench.keys("work/") == []
+
+
+def test_a_compressed_file_of_many_rows_with_user_properties_is_imported_whole(bench: Bench) -> None:
+    """5,000 rows in gzip: every event in the store, the latest value of a user property in the users table."""
+    rows = b"".join(
+        b'{"user_id":"many","event_time_ts":%d,"event_name":"tick","{u}city":"city-%d"}\n' % (1425920218354 + n, n)
+        for n in range(5_000)
+    )
+    bench.drop("many.json.gz", gzip.compress(rows))
+    receipt = bench.receipt("many.json.gz")
+    assert (receipt["good"], receipt["bad"], receipt["user_changes"]) == (5_000, 0, 5_000)
+    count = 0
+    page: dict[str, Any] = {}
+    while True:
+        condition = boto3.dynamodb.conditions.Key("user_id").eq("many")
+        found = bench.tables.Table(bench.stack.events_table).query(
+            KeyConditionExpression=condition, Select="COUNT", **page
+        )
+        count += found["Count"]
+        if "LastEvaluatedKey" not in found:
+            break
+        page = {"ExclusiveStartKey": found["LastEvaluatedKey"]}
+    assert count == 5_000
+    record = bench.tables.Table(bench.stack.users_table).get_item(Key={"user_id": "many", "record": "prop#city"})
+    assert record["Item"]["value"] == "city-4999"
+
+
+def test_a_file_of_the_wrong_kind_stays_in_imports_with_a_receipt_that_says_why(bench: Bench) -> None:
+    """FAILED wrong_kind; nothing stored, nothing moved."""
+    bench.drop("notes.txt", b"hello\n")
+    receipt = bench.receipt("notes.txt")
+    assert (receipt["status"], receipt["complete"], receipt["error"]["code"]) == ("FAILED", False, "wrong_kind")
+    assert bench.keys("imports/") == ["imports/notes.txt"]
