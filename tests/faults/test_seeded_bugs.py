@@ -58,7 +58,7 @@ def trusted_end_of_body() -> Any:
     def bugged(self: Any, source: Any, start: int) -> Iterator[bytes]:
         try:
             yield from self._body(source, start)
-        except (objects.HTTPClientError, objects.IncompleteReadError, objects.HTTPError, OSError):
+        except (*objects.LOST, objects.IncompleteReadError, objects.HTTPError, OSError):
             return
 
     return mock.patch.object(objects.S3Objects, "read", bugged)

@@ -78,11 +78,11 @@ class Reject(Exception):
         self, reason: Reason, field: str = "", expected: str = "", found: str = "", hint: str = "", message: str = ""
     ) -> None:
         self.reason = reason
-        self.field = field
+        self.field = shown(field)
         self.expected = expected
         self.found = shown(found)
         self.hint = hint
-        self.message = message or _sentence(reason, field, expected, self.found)
+        self.message = message or _sentence(reason, self.field, expected, self.found)
         super().__init__(self.message)
 
 
@@ -102,7 +102,7 @@ def shown(text: str) -> str:
 
 
 def _sentence(reason: Reason, field: str, expected: str, found: str) -> str:
-    subject = f"{shown(field)}: {_SAYS[reason]}" if field else _SAYS[reason]
+    subject = f"{field}: {_SAYS[reason]}" if field else _SAYS[reason]
     if expected and found:
         return f"{subject}; expected {expected}, found {found}"
     if expected:

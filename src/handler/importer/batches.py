@@ -13,7 +13,7 @@ from importer.definitions import Definition
 from importer.formats import FORMATS, RowReader
 from importer.formats.reading import Reading
 from importer.lines import BOM
-from importer.model import Event, Line, Tally, UserChange
+from importer.model import Event, Line, Noted, Tally, UserChange
 from importer.parts import GRID_BYTES, cell_start
 from importer.rows import row_of
 
@@ -36,6 +36,7 @@ class Batch:
     events: list[Event] = field(default_factory=list)
     user_changes: list[UserChange] = field(default_factory=list)
     bad_rows: list[BadRow] = field(default_factory=list)
+    noted: list[tuple[int, int, str]] = field(default_factory=list)  # (address, line, code) of good rows with a note
     tally: Tally = field(default_factory=Tally)
     next_offset: int = 0
 
@@ -46,6 +47,8 @@ class Batch:
                 self.bad_rows.append(BadRow.of(refused[offset], self.first_line + index, offset, raw))
                 self.tally.good -= 1
                 self.tally.bad += 1
+        self.noted = [noted for noted in self.noted if noted[0] not in refused]
+        self.tally.notes = _notes(self)
         self.tally.events -= sum(event.address in refused for event in self.events)
         self.tally.user_changes -= sum(change.address in refused for change in self.user_changes)
         self.bad_rows.sort(key=lambda row: row.offset)
@@ -78,9 +81,7 @@ def batches(lines: Iterable[Line], rules: Rules, lines_before: int = 0) -> Itera
         offset = line[0]
         if offset >= stop:
             if batch is not None:
-                batch.next_offset = offset
-                batch.tally.lines = len(batch.lines)
-                yield batch
+                yield _ended(batch, offset)
             cell = cell_start(offset)
             stop = cell + GRID_BYTES
             batch = Batch(cell, number + 1)
@@ -89,9 +90,22 @@ def batches(lines: Iterable[Line], rules: Rules, lines_before: int = 0) -> Itera
         batch.lines.append(line)
         _judge(line, number, batch, read, rules.limits)
     if batch is not None:
-        batch.next_offset = batch.lines[-1][0] + len(batch.lines[-1][1])
-        batch.tally.lines = len(batch.lines)
-        yield batch
+        last_offset, last_raw = batch.lines[-1]
+        yield _ended(batch, last_offset + len(last_raw))
+
+
+def _ended(batch: Batch, next_offset: int) -> Batch:
+    batch.next_offset = next_offset
+    batch.tally.lines = len(batch.lines)
+    batch.tally.notes = _notes(batch)
+    return batch
+
+
+def _notes(batch: Batch) -> dict[str, Noted]:
+    notes: dict[str, Noted] = {}
+    for _, line, code in batch.noted:
+        notes.setdefault(code, Noted(0, line)).count += 1
+    return notes
 
 
 def _judge(
@@ -124,5 +138,5 @@ def _judge(
     if reading.user_changes:
         tally.user_changes += len(reading.user_changes)
         batch.user_changes += reading.user_changes
-    for note in reading.notes:
-        tally.note(note, number)
+    if reading.notes:
+        batch.noted += [(offset, number, note) for note in reading.notes]

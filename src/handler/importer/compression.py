@@ -26,29 +26,39 @@ RATIO_FREE_BYTES = 1 << 30  # below this much plain text no ratio is held agains
 
 
 def is_compressed(head: bytes) -> bool:
-    """Whether an object that begins with these (at least 4) bytes is read through `plain`."""
+    """Whether an object that begins with these (at least 4) bytes is inflated by `opened`."""
     return head.startswith((GZIP_MAGIC, ZSTD_MAGIC, *_SKIPPABLE))
 
 
-def plain(chunks: Iterable[bytes]) -> Iterator[bytes]:
-    """The plain bytes of a gzip or zstd object, in chunks of at most OUT_BYTES.
+def opened(stored: Iterable[bytes]) -> tuple[str, Iterator[bytes]]:
+    """("gzip", "zstd" or "", the plain bytes) of an object's stored bytes.
+
+    Inflated bytes come in chunks of at most OUT_BYTES.
 
     Raises:
-        ObjectProblem: truncated, corrupt (a wrong checksum, or bytes after the last member that are not one),
-            expands_too_much.
+        ObjectProblem: wrong_kind, at once. While the bytes are read: truncated, corrupt (a wrong checksum, or bytes
+            after the last member that are not one), expands_too_much.
     """
-    source = iter(chunks)
-    head = b""
-    while len(head) < 4 and (more := next(source, b"")):
-        head += more
-    if head.startswith(GZIP_MAGIC):
-        members = _members(chain([head], source), _GzipMember, "gzip")
-    else:
-        members = _members(chain([head], source), _ZstdFrame, "zstd")
-    return _within_ratio(members)
+    head, chunks = peeked(stored, 16)
+    if not is_compressed(head):
+        _refuse_other_archives(head)
+        return "", chunks
+    name, member = ("gzip", _GzipMember) if head.startswith(GZIP_MAGIC) else ("zstd", _ZstdFrame)
+    return name, _within_ratio(_members(chunks, member, name))
 
 
-def refuse_other_archives(head: bytes) -> None:
+def peeked(chunks: Iterable[bytes], least_bytes: int) -> tuple[bytes, Iterator[bytes]]:
+    """(the first bytes: at least so many, if there are; all the chunks again, from the first on)."""
+    rest = iter(chunks)
+    taken: list[bytes] = []
+    size = 0
+    while size < least_bytes and (chunk := next(rest, None)) is not None:
+        taken.append(chunk)
+        size += len(chunk)
+    return b"".join(taken), chain(taken, rest)
+
+
+def _refuse_other_archives(head: bytes) -> None:
     """Raises ObjectProblem(wrong_kind) for containers this importer does not open (D6)."""
     for magic, name in _OTHER_MAGIC.items():
         if head.startswith(magic):

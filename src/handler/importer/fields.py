@@ -5,7 +5,7 @@ What can be read in two ways is refused, never guessed; fractions below a millis
 """
 
 import re
-from decimal import Decimal
+from decimal import ROUND_FLOOR, Decimal
 from typing import Final
 
 from importer.bad_rows import Reason, Reject
@@ -94,7 +94,7 @@ def _floor(number: str) -> int:
     exact = Decimal(number)
     if exact.adjusted() > 30:
         return 10**30 if exact > 0 else -(10**30)
-    return int(exact // 1) if exact >= 0 or exact == exact // 1 else int(exact // 1) - 1
+    return int(exact.to_integral_value(ROUND_FLOOR))
 
 
 def _epoch_ms(number: int, field: str) -> int:

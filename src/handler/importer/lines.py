@@ -10,11 +10,13 @@ import io
 from collections.abc import Iterable, Iterator
 
 from importer.bad_rows import FileReason, ObjectProblem
+from importer.compression import peeked
 from importer.model import Line, Part
 
 BOM = b"\xef\xbb\xbf"
 # Far above what any destination holds (400 KB, 1,000 KiB), far below what a worker's memory could not take.
 MAX_LINE_BYTES = 8 << 20
+HEAD_BYTES = 64 << 10  # of plain text: what encoding, layout and dialect are judged by
 
 
 def reading_start(part: Part) -> int:
@@ -46,18 +48,21 @@ def lines(chunks: Iterable[bytes], part: Part) -> Iterator[Line]:
         if rest:
             unended.append(rest)
             unended_bytes += len(rest)
-            if unended_bytes > MAX_LINE_BYTES:
-                raise _too_long(offset + sum(map(len, pieces)))
         if foreign and pieces:
             offset += len(pieces.pop(0))
             foreign = False
+        may_be_too_long = len(chunk) + unended_bytes > MAX_LINE_BYTES or (pieces and len(pieces[0]) > MAX_LINE_BYTES)
         for line in pieces:
             if offset >= stop:
                 return
+            if may_be_too_long and len(line) > MAX_LINE_BYTES:
+                raise _too_long(offset)
             yield offset, line
             offset += len(line)
         if offset >= stop:
             return
+        if unended_bytes > MAX_LINE_BYTES:
+            raise _too_long(offset)
     if unended and not foreign and offset < stop:
         yield offset, b"".join(unended)
 
@@ -68,6 +73,17 @@ def _too_long(offset: int) -> ObjectProblem:
         f"the line at byte {offset} is longer than {MAX_LINE_BYTES >> 20} MiB: one JSON object a line is expected "
         "(`jq -c . FILE` writes it so)",
     )
+
+
+def judged(text: Iterable[bytes]) -> Iterator[bytes]:
+    """The same plain bytes, once the first of them have shown that this is text with a row a line.
+
+    Raises:
+        ObjectProblem: see `judge_first_bytes`.
+    """
+    head, chunks = peeked(text, HEAD_BYTES)
+    judge_first_bytes(head[:HEAD_BYTES])
+    return chunks
 
 
 def judge_first_bytes(head: bytes) -> None:

@@ -137,11 +137,6 @@ class Tally:
     def rows(self) -> int:
         return self.good + self.bad
 
-    def note(self, code: str, line: int) -> None:
-        """Count one good row under a note's code; `line` is its number, counted as `first_line` is."""
-        noted = self.notes.setdefault(code, Noted(0, line))
-        noted.count += 1
-
     def plus(self, later: "Tally") -> "Tally":
         """The sum with a tally of the lines that follow; its `first_line` numbers must already count from ours."""
         notes = {code: replace(noted) for code, noted in self.notes.items()}

@@ -12,21 +12,20 @@ import re
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import chain, islice
+from itertools import islice
 from typing import Final
 
 from importer import formats
 from importer.bad_rows import BadRow, ObjectProblem, Reason, Reject, row_text, shown
 from importer.batches import Batch, Limit, Rules, batches
-from importer.compression import GZIP_MAGIC, is_compressed, plain, refuse_other_archives
+from importer.compression import opened, peeked
 from importer.definitions import Definition
 from importer.fields import json_type
-from importer.lines import BOM, judge_first_bytes, lines
+from importer.lines import BOM, HEAD_BYTES, judge_first_bytes, lines
 from importer.model import TO_THE_END, Event, FileError, Line, Part, Row, Tally, Value
 from importer.receipts import FoldedReasons
 from importer.rows import row_of
 
-HEAD_BYTES: Final = 64 << 10  # of plain text: what encoding, layout and dialect are judged by
 DIALECT_ROWS: Final = 100
 MAX_NAMES: Final = 1_000  # of properties and of events: more than a person reads, little enough to keep
 SHOWN_BYTES: Final = 2_000  # of a refused row in the document
@@ -117,7 +116,9 @@ def previewed(
     """
     found = Findings()
     try:
-        found.compression, head, text = _opened(iter(stored))
+        found.compression, text = opened(stored)
+        head, text = peeked(text, HEAD_BYTES)
+        judge_first_bytes(head[:HEAD_BYTES])
         recognised = formats.recognise(_rows_of(head))
         found.format, found.evidence = recognised.format, recognised.evidence
         rules = Rules(recognised.format, definition, now_ms, limits)
@@ -144,30 +145,6 @@ class _Counted:
         chunk = next(self._chunks)
         self.given += len(chunk)
         return chunk
-
-
-def _opened(stored: Iterator[bytes]) -> tuple[str, bytes, Iterator[bytes]]:
-    """(compression or "", the first plain bytes, all plain bytes), once the first have shown that this is text."""
-    magic = _first(stored, 16)
-    stored = chain([magic], stored) if magic else stored
-    compression = ""
-    if is_compressed(magic):
-        compression = "gzip" if magic.startswith(GZIP_MAGIC) else "zstd"
-        stored = plain(stored)
-    else:
-        refuse_other_archives(magic)
-    head = _first(stored, HEAD_BYTES)
-    judge_first_bytes(head[:HEAD_BYTES])
-    return compression, head, chain([head], stored) if head else stored
-
-
-def _first(chunks: Iterator[bytes], least: int) -> bytes:
-    taken: list[bytes] = []
-    size = 0
-    while size < least and (chunk := next(chunks, b"")):
-        taken.append(chunk)
-        size += len(chunk)
-    return b"".join(taken)
 
 
 def _rows_of(head: bytes) -> Iterator[Row]:

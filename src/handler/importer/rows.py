@@ -45,7 +45,9 @@ def row_of(text: bytes) -> Row:
         b"[" not in text and all(map(_kept_exactly, _LONG_NUMBER.findall(text)))
     ):
         return _object(exact_json.parse(text))
-    if (b"e-" in text or b"E-" in text) and any(type(v) is float and -1e-130 < v < 1e-130 for v in row.values()):
+    if (b"e-" in text or b"E-" in text) and (
+        b"[" in text or any(type(value) is float and -1e-130 < value < 1e-130 for value in row.values())
+    ):
         return _object(exact_json.parse(text))
     return row
 

@@ -8,12 +8,13 @@ from contextlib import closing
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
-from botocore.exceptions import ClientError, FlexibleChecksumError, HTTPClientError, IncompleteReadError
+from botocore.exceptions import ClientError, FlexibleChecksumError, IncompleteReadError
 from urllib3.exceptions import HTTPError
 
 from importer.bad_rows import FileReason, ObjectProblem
 from importer.model import Clock, S3Object, Unavailable
 from importer.notification import Dropped
+from importer.sinks.calls import LOST
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -64,7 +65,7 @@ class S3Objects:
                     yield chunk
                 # Counted, not believed: a body that ends early without an error is continued too (C2).
                 failure: Exception = EOFError(f"the body ended at byte {position} of {source.size_bytes}")
-            except (HTTPClientError, IncompleteReadError, HTTPError, OSError) as error:
+            except (*LOST, IncompleteReadError, HTTPError, OSError) as error:
                 failure = error
             except FlexibleChecksumError as error:
                 raise Unavailable(f"{source.uri}: the bytes read do not match S3's checksum") from error
@@ -113,7 +114,7 @@ class S3Objects:
             if _code(error) in _GONE:
                 return None
             _unavailable(error, f"GET s3://{bucket}/{key}", "s3:GetObject")
-        except (HTTPClientError, IncompleteReadError, HTTPError) as error:
+        except (*LOST, IncompleteReadError, HTTPError) as error:
             raise Unavailable(f"GET s3://{bucket}/{key}: {error}") from error
 
     def exists(self, bucket: str, key: str) -> bool:
@@ -124,7 +125,7 @@ class S3Objects:
             self._s3.put_object(Bucket=bucket, Key=key, Body=body, ContentType=content_type)
         except ClientError as error:
             _unavailable(error, f"PUT s3://{bucket}/{key}", "s3:PutObject")
-        except HTTPClientError as error:
+        except LOST as error:
             raise Unavailable(f"PUT s3://{bucket}/{key}: {error}") from error
 
     def writer(self, bucket: str, key: str, content_type: str) -> "PieceWriter":
@@ -136,7 +137,7 @@ class S3Objects:
                 yield from (entry["Key"] for entry in page.get("Contents", []))
         except ClientError as error:
             _unavailable(error, f"LIST s3://{bucket}/{prefix}", "s3:ListBucket")
-        except HTTPClientError as error:
+        except LOST as error:
             raise Unavailable(f"LIST s3://{bucket}/{prefix}: {error}") from error
 
     def copy(self, source: S3Object, key: str, sha256: str) -> None:
@@ -161,7 +162,7 @@ class S3Objects:
             _read_problem(
                 error, source, "s3:GetObject and s3:GetObjectTagging on imports/, s3:PutObject on completed_imports/"
             )
-        except HTTPClientError as error:
+        except LOST as error:
             raise Unavailable(f"COPY {source.uri}: {error}") from error
         if not self._is_copy(source, key, sha256):
             raise Unavailable(f"s3://{source.bucket}/{key} is not a copy of {source.uri}: the source stays")
@@ -176,7 +177,7 @@ class S3Objects:
             if _code(error) in _GONE or _status(error) == 412:  # a newer upload has taken its place: not ours to touch
                 return
             _unavailable(error, f"DELETE {source.uri}", "s3:DeleteObject and s3:DeleteObjectVersion")
-        except HTTPClientError as error:
+        except LOST as error:
             raise Unavailable(f"DELETE {source.uri}: {error}") from error
 
     def delete(self, bucket: str, keys: Sequence[str]) -> None:
@@ -188,7 +189,7 @@ class S3Objects:
                 )
         except ClientError as error:
             _unavailable(error, f"DELETE {len(keys)} objects under work/", "s3:DeleteObject")
-        except HTTPClientError as error:
+        except LOST as error:
             raise Unavailable(f"DELETE {len(keys)} objects under work/: {error}") from error
 
     def _is_copy(self, source: S3Object, key: str, sha256: str) -> bool:
@@ -213,7 +214,7 @@ class S3Objects:
             if _code(error) in _GONE or _is_denied(error):
                 return None
             _unavailable(error, f"HEAD s3://{bucket}/{key}", "s3:GetObject")
-        except HTTPClientError as error:
+        except LOST as error:
             raise Unavailable(f"HEAD s3://{bucket}/{key}: {error}") from error
 
     def _is_listed(self, dropped: Dropped) -> bool:

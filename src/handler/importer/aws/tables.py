@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import orjson
 from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
-from botocore.exceptions import ClientError, HTTPClientError
+from botocore.exceptions import ClientError
 
 from importer.documents import document
 from importer.model import (
@@ -34,6 +34,7 @@ from importer.model import (
     Unavailable,
     Value,
 )
+from importer.sinks.calls import LOST
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -306,7 +307,7 @@ class ImportsTable:
             if code == "ConditionalCheckFailedException":
                 raise _Refused from error
             _unavailable(error, operation, code)
-        except HTTPClientError as error:
+        except LOST as error:
             raise Unavailable(f"{operation} on the imports table: {error}") from error
 
 

@@ -8,10 +8,9 @@ from importer.model import Destination, Execution
 from importer.notification import IMPORTS_PREFIX
 
 COMPRESSED: Final = (".gz", ".zst")
+REASONS_SUFFIX: Final = ".reasons.ndjson"
 KEY_BYTES: Final = 1_024  # Quota: docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html
-_LONGEST_ADDED: Final = (
-    len("completed_imports/YYYY/MM/DD/") + len(".reasons.ndjson") + 33
-)  # 33: "." and an execution id
+_LONGEST_ADDED: Final = len("completed_imports/YYYY/MM/DD/") + len(REASONS_SUFFIX) + 33  # 33: "." and an execution id
 
 
 def day_of(execution: Execution) -> str:
@@ -34,21 +33,38 @@ def stem_of(execution: Execution) -> str:
     return f"{kept}~{digest}{suffix}"
 
 
+def claimed_name(execution: Execution) -> str:
+    """What is claimed for the day: one name for all files whose objects could meet.
+
+    `a.json` and `a.json.gz` have the same errors file, and the errors of a file named `a.json.reasons.ndjson` would lie
+    where the reasons of `a.json` lie.
+    """
+    name = _plain(stem_of(execution))
+    while name.endswith(REASONS_SUFFIX):
+        name = _plain(name.removesuffix(REASONS_SUFFIX))
+    return name
+
+
 def destination(execution: Execution, stem_is_free: bool) -> Destination:
-    """The four keys. Where the day's stem is another execution's, this one's id goes before the suffix, in all four."""
+    """The four keys. Where the day's name is another execution's, this one's id goes before the suffix, in all four."""
     day, stem = day_of(execution), stem_of(execution)
     if not stem_is_free:
         base, suffix = _split(stem)
         stem = f"{base}.{execution.id}{suffix}"
-    plain = stem
-    for ending in COMPRESSED:
-        plain = plain.removesuffix(ending)
+    plain = _plain(stem)
     return Destination(
         completed=f"completed_imports/{day}/{stem}",
         errors=f"errors/{day}/{plain}",
-        reasons=f"errors/{day}/{plain}.reasons.ndjson",
+        reasons=f"errors/{day}/{plain}{REASONS_SUFFIX}",
         receipt=f"receipts/{day}/{stem}.json",
     )
+
+
+def _plain(stem: str) -> str:
+    """A stem without what says that it is compressed."""
+    for ending in COMPRESSED:
+        stem = stem.removesuffix(ending)
+    return stem
 
 
 def _split(path: str) -> tuple[str, str]:

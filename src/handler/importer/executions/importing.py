@@ -8,17 +8,16 @@ run out means it is dead, so we take over. A write of a fenced worker that arriv
 import hashlib
 import uuid
 from collections.abc import Iterator
-from itertools import chain
 from typing import Final
 
 from importer.bad_rows import ObjectProblem, Reject, segment
 from importer.batches import Batch, Rules, batches
-from importer.compression import is_compressed, plain, refuse_other_archives
+from importer.compression import opened
 from importer.definitions import Definition
 from importer.executions.ports import Workplace
 from importer.executions.settling import close_failed, segment_key, settle
 from importer.executions.starting import judge_name, start
-from importer.lines import judge_first_bytes, lines, reading_start
+from importer.lines import judged, lines, reading_start
 from importer.model import (
     RULES_VERSION,
     Execution,
@@ -40,7 +39,6 @@ from importer.sinks import Sink
 LEASE_MS: Final = 45_000  # three times the longest single write (sinks.calls.BOUND_MS)
 WATCH_MS: Final = (250, 5_000)  # how soon a live lease is looked at again: at first, at most
 RESERVE_MS: Final = 30_000  # one bounded write, a segment and a progress write fit into it
-HEAD_BYTES: Final = 64 << 10  # of plain text, to judge a file's encoding and layout by
 
 
 def import_dropped(place: Workplace, dropped: Dropped) -> list[Execution]:
@@ -62,7 +60,7 @@ def _advance(place: Workplace, execution: Execution, part: Part) -> Execution:
     if execution.phase is not Phase.IMPORTING:
         return settle(place, execution)
     try:
-        judge_name(execution)
+        judge_name(execution.source.key, execution.format)
         if execution.status is Status.PENDING:
             execution = place.records.begin(execution, place.clock.now_ms())
         if execution.rules_version < RULES_VERSION:
@@ -173,17 +171,10 @@ class _StoredBytes:
 
     def plain_from(self, start: int) -> Iterator[bytes]:
         """Plain bytes from a plain offset on. A compressed object is inflated from its begin, and skipped (D6)."""
-        stored = self._hashing()
-        head = b""
-        while len(head) < 16 and (more := next(stored, b"")):
-            head += more
-        stored = chain([head], stored) if head else stored
-        if is_compressed(head):
-            return _skipped(_judged(plain(stored)), start)
-        refuse_other_archives(head)
-        if start == 0:
-            return _judged(stored)
-        return self._place.objects.read(self._source, start)
+        compression, text = opened(self._hashing())
+        if start and not compression:
+            return self._place.objects.read(self._source, start)
+        return _skipped(judged(text), start)
 
     def sha256(self) -> str | None:
         """Hexadecimal; None if this worker did not see every byte."""
@@ -194,17 +185,6 @@ class _StoredBytes:
             self._hash.update(chunk)
             self._hashed += len(chunk)
             yield chunk
-
-
-def _judged(chunks: Iterator[bytes]) -> Iterator[bytes]:
-    """The same bytes, once the first of them have shown that this is text with a row a line."""
-    head: list[bytes] = []
-    size = 0
-    while size < HEAD_BYTES and (chunk := next(chunks, b"")):
-        head.append(chunk)
-        size += len(chunk)
-    judge_first_bytes(b"".join(head)[:HEAD_BYTES])
-    return chain(head, chunks)
 
 
 def _skipped(chunks: Iterator[bytes], count: int) -> Iterator[bytes]:

@@ -10,7 +10,7 @@ import io
 from typing import Final
 
 from importer.bad_rows import ObjectProblem, document, read_segment
-from importer.executions.destinations import day_of, destination, stem_of
+from importer.executions.destinations import claimed_name, day_of, destination
 from importer.executions.ports import Workplace
 from importer.model import Destination, Execution, Outcome, Phase, Status, Tally
 from importer.parts import WHOLE
@@ -113,7 +113,7 @@ def _outcome(place: Workplace, execution: Execution) -> Outcome:
 
 
 def _destination(place: Workplace, execution: Execution) -> Destination:
-    free = place.records.claim_stem(day_of(execution), stem_of(execution), execution.id)
+    free = place.records.claim_stem(day_of(execution), claimed_name(execution), execution.id)
     wanted = destination(execution, free)
     # Something no execution of ours has put there (an older tool's archive, a person's copy) is not overwritten.
     return destination(execution, False) if place.objects.exists(execution.source.bucket, wanted.completed) else wanted

@@ -45,9 +45,9 @@ def execution_id_of(source: S3Object) -> str:
     return hashlib.blake2b("\0".join((source.bucket, source.key, version)).encode(), digest_size=16).hexdigest()
 
 
-def judge_name(execution: Execution) -> None:
-    """Raises ObjectProblem(wrong_kind) for a file whose name says that it is nothing this import reads."""
-    name = execution.source.key.rpartition("/")[2]
+def judge_name(key: str, format_name: str) -> None:
+    """Raises ObjectProblem(wrong_kind) for a file whose name says that it is nothing this format reads."""
+    name = key.rpartition("/")[2]
     plain = name.lower()
     for ending in COMPRESSED:
         if plain.endswith(ending):
@@ -58,7 +58,7 @@ def judge_name(execution: Execution) -> None:
             FileReason.WRONG_KIND,
             f"the name {name!r} ends in none of {', '.join(SUFFIXES)} (before .gz or .zst): rename and drop it again",
         )
-    formats.FORMATS[execution.format].refuse_name(name)
+    formats.FORMATS[format_name].refuse_name(name)
 
 
 def _definition(place: Workplace, key: str) -> Definition:

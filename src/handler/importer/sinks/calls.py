@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final, Generic, TypeVar
 
-from botocore.exceptions import ClientError, HTTPClientError
+from botocore.exceptions import ClientError, ConnectionError, HTTPClientError
 
 from importer.model import Clock, Throttled, Unavailable
 
@@ -26,7 +26,14 @@ _THROTTLES: Final = frozenset(
     }
 )
 
+# No reply, or half of one: the call may have happened. botocore has two families for it.
+LOST: Final = (HTTPClientError, ConnectionError)
+
 Job = TypeVar("Job")
+
+
+class _TooLate(Exception):
+    """The bound had passed before the call was made."""
 
 
 def is_throttle(error: ClientError) -> bool:
@@ -49,24 +56,28 @@ class Calls(Generic[Job]):
     def __init__(self, clock: Clock, in_flight: int) -> None:
         self._clock = clock
         self._in_flight = in_flight
-        self._jitter = random.Random()  # spreads retries; nothing secret
         self._pool = ThreadPoolExecutor(in_flight) if in_flight > 1 else None
 
-    def run(self, jobs: Sequence[Job], call: Callable[[Job], Sequence[Job]]) -> None:
+    def bound(self) -> int:
+        """When a write that begins now must have ended, in milliseconds of the clock."""
+        return self._clock.now_ms() + BOUND_MS
+
+    def run(self, jobs: Sequence[Job], call: Callable[[Job], Sequence[Job]], until_ms: int) -> None:
         """Call each job; what `call` returns (unprocessed items, halves of a refused batch) are jobs for later.
 
+        Args:
+            until_ms: no call begins after this, see `bound`.
         Raises:
             Throttled: the bound has passed with jobs left, because AWS asked to slow down.
             Unavailable: it has passed for another reason; or an answer came that trying again would not change.
         """
-        deadline = self._clock.now_ms() + BOUND_MS
         todo = list(jobs)
         wait_ms = _FIRST_WAIT_MS
         while todo:
             throttled = False
             failure: Exception | None = None
             left: list[Job] = []
-            for job, answer in zip(todo, self._answers(todo, call), strict=True):
+            for job, answer in zip(todo, self._answers(todo, call, until_ms), strict=True):
                 if isinstance(answer, Exception):
                     left.append(job)
                     failure = answer
@@ -79,15 +90,19 @@ class Calls(Generic[Job]):
             todo = left
             if todo:
                 pause = random.uniform(wait_ms / 2, wait_ms)  # spread, so that workers do not come back together
-                if self._clock.now_ms() + pause > deadline:
+                if self._clock.now_ms() + pause > until_ms:
                     if throttled:
                         raise Throttled(f"{len(todo)} calls still throttled after {BOUND_MS} ms") from failure
                     raise Unavailable(f"{len(todo)} calls failed for {BOUND_MS} ms: {failure}") from failure
                 self._clock.sleep(pause / 1000)
                 wait_ms = min(wait_ms * 2, _LONGEST_WAIT_MS)
 
-    def _answers(self, jobs: list[Job], call: Callable[[Job], Sequence[Job]]) -> "list[Sequence[Job] | Exception]":
+    def _answers(
+        self, jobs: list[Job], call: Callable[[Job], Sequence[Job]], until_ms: int
+    ) -> "list[Sequence[Job] | Exception]":
         def answer(job: Job) -> Sequence[Job] | Exception:
+            if self._clock.now_ms() > until_ms:
+                return _TooLate("calls are too slow")
             try:
                 return call(job)
             except ClientError as error:
@@ -95,7 +110,7 @@ class Calls(Generic[Job]):
                     return error
                 # A permission, a table that is not there: not the row's fault, and not mended by trying again at once.
                 raise Unavailable(f"the destination cannot be written: {error}") from error
-            except HTTPClientError as error:  # the reply, or the way there, was lost: every job is safe to repeat
+            except LOST as error:  # every job is safe to repeat
                 return error
 
         if self._pool is None:

@@ -48,12 +48,13 @@ class DynamoDBSink:
 
     def write(self, events: list[Event], user_changes: list[UserChange]) -> dict[int, Reject]:
         """See `Sink.write`. Events first; the changes of a row whose event was refused are not made."""
-        refused = self._write_events(events)
+        until_ms = self._calls.bound()
+        refused = self._write_events(events, until_ms)
         if refused:
             user_changes = [change for change in user_changes if change.address not in refused]
-        return refused | self._users.write(user_changes)
+        return refused | self._users.write(user_changes, until_ms)
 
-    def _write_events(self, events: list[Event]) -> dict[int, Reject]:
+    def _write_events(self, events: list[Event], until_ms: int) -> dict[int, Reject]:
         items: dict[tuple[str, str], Item] = {}  # equal rows are one event: the last address is noted
         rows: dict[tuple[str, str], list[int]] = {}
         for event in events:
@@ -80,5 +81,5 @@ class DynamoDBSink:
             return [[cast("Item", request["PutRequest"]["Item"]) for request in unprocessed]] if unprocessed else []
 
         todo = list(items.values())
-        self._calls.run([todo[at : at + CALL_ITEMS] for at in range(0, len(todo), CALL_ITEMS)], put)
+        self._calls.run([todo[at : at + CALL_ITEMS] for at in range(0, len(todo), CALL_ITEMS)], put, until_ms)
         return refused

@@ -21,5 +21,11 @@ class MemorySink:
         self.events_written += len(events)
         if self._keep:
             self.events.update({(event.user_id, event.event_key): event for event in events})
-            self.user_changes.update({(change.user_id, change.record): change for change in user_changes})
+            for change in user_changes:  # of one file: time and address are what rank it
+                key = (change.user_id, change.record)
+                self.user_changes[key] = max(self.user_changes.get(key, change), change, key=_order)
         return {}
+
+
+def _order(change: UserChange) -> tuple[int, int, int]:
+    return (change.event_time_ts or 0, change.address, change.index)

@@ -28,8 +28,12 @@ class UserRecords:
         self._source = source
         self._calls: Calls[tuple[str, UserChange]] = Calls(clock, in_flight)
 
-    def write(self, changes: list[UserChange]) -> dict[int, Reject]:
-        """Make the changes that outrank what the table holds; returns refused rows by address (see `Sink.write`)."""
+    def write(self, changes: list[UserChange], until_ms: int) -> dict[int, Reject]:
+        """Make the changes that outrank what the table holds; returns refused rows by address (see `Sink.write`).
+
+        Args:
+            until_ms: when to stop trying, by the clock (see `Calls.bound`).
+        """
         folded: dict[tuple[str, str], tuple[str, UserChange]] = {}
         for change in changes:
             key = (change.user_id, change.record)
@@ -56,5 +60,5 @@ class UserRecords:
                     raise
             return []
 
-        self._calls.run(list(folded.values()), put)
+        self._calls.run(list(folded.values()), put, until_ms)
         return refused

@@ -1,0 +1,56 @@
+"""Drop several files at the same time and watch their imports; one file's trouble is its own."""
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Final
+
+from cli import importing, show
+from cli.connection import CannotReach, Connection
+from importer.bad_rows import ObjectProblem
+from importer.notification import IMPORTS_PREFIX
+
+AT_ONCE: Final = 16
+FILE_REFUSED, UNAVAILABLE = 3, 4
+
+
+def import_files(
+    connection: Connection,
+    files: tuple[Path, ...],
+    import_id: str | None,
+    deadline: float,
+    bad_rows: int,
+    quiet: bool = False,
+) -> list[importing.Outcome]:
+    """What became of each file, in the order given. `deadline` is of time.monotonic."""
+    folder = f"{IMPORTS_PREFIX}{import_id}/" if import_id else IMPORTS_PREFIX
+    with show.Bars(quiet) as bars, ThreadPoolExecutor(AT_ONCE) as threads:
+
+        def one(path: Path) -> importing.Outcome:
+            try:
+                return _import_one(connection, path, f"{folder}{path.name}", deadline, bad_rows, bars)
+            except ObjectProblem as problem:
+                return importing.Outcome(path, trouble=problem.message, exit_code=FILE_REFUSED)
+            except (CannotReach, OSError) as error:
+                return importing.Outcome(path, trouble=str(error), exit_code=UNAVAILABLE)
+
+        return list(threads.map(one, files))
+
+
+def _import_one(
+    connection: Connection, path: Path, key: str, deadline: float, bad_rows: int, bars: show.Bars
+) -> importing.Outcome:
+    importing.judge(path.name)
+    bar = bars.file(path)
+    size = path.stat().st_size
+    uploaded = importing.upload(connection, path, key, lambda count: bar.sent(count, size))
+    bar.uploaded(uploaded.source.uri)
+    execution = importing.follow(connection, uploaded, deadline, lambda now: bar.moved(now, uploaded))
+    if execution is not None:
+        return importing.outcome_of(connection, path, uploaded, execution, bad_rows)
+    look = f"importer executions {uploaded.execution_id}{connection.command}"
+    return importing.Outcome(
+        path,
+        uploaded,
+        trouble=f"uploaded, but not imported within the time given. The import goes on: look again with `{look}`",
+        exit_code=UNAVAILABLE,
+    )

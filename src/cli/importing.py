@@ -1,0 +1,288 @@
+"""Upload files and follow their imports. Gives back what happened; printing is `show`'s work.
+
+An execution's id follows from the bucket, the key and the version S3 gave the upload, so nothing has to be searched
+for: the same id that the function computes from its notification is polled here.
+"""
+
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, cast
+
+import orjson
+from botocore.exceptions import ClientError
+
+from cli.connection import CannotReach, Connection, explained
+from importer import formats
+from importer.bad_rows import BadRow
+from importer.compression import is_compressed
+from importer.documents import document
+from importer.executions.starting import execution_id_of, judge_name
+from importer.model import TO_THE_END, Execution, Phase, S3Object, Status, Tally, Value
+from importer.notification import IMPORTS_PREFIX, Dropped
+
+PIECE_BYTES: Final = 16 << 20
+MAX_PIECES: Final = 10_000  # Quota: docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html
+UPLOAD_THREADS: Final = 4
+FIRST_POLL_SECONDS: Final = 0.1
+LAST_POLL_SECONDS: Final = 2.0  # a read a file every two seconds: nothing for the table, soon enough for a person
+PAPERS_BYTES: Final = 1 << 20  # read of errors/ and reasons/ to show the first bad rows
+TYPES: Final = {".gz": "application/gzip", ".zst": "application/zstd", ".csv": "text/csv"}
+
+
+@dataclass(frozen=True, slots=True)
+class Uploaded:
+    """A file in `imports/`, and the execution that its notification starts."""
+
+    path: Path
+    source: S3Object
+    execution_id: str
+    compressed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far an import is. `read_to` counts plain bytes; None until a part was claimed."""
+
+    status: Status | None
+    phase: Phase | None
+    read_to: int | None
+    tally: Tally
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What became of one file. Exactly one of `execution` (ended) and `trouble` (not, and why) says it."""
+
+    path: Path
+    uploaded: Uploaded | None = None
+    execution: Execution | None = None
+    receipt: dict[str, Any] | None = None
+    bad_rows: list[BadRow] = field(default_factory=list)
+    trouble: str = ""
+    exit_code: int = 0
+
+    def document(self) -> dict[str, Value]:
+        """For `--json`."""
+        return {
+            "file": str(self.path),
+            "exit_code": self.exit_code,
+            "trouble": self.trouble or None,
+            "source_uri": self.uploaded.source.uri if self.uploaded else None,
+            "execution_id": self.uploaded.execution_id if self.uploaded else None,
+            "execution": document(self.execution) if self.execution else None,
+            "receipt": self.receipt,
+        }
+
+
+def judge(name: str) -> None:
+    """Raises ObjectProblem(wrong_kind) for a file name an import would refuse, in the import's own words."""
+    judge_name(f"{IMPORTS_PREFIX}{name}", formats.DEFAULT)
+
+
+# ---- Upload --------------------------------------------------------------------------------------------------------
+
+
+def upload(connection: Connection, path: Path, key: str, sent: Callable[[int], None]) -> Uploaded:
+    """Put a file at `key`; `sent` hears the number of bytes each time some have arrived.
+
+    Raises:
+        CannotReach. OSError: the file cannot be read, or changed while it was.
+    """
+    bucket = connection.stack.bucket
+    size = path.stat().st_size
+    kind = TYPES.get(path.suffix.lower(), "application/x-ndjson")
+    with explained(connection.name), path.open("rb") as file:
+        compressed = is_compressed(file.read(16))
+        file.seek(0)
+        if size <= PIECE_BYTES:
+            body = file.read(PIECE_BYTES + 1)
+            answer: Any = connection.s3.put_object(Bucket=bucket, Key=key, Body=body, ContentType=kind)
+            sent(len(body))
+            size = len(body)
+        else:
+            answer = _upload_pieces(connection, path, key, size, kind, sent)
+        version = answer.get("VersionId")
+        etag = answer["ETag"].strip('"')
+        source = S3Object(bucket, key, version, etag, size, 0)
+        if version is not None:
+            return Uploaded(path, source, execution_id_of(source), compressed)
+        # Without versioning the time of upload is part of the id, and only HEAD tells it (N2). A very quick import has
+        # moved the file before HEAD: then the list of executions has it.
+        head = connection.objects.head(Dropped(bucket, key, None, etag))
+        if head is not None:
+            return Uploaded(path, head, execution_id_of(head), compressed)
+        for execution_id in newest(connection, 50):
+            execution = connection.imports.execution(execution_id)
+            if execution is not None and (execution.source.key, execution.source.etag) == (key, etag):
+                return Uploaded(path, execution.source, execution_id, compressed)
+    raise CannotReach(f"{source.uri} was taken away as soon as it was uploaded, and no execution of it is known")
+
+
+def _upload_pieces(
+    connection: Connection, path: Path, key: str, size: int, kind: str, sent: Callable[[int], None]
+) -> Any:
+    where: Any = {"Bucket": connection.stack.bucket, "Key": key}
+    piece_bytes = max(PIECE_BYTES, -(-size // MAX_PIECES))
+    upload_id = connection.s3.create_multipart_upload(**where, ContentType=kind)["UploadId"]
+
+    def put(number: int) -> dict[str, Any]:
+        with path.open("rb") as file:
+            file.seek((number - 1) * piece_bytes)
+            body = file.read(piece_bytes)
+        if len(body) != min(piece_bytes, size - (number - 1) * piece_bytes):
+            raise OSError(f"{path} became shorter while it was uploaded: nothing was imported; try again")
+        answer = connection.s3.upload_part(**where, UploadId=upload_id, PartNumber=number, Body=body)
+        sent(len(body))
+        piece: dict[str, Any] = {"PartNumber": number, "ETag": answer["ETag"]}
+        if "ChecksumCRC32" in answer:
+            piece["ChecksumCRC32"] = answer["ChecksumCRC32"]
+        return piece
+
+    try:
+        with ThreadPoolExecutor(UPLOAD_THREADS) as threads:
+            futures = [threads.submit(put, number) for number in range(1, -(-size // piece_bytes) + 1)]
+            try:
+                for future in as_completed(futures):
+                    future.result()  # the first failure ends it
+            finally:
+                for future in futures:
+                    future.cancel()
+        pieces = [future.result() for future in futures]
+        return connection.s3.complete_multipart_upload(
+            **where, UploadId=upload_id, MultipartUpload=cast("Any", {"Parts": pieces})
+        )
+    except BaseException:
+        connection.s3.abort_multipart_upload(**where, UploadId=upload_id)
+        raise
+
+
+# ---- Follow --------------------------------------------------------------------------------------------------------
+
+
+def follow(
+    connection: Connection, uploaded: Uploaded, deadline: float, moved: Callable[[Progress], None]
+) -> Execution | None:
+    """The execution once nothing is left to do; None when `deadline` (of time.monotonic) has passed.
+
+    Raises:
+        CannotReach.
+    """
+    pause = FIRST_POLL_SECONDS
+    while True:
+        with explained(connection.name):
+            execution = connection.imports.execution(uploaded.execution_id)
+            parts = connection.imports.parts(uploaded.execution_id) if execution is not None else []
+        tally = Tally()
+        read_to = 0
+        for part in parts:
+            tally = tally.plus(part.tally)
+            read_to += part.next_offset - part.start
+        moved(
+            Progress(
+                execution.status if execution else None,
+                execution.phase if execution else None,
+                min(read_to, TO_THE_END) if parts else None,
+                tally,
+            )
+        )
+        if execution is not None and execution.phase is Phase.CLOSED:
+            return execution
+        if time.monotonic() + pause > deadline:
+            return None
+        time.sleep(pause)
+        pause = min(pause * 1.3, LAST_POLL_SECONDS)
+
+
+def outcome_of(
+    connection: Connection, path: Path, uploaded: Uploaded | None, execution: Execution, show: int
+) -> Outcome:
+    """What an ended execution left behind: its receipt and its first bad rows."""
+    receipt = receipt_of(connection, execution)
+    bad_rows = first_bad_rows(connection, execution, show) if receipt and receipt["bad"] else []
+    exit_code = 3 if execution.status is not Status.SUCCEEDED else 1 if receipt and receipt["bad"] else 0
+    return Outcome(path, uploaded, execution, receipt, bad_rows, "", exit_code)
+
+
+def receipt_of(connection: Connection, execution: Execution) -> dict[str, Any] | None:
+    """`receipt/1` of an execution; None as long as there is none."""
+    if execution.outcome is None:
+        return None
+    with explained(connection.name):
+        body = connection.objects.get(execution.source.bucket, execution.outcome.destination.receipt)
+    return cast("dict[str, Any]", orjson.loads(body)) if body else None
+
+
+def first_bad_rows(connection: Connection, execution: Execution, count: int) -> list[BadRow]:
+    """The first bad rows with their bytes, from the errors file and its reasons, which go line by line together."""
+    if execution.outcome is None or not execution.outcome.sums.bad:
+        return []
+    destination = execution.outcome.destination
+    reasons = _whole_lines(connection, execution.source.bucket, destination.reasons)
+    raws = _whole_lines(connection, execution.source.bucket, destination.errors)
+    rows: list[BadRow] = []
+    for said_line, raw in zip(reasons[:count], raws, strict=False):
+        said = orjson.loads(said_line)
+        rows.append(
+            BadRow(
+                said["line"],
+                said["offset"],
+                raw,
+                said["reason"],
+                said["field"],
+                said["expected"],
+                said["found"],
+                said["message"],
+                said["hint"],
+            )
+        )
+    return rows
+
+
+def _whole_lines(connection: Connection, bucket: str, key: str) -> list[bytes]:
+    """The lines that end within the first PAPERS_BYTES of an object."""
+    with explained(connection.name):
+        try:
+            answer = connection.s3.get_object(Bucket=bucket, Key=key, Range=f"bytes=0-{PAPERS_BYTES - 1}")
+        except ClientError as error:
+            if error.response.get("Error", {}).get("Code") in ("NoSuchKey", "404", "InvalidRange"):
+                return []
+            raise
+        head = answer["Body"].read()
+    return [line + b"\n" for line in head.split(b"\n")[:-1]]
+
+
+# ---- Executions ----------------------------------------------------------------------------------------------------
+
+
+def newest(connection: Connection, count: int) -> list[str]:
+    """Ids of the newest executions, newest first."""
+    ids: list[str] = []
+    page: dict[str, Any] = {}
+    with explained(connection.name):
+        while len(ids) < count:
+            answer: Any = connection.dynamodb.query(
+                TableName=connection.stack.imports_table,
+                IndexName="by_time",
+                KeyConditionExpression="listed = :all",
+                ExpressionAttributeValues={":all": {"S": "EXECUTION"}},
+                ProjectionExpression="pk",
+                ScanIndexForward=False,
+                Limit=count - len(ids),
+                **page,
+            )
+            ids += [item["pk"]["S"].removeprefix("EXEC#") for item in answer["Items"]]
+            if "LastEvaluatedKey" not in answer:
+                break
+            page = {"ExclusiveStartKey": answer["LastEvaluatedKey"]}
+    return ids
+
+
+def executions(connection: Connection, count: int) -> list[Execution]:
+    """The newest executions, newest first, as they stand now (the index may lag behind)."""
+    ids = newest(connection, count)
+    with explained(connection.name), ThreadPoolExecutor(8) as threads:
+        found = list(threads.map(connection.imports.execution, ids))
+    return [execution for execution in found if execution is not None]

@@ -1,0 +1,572 @@
+"""What a person sees: findings, outcomes, bad rows with the place marked, progress.
+
+Rows are strangers' text: everything of theirs is escaped and printed as plain text, never as markup (J8). On a terminal
+there are colours and bars; anywhere else plain lines without control characters, made for 100 columns.
+"""
+
+import os
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final
+
+import orjson
+from rich.box import SIMPLE_HEAD
+from rich.cells import cell_len
+from rich.console import Console
+from rich.padding import Padding
+from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
+from rich.table import Table
+from rich.text import Text
+
+from cli import importing
+from cli.importing import Outcome
+from importer.bad_rows import BadRow, row_text, shown
+from importer.model import TO_THE_END, Event, Execution, Phase, Status, Value
+from importer.preview import Findings, Property, place_of
+
+PLAIN_COLUMNS: Final = 100
+SHOWN_NAMES: Final = 12
+LABEL_COLUMNS: Final = 11
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_STATUS_STYLE: Final = {
+    Status.SUCCEEDED: "green",
+    Status.FAILED: "red",
+    Status.CANCELED: "yellow",
+    Status.RUNNING: "cyan",
+    Status.PENDING: "cyan",
+}
+
+
+def console(stderr: bool = False) -> Console:
+    """Where a person reads: stdout for results, stderr for progress."""
+    stream = sys.stderr if stderr else sys.stdout
+    # Without a terminal rich would take 80 columns; COLUMNS, where set, is somebody's wish.
+    width = None if stream.isatty() or os.environ.get("COLUMNS") else PLAIN_COLUMNS
+    return Console(file=stream, width=width, markup=False, highlight=False, emoji=False)
+
+
+def to_json(document: object) -> str:
+    """Indented JSON; numbers a double cannot hold keep their digits."""
+
+    def exactly(value: object) -> object:
+        if isinstance(value, Decimal):
+            return orjson.Fragment(str(value))
+        raise TypeError(f"no JSON for a {type(value).__name__}")
+
+    return orjson.dumps(document, default=exactly, option=orjson.OPT_INDENT_2).decode()
+
+
+def utc(time_ms: int | None) -> str:
+    """A time as ISO 8601 in UTC; milliseconds only where there are any."""
+    if time_ms is None:
+        return "–"
+    moment = _EPOCH + timedelta(milliseconds=time_ms)
+    return f"{moment:%Y-%m-%dT%H:%M:%S}" + (f".{time_ms % 1000:03d}Z" if time_ms % 1000 else "Z")
+
+
+def many(count: int, noun: str) -> str:
+    """`1 row`, `1,234 rows`."""
+    plural = f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}s"
+    return f"{count:,} {noun if count == 1 else plural}"
+
+
+def in_bytes(count: int) -> str:
+    if count < 10_000:
+        return many(count, "byte")
+    for unit, size in (("KiB", 1 << 10), ("MiB", 1 << 20)):
+        if count < 1_000 * size:
+            return f"{count / size:,.1f} {unit}"
+    return f"{count / (1 << 30):,.2f} GiB"
+
+
+# ---- Building blocks -----------------------------------------------------------------------------------------------
+
+
+def label(out: Console, name: str, *values: str | Text) -> None:
+    """`  name      value`, wrapped below itself."""
+    grid = Table.grid(padding=(0, 0))
+    grid.add_column(width=LABEL_COLUMNS, no_wrap=True, style="dim")
+    grid.add_column(overflow="fold")
+    text = Text()
+    for value in values:
+        text.append_text(value if isinstance(value, Text) else Text(value))
+    grid.add_row(name, text)
+    out.print(Padding(grid, (0, 0, 0, 2), expand=False))
+
+
+def address(out: Console, name: str, uri: str | None) -> None:
+    """A label with an address, which is never broken over lines: it is there to be copied."""
+    if uri:
+        out.print(Text(f"  {name:<{LABEL_COLUMNS}}", style="dim").append(uri, style="not dim"), soft_wrap=True)
+
+
+def heading(out: Console, text: str) -> None:
+    out.print()
+    out.print(Text(text, style="bold"))
+
+
+def paragraph(out: Console, text: str, style: str = "", indent: int = 2) -> None:
+    out.print(Padding(Text(text, style=style), (0, 0, 0, indent), expand=False))
+
+
+def table(*columns: str, numbers: Sequence[str] = ()) -> Table:
+    """A table; `numbers` stand to the right."""
+    made = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, header_style="dim", padding=(0, 1))
+    for column in columns:
+        made.add_column(
+            column,
+            justify="right" if column in numbers else "left",
+            no_wrap=column in numbers,
+            overflow="fold",
+        )
+    return made
+
+
+def put_table(out: Console, made: Table) -> None:
+    out.print(Padding(made, (0, 0, 0, 2), expand=False))
+
+
+def said(value: Value, most: int = 40) -> str:
+    """A value as JSON writes it, cut and escaped."""
+    text = str(value) if isinstance(value, Decimal) else orjson.dumps(value).decode()
+    text = shown(text)
+    return text if len(text) <= most else text[: most - 1] + "…"
+
+
+def members(row: Mapping[str, Value], most: int) -> Text:
+    """A few properties, as many as find room in `most` cells."""
+    text = Text(no_wrap=True, overflow="ellipsis")
+    for index, (name, value) in enumerate(row.items()):
+        piece = Text(f"{shown(name)}=", style="dim").append(said(value, 24), style="not dim")
+        left = len(row) - index - 1
+        room = most - text.cell_len - (len(f" +{left} more") if left else 0)
+        if index and piece.cell_len + 2 > room:
+            text.append(f" +{left + 1} more", style="dim")
+            break
+        text.append("  " if index else "").append_text(piece)
+    return text
+
+
+# ---- A bad row -----------------------------------------------------------------------------------------------------
+
+
+def bad_row(out: Console, row: BadRow, indent: int = 2) -> None:
+    """Where, what, the row itself with the place marked, and how to mend it."""
+    pad = " " * indent
+    head = Text(pad).append(f"line {row.line:,}", style="bold").append(f", byte {row.offset:,}", style="dim")
+    head.append("  ").append(row.reason, style="yellow")
+    if row.field:
+        head.append("  field ", style="dim").append(shown(row.field), style="bold")
+    out.print(head, soft_wrap=True)
+    paragraph(out, row.message, indent=indent + 2)
+    text, at, cells = excerpt(row, max(30, out.width - indent - 3))
+    out.print(Text(f"{pad}  ").append(text, style="dim"), no_wrap=True, overflow="ignore", crop=False)
+    if cells:
+        out.print(Text(f"{pad}  {' ' * at}").append("^" * cells, style="bold red"), no_wrap=True, crop=False)
+    if row.hint:
+        grid = Table.grid()
+        grid.add_column(width=5, no_wrap=True, style="bold green")
+        grid.add_column(overflow="fold")
+        grid.add_row("fix:", Text(shown_whole(row.hint)))
+        out.print(Padding(grid, (0, 0, 0, indent + 2), expand=False))
+
+
+def shown_whole(text: str) -> str:
+    """Text of ours that quotes a row: escaped, not cut."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
+
+
+def excerpt(row: BadRow, columns: int) -> tuple[str, int, int]:
+    """(the part of the row around its place in at most `columns` cells, first marked cell, marked cells).
+
+    No marked cells: the row as a whole is meant.
+    """
+    raw = row_text(row.raw)
+    place = place_of(row)
+    start, stop = (place.start, place.stop) if place else (0, 0)
+    around = columns * 4  # bytes: a character has at most four
+    left = _printable(_whole_characters(raw[max(0, start - around) : start], start > around))
+    marked = _printable(raw[start : min(stop, start + around)])
+    right = _printable(raw[max(start, stop) : stop + around])
+    marked = _cut(marked, max(columns // 2, columns - 60))
+    if place is not None and stop <= start:  # something is missing just here: the mark takes what follows, or the end
+        marked, right = (right[:1], right[1:]) if right else (" ", "")
+    room = columns - cell_len(marked)
+    left_room = max(room // 2, room - cell_len(right)) if place else 0
+    left = _cut_left(left, left_room, start > around)
+    right = _cut(right, room - cell_len(left))
+    return f"{left}{marked}{right}".rstrip(), cell_len(left), cell_len(marked) if place else 0
+
+
+def _whole_characters(raw: bytes, cut: bool) -> bytes:
+    """Without the rest of a character at the begin, where the text before was cut away."""
+    begin = 0
+    while cut and begin < min(3, len(raw)) and 0x80 <= raw[begin] < 0xC0:
+        begin += 1
+    return raw[begin:]
+
+
+def _printable(raw: bytes) -> str:
+    return shown_whole(raw.decode("utf-8", "backslashreplace"))
+
+
+def _cut(text: str, cells: int) -> str:
+    if cell_len(text) <= cells:
+        return text
+    while text and cell_len(text) > cells - 1:
+        text = text[: -max(1, (cell_len(text) - cells) // 2)]
+    return f"{text}…" if cells > 0 else ""
+
+
+def _cut_left(text: str, cells: int, more: bool) -> str:
+    if cell_len(text) <= cells and not more:
+        return text
+    while text and cell_len(text) > cells - 1:
+        text = text[max(1, (cell_len(text) - cells) // 2) :]
+    return f"…{text}" if cells > 0 else ""
+
+
+def reasons(out: Console, folded: Iterable[Mapping[str, Any]]) -> None:
+    """Folded reasons, one a line, each with the first hint there is."""
+    made = table("rows", "reason", "field", "first line", "fix", numbers=("rows", "first line"))
+    for group in folded:
+        hint = next((sample["hint"] for sample in group["samples"] if sample["hint"]), "")
+        made.add_row(
+            f"{group['count']:,}",
+            Text(group["code"], style="yellow"),
+            Text(shown(group["field"])),
+            f"{group['first_line']:,}",
+            Text(shown_whole(hint)),
+        )
+    put_table(out, made)
+
+
+# ---- A preview -----------------------------------------------------------------------------------------------------
+
+
+def findings(out: Console, name: str, size: int, found: Findings, limit_bytes: int | None) -> None:
+    """The page of `importer preview`."""
+    tally = found.tally
+    out.print(Text(shown(name), style="bold").append(f"  {in_bytes(size)}", style="dim"))
+    if found.evidence:
+        label(out, "dialect", found.format, Text(f"  because of {', '.join(found.evidence)}", style="dim"))
+    elif tally.rows:
+        label(out, "dialect", found.format, Text("  by default: nothing in the first rows speaks for any", style="dim"))
+    if found.compression:
+        label(out, "compressed", found.compression)
+    if found.whole:
+        label(out, "read", f"all of it: {in_bytes(found.read_to)}")
+    elif found.problem is None and limit_bytes is not None:
+        label(
+            out,
+            "read",
+            Text(f"only the first {in_bytes(found.read_to)}", style="yellow"),
+            "; --all reads the whole file",
+        )
+    label(out, "lines", f"{tally.lines:,} = {many(tally.rows, 'row')} + {tally.blank:,} blank")
+    label(
+        out,
+        "rows",
+        f"{tally.rows:,} = ",
+        Text(f"{tally.good:,} good", style="green" if tally.good else ""),
+        " + ",
+        Text(f"{tally.bad:,} bad", style="red" if tally.bad else ""),
+    )
+    if found.event_names:
+        ranked = sorted(found.event_names.items(), key=lambda pair: -pair[1])
+        text = " · ".join(f"{shown(event)} {count:,}" for event, count in ranked[:SHOWN_NAMES])
+        more = f" · and {len(ranked) - SHOWN_NAMES:,} other names" if len(ranked) > SHOWN_NAMES else ""
+        label(out, "events", text + more)
+    if found.earliest_ms is not None:
+        label(out, "time", f"{utc(found.earliest_ms)} to {utc(found.latest_ms)}")
+    for code, noted in sorted(tally.notes.items()):
+        label(out, "note", f"{code}: {many(noted.count, 'row')}, the first is line {noted.first_line:,}")
+    if found.first_events:
+        heading(out, "First good rows, as they would be stored")
+        event_table(out, [(f"{line:,}", event) for line, event in found.first_events], "line")
+    for title, known in (
+        ("Properties", found.properties),
+        ("Properties of the user", found.user_properties),
+        ("Properties of the session", found.session_properties),
+    ):
+        if known:
+            _property_table(out, title, known)
+    if found.names_left_out:
+        paragraph(out, f"and {found.names_left_out:,} more values and events under names that are not listed", "yellow")
+    if tally.bad:
+        heading(out, f"Refused: {many(tally.bad, 'row')}")
+        for index, row in enumerate(found.bad_rows):
+            if index:
+                out.print()
+            bad_row(out, row)
+        if tally.bad > len(found.bad_rows):
+            out.print()
+            paragraph(out, f"All {tally.bad:,} of them by reason (--bad-rows N shows more in full):", indent=0)
+            reasons(out, found.reasons.folded())
+
+
+def event_table(out: Console, rows: Sequence[tuple[str, Event]], first: str) -> None:
+    """Events, one a line: properties take what room the other columns leave."""
+    made = table(first, "time", "user", "event", "properties", numbers=(first,))
+    cells = [
+        (number, utc(event.event_time_ts), _short(event.user_id), _short(event.event_name)) for number, event in rows
+    ]
+    taken = [max(map(cell_len, column)) for column in zip((first, "time", "user", "event"), *cells, strict=True)]
+    room = out.width - 2 - sum(taken) - 3 * len(taken)
+    for (_, event), texts in zip(rows, cells, strict=True):
+        made.add_row(*(Text(text, no_wrap=True) for text in texts), members(event.properties, max(room, 20)))
+    put_table(out, made)
+
+
+def _short(text: str) -> str:
+    return _cut(shown(text), 28)
+
+
+def _property_table(out: Console, title: str, known: Mapping[str, Property]) -> None:
+    heading(out, title)
+    made = table("name", "rows", "type", "first value", numbers=("rows",))
+    clashes = False
+    for name, one in known.items():
+        types = Text()
+        for index, (kind, seen) in enumerate(one.types.items()):
+            if index:
+                types.append(", ")
+            types.append(kind)
+            if one.clashes:
+                clashes = True
+                types.append(f" {seen.count:,} (line {seen.first_line:,})", style="yellow")
+        made.add_row(Text(shown(name)), f"{one.count:,}", types, Text(said(one.example)))
+    put_table(out, made)
+    if clashes:
+        paragraph(
+            out, "Several types under one name are stored as sent; a table of columns could not hold them.", "yellow"
+        )
+
+
+# ---- An outcome ----------------------------------------------------------------------------------------------------
+
+
+def outcome(out: Console, result: Outcome, bad_rows: bool = True) -> None:
+    """What became of one dropped file."""
+    title = Text(shown(str(result.path.name)), style="bold")
+    if result.execution is None:
+        out.print(title.append("  not imported" if result.exit_code == 3 else "  unknown", style="bold red"))
+        paragraph(out, shown_whole(result.trouble))
+        return
+    execution = result.execution
+    title.append(f"  {execution.status.value}", style=f"bold {_STATUS_STYLE[execution.status]}")
+    out.print(title)
+    if execution.error is not None:
+        label(out, "refused", Text(execution.error.code, style="yellow"))
+        paragraph(out, shown_whole(execution.error.message))
+    if result.receipt is not None:
+        sums(out, result.receipt)
+        addresses(out, execution, result.receipt)
+        if result.bad_rows and bad_rows:
+            out.print()
+            for row in result.bad_rows:
+                bad_row(out, row)
+            if result.receipt["bad"] > len(result.bad_rows):
+                paragraph(out, f"All {many(result.receipt['bad'], 'refused row')} by reason:")
+                reasons(out, result.receipt["reasons"])
+
+
+def sums(out: Console, receipt: Mapping[str, Any]) -> None:
+    """The books of a receipt, and whether they balance."""
+    label(out, "lines", f"{receipt['lines']:,} = {many(receipt['rows'], 'row')} + {receipt['blank']:,} blank")
+    label(
+        out,
+        "rows",
+        f"{receipt['rows']:,} = ",
+        Text(f"{receipt['good']:,} good", style="green" if receipt["good"] else ""),
+        " + ",
+        Text(f"{receipt['bad']:,} bad", style="red" if receipt["bad"] else ""),
+    )
+    changes = receipt["user_changes"]
+    label(
+        out,
+        "written",
+        many(receipt["events"], "event") + (f", {many(changes, 'change')} of user properties" if changes else ""),
+    )
+    for note in receipt["notes"]:
+        label(out, "note", f"{note['code']}: {many(note['count'], 'row')}, the first is line {note['first_line']:,}")
+    if not balanced(receipt):
+        label(out, "books", Text("these sums do not balance: please report this with the receipt", style="bold red"))
+    if not receipt["complete"]:
+        label(out, "books", Text("not all of the file was read", style="yellow"))
+
+
+def balanced(receipt: Mapping[str, Any]) -> bool:
+    return bool(
+        receipt["lines"] == receipt["rows"] + receipt["blank"] and receipt["rows"] == receipt["good"] + receipt["bad"]
+    )
+
+
+def addresses(out: Console, execution: Execution, receipt: Mapping[str, Any]) -> None:
+    """Where the four objects of an execution are."""
+    if receipt["completed_uri"]:
+        address(out, "moved to", receipt["completed_uri"])
+    else:
+        address(out, "still at", execution.source.uri)
+    address(out, "bad rows", receipt["errors_uri"])
+    address(out, "reasons", receipt["reasons_uri"])
+    if execution.outcome is not None:
+        address(out, "receipt", f"s3://{execution.source.bucket}/{execution.outcome.destination.receipt}")
+
+
+# ---- Executions ----------------------------------------------------------------------------------------------------
+
+
+def execution_list(out: Console, found: Sequence[Execution]) -> None:
+    made = table("execution", "created (UTC)", "status", "good", "bad", "file", numbers=("good", "bad"))
+    made.columns[0].min_width = 32  # an id is there to be copied, whole
+    for execution in found:
+        counted = execution.outcome.sums if execution.outcome else None
+        made.add_row(
+            Text(execution.id, no_wrap=True),
+            Text(utc(execution.created_ms)[:16].replace("T", " "), no_wrap=True),
+            Text(_standing(execution), style=_STATUS_STYLE[execution.status], no_wrap=True),
+            f"{counted.good:,}" if counted else "",
+            Text(f"{counted.bad:,}" if counted else "", style="red" if counted and counted.bad else ""),
+            Text(shown(execution.source.key.removeprefix("imports/"))),
+        )
+    put_table(out, made)
+
+
+def _standing(execution: Execution) -> str:
+    closed = execution.phase is Phase.CLOSED or execution.status in (Status.PENDING, Status.RUNNING)
+    return execution.status.value if closed else f"{execution.status.value} ({execution.phase.value.lower()})"
+
+
+def execution_page(out: Console, execution: Execution, receipt: Mapping[str, Any] | None, rows: list[BadRow]) -> None:
+    """One execution: how it stands, its sums, where everything is."""
+    out.print(Text(f"Execution {execution.id}", style="bold"))
+    label(out, "status", Text(_standing(execution), style=f"bold {_STATUS_STYLE[execution.status]}"))
+    address(out, "source", execution.source.uri)
+    if execution.source.version_id:
+        address(out, "version", execution.source.version_id)
+    label(out, "size", in_bytes(execution.source.size_bytes))
+    label(out, "import", f"{execution.document_import_id}, dialect {execution.format}")
+    label(out, "created", utc(execution.created_ms))
+    if execution.start_date is not None:
+        label(out, "started", utc(execution.start_date))
+    if execution.outcome is not None:
+        took = execution.outcome.end_date - (execution.start_date or execution.created_ms)
+        label(out, "ended", f"{utc(execution.outcome.end_date)}, after {took / 1000:,.1f} s")
+    label(out, "parts", f"{len(execution.parts_done)} of {execution.part_count} done")
+    if execution.attempt > 1:
+        label(out, "attempt", str(execution.attempt))
+    if execution.error is not None:
+        label(out, "refused", Text(execution.error.code, style="yellow"))
+        paragraph(out, shown_whole(execution.error.message))
+    if receipt is None:
+        if execution.phase is not Phase.CLOSED:
+            paragraph(out, "It has not ended: there is no receipt yet.")
+        return
+    heading(out, "Receipt")
+    sums(out, receipt)
+    addresses(out, execution, receipt)
+    if receipt["reasons"]:
+        heading(out, "Refused rows by reason")
+        reasons(out, receipt["reasons"])
+        if rows:
+            heading(out, f"The first of {receipt['bad']:,}" if receipt["bad"] > len(rows) else "Each of them")
+            for row in rows:
+                bad_row(out, row)
+
+
+# ---- Progress ------------------------------------------------------------------------------------------------------
+
+
+class Bars:
+    """Progress of several files on stderr: bars on a terminal, elsewhere a line for each step, with `quiet` nothing."""
+
+    def __init__(self, quiet: bool = False) -> None:
+        self._console = console(stderr=True)
+        self._live = self._console.is_terminal and not quiet
+        self._quiet = quiet
+        self._said: dict[str, str] = {}
+        self._progress = Progress(
+            SpinnerColumn(finished_text=" "),
+            TextColumn("{task.fields[name]}", markup=False),
+            BarColumn(bar_width=28),
+            TextColumn("{task.description}", markup=False),
+            console=self._console,
+            transient=True,
+            disable=not self._live,
+        )
+
+    def __enter__(self) -> "Bars":
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._progress.stop()
+
+    def file(self, path: Path) -> "Bar":
+        name = shown(path.name)
+        return Bar(self, self._progress, self._progress.add_task("waiting", total=None, name=f"{name:<24}"), name)
+
+    def say(self, name: str, step: str) -> None:
+        """A line for a step not told before; only where there are no bars."""
+        if not self._live and not self._quiet and self._said.get(name) != step:
+            self._said[name] = step
+            self._console.print(Text(f"{name}: {step}"), soft_wrap=True)
+
+
+class Bar:
+    """The progress of one file: first its upload, then its import."""
+
+    def __init__(self, bars: Bars, progress: Progress, task: TaskID, name: str) -> None:
+        self._bars = bars
+        self._progress = progress
+        self._task = task
+        self._name = name
+        self._sent = 0
+
+    def sent(self, count: int, total: int) -> None:
+        """`count` more bytes were uploaded."""
+        self._sent += count
+        self._progress.update(
+            self._task, completed=self._sent, total=max(total, 1), description=f"uploaded {in_bytes(self._sent)}"
+        )
+
+    def uploaded(self, uri: str) -> None:
+        self._bars.say(self._name, f"uploaded {in_bytes(self._sent)} to {uri}")
+
+    def reading(self, count: int, total: int) -> None:
+        """`count` bytes of a file of `total` were looked at."""
+        self._progress.update(
+            self._task, completed=count, total=max(total, 1), description=f"{in_bytes(count)} of {in_bytes(total)}"
+        )
+
+    def moved(self, now: importing.Progress, uploaded: importing.Uploaded) -> None:
+        size = uploaded.source.size_bytes
+        counted = f"{now.tally.good:,} good, {now.tally.bad:,} bad" if now.tally.rows else ""
+        if now.status is None:
+            self._progress.update(self._task, completed=0, total=None, description="waiting for the function to start")
+        elif now.phase is Phase.IMPORTING:
+            # How long a compressed file is, nobody knows before its end: the bar only moves to and fro.
+            known = now.read_to is not None and now.read_to < TO_THE_END and not uploaded.compressed
+            self._progress.update(
+                self._task,
+                completed=min(now.read_to or 0, size) if known else 0,
+                total=max(size, 1) if known else None,
+                description=f"importing  {counted}",
+            )
+            self._bars.say(self._name, "importing")
+        elif now.phase is Phase.CLOSED:
+            self._progress.update(
+                self._task, completed=max(size, 1), total=max(size, 1), description=f"{now.status.value}  {counted}"
+            )
+            self._bars.say(self._name, now.status.value)
+        else:
+            self._progress.update(
+                self._task, completed=max(size, 1), total=max(size, 1), description=f"finishing  {counted}"
+            )

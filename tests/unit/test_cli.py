@@ -1,0 +1,129 @@
+"""The `importer` command: what it prints for people and machines, and its exit codes."""
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+from moto import mock_aws
+
+from cli import connection, importing, show, twin
+from cli.main import main
+from importer.bad_rows import BadRow, Reason
+
+FILES = Path(__file__).resolve().parents[2] / "events" / "files"
+
+
+def importer(*arguments: str) -> Result:
+    return CliRunner().invoke(main, list(arguments))
+
+
+@pytest.fixture(autouse=True)
+def no_twin(monkeypatch, tmp_path):
+    monkeypatch.setattr(twin, "DIRECTORY", tmp_path)
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "testing")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+
+
+@pytest.mark.parametrize("verb", ["preview", "import", "executions"])
+def test_every_verb_has_help_with_examples(verb):
+    result = importer(verb, "--help")
+    assert result.exit_code == 0
+    assert "Examples:" in result.output
+
+
+def test_preview_marks_the_place_and_says_how_to_mend():
+    result = importer("preview", str(FILES / "logins.json"))
+    assert result.exit_code == 1
+    assert "line 2, byte 275  missing_field  field event_time_ts" in result.output
+    assert "fix: event_timestamp present: did you mean event_time_ts?" in result.output
+    lines = result.output.splitlines()
+    caret = next(number for number, line in enumerate(lines) if "^^^" in line)
+    begin = lines[caret].index("^")
+    assert lines[caret - 1][begin:].startswith('"event_timestamp"')
+    assert "\x1b" not in result.output
+
+
+def test_preview_for_machines_is_one_document():
+    result = importer("preview", "--json", str(FILES / "mistakes.json"))
+    said = json.loads(result.stdout)
+    assert (result.exit_code, said["schema"], said["good"], said["bad"]) == (1, "preview/1", 2, 11)
+
+
+def test_preview_refuses_a_name_as_the_import_would(tmp_path):
+    path = tmp_path / "my_CSV_export.json"
+    path.write_bytes((FILES / "purchases.json").read_bytes())
+    result = importer("preview", str(path))
+    assert result.exit_code == 3
+    assert "contains `csv`" in result.output
+
+
+def test_numbers_beyond_a_double_keep_their_digits(tmp_path):
+    path = tmp_path / "a.json"
+    path.write_bytes(b'{"user_id":"u","event_name":"e","event_time_ts":1425920218354,"n":12345678901234567890123}')
+    assert '"n": 12345678901234567890123' in importer("preview", "--json", str(path)).stdout
+
+
+def test_control_characters_of_a_row_never_reach_the_terminal(tmp_path):
+    path = tmp_path / "a.json"
+    path.write_bytes(
+        b'{"user_id":"\\u001b[31mu","event_name":"[red]e[/red]","event_time_ts":1425920218354}\n\x1b]0;x\x07\n'
+    )
+    output = importer("preview", str(path)).output
+    assert "\x1b" not in output
+    assert "[red]e[/red]" in output
+
+
+@pytest.mark.parametrize(
+    "arguments", [["preview", "nowhere.json"], ["preview", "s3://b"], ["import"], ["preview", "/"]]
+)
+def test_usage_is_exit_2(arguments):
+    assert importer(*arguments).exit_code == 2
+
+
+def test_without_a_twin_the_remedy_is_told():
+    result = importer("executions")
+    assert result.exit_code == 4
+    assert "make up" in result.output
+
+
+@mock_aws
+def test_an_unknown_stack_is_told_with_where_it_was_looked_for():
+    result = importer("executions", "--stack", "nothing-here")
+    assert result.exit_code == 4
+    assert "no stack nothing-here in us-east-1" in result.output
+
+
+def test_the_same_name_twice_is_refused_before_any_upload(tmp_path):
+    (tmp_path / "a.json").touch()
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "a.json").touch()
+    result = importer("import", str(tmp_path / "a.json"), str(tmp_path / "b" / "a.json"))
+    assert result.exit_code == 2
+
+
+@mock_aws
+def test_a_large_file_goes_up_in_pieces_and_arrives_whole(tmp_path, monkeypatch):
+    monkeypatch.setattr(importing, "PIECE_BYTES", 5 << 20)
+    path = tmp_path / "big.json"
+    path.write_bytes(bytes(range(256)) * (48 << 10))  # 12 MiB
+    connected = connection.of_stack(
+        connection.Stack("us-east-1", "bucket", "events", "users", "imports", "", "", {}, None, "testing", "testing")
+    )
+    connected.s3.create_bucket(Bucket="bucket")
+    connected.s3.put_bucket_versioning(Bucket="bucket", VersioningConfiguration={"Status": "Enabled"})
+    sent: list[int] = []
+    uploaded = importing.upload(connected, path, "imports/big.json", sent.append)
+    stored = connected.s3.get_object(
+        Bucket="bucket", Key="imports/big.json", VersionId=uploaded.source.version_id or ""
+    )
+    assert stored["Body"].read() == path.read_bytes()
+    assert sum(sent) == 12 << 20
+
+
+def test_an_excerpt_keeps_its_mark_in_sight_in_a_long_row():
+    raw = b'{"long": "' + "æ".encode() * 5_000 + b'", "user_id": 7, "more": "' + b"x" * 5_000 + b'"}\n'
+    text, at, cells = show.excerpt(BadRow(1, 9, raw, Reason.WRONG_TYPE, "user_id", "", "", "", ""), 80)
+    assert text[at : at + cells] == "7"
+    assert len(text) <= 80
