@@ -6,13 +6,15 @@ Samples print their seed; FAULT_SEED repeats one, FAULT_ONLY names scenarios. `m
 
 import json
 import random
+from unittest import mock
 
 import pytest
 
-from importer.model import Status
+from importer.executions import importing
+from importer.model import Status, Unavailable
 from tests.faults.importing import VENDOR_ROWS, WORKLOADS, Importer, installed, row, survives
 from tests.support.books import assert_books_balance, assert_nothing_lost
-from tests.support.faults import Fault, every, pairs
+from tests.support.faults import Fault, attempt, every, pairs
 from tests.support.interleave import interleaved
 from tests.support.scenarios import calls_of, explore, report, sample, seed
 
@@ -154,6 +156,39 @@ def test_without_versioning_one_fault_at_any_call_leaves_balanced_books() -> Non
         faults = sample(every(calls), 100)
         failures = explore(faults, lambda fault: survives(importer, notification, {key: body}, fault))
         assert not failures, report(failures)
+
+
+def test_a_newer_version_of_the_function_starts_an_unfinished_execution_over() -> None:
+    """Killed at any call, then delivered to a function with newer rules: what older rules made of it does not count."""
+    key, body = WORKLOADS["medium"]
+    with installed() as importer:
+        notification = importer.cloud.drop(key, body)
+        calls = calls_of(importer.cloud, lambda: importer.deliver(notification))
+
+        def play(fault: Fault) -> None:
+            attempt(importer.cloud, lambda: importer.deliver(notification), fault)
+            importer.cloud.clock.sleep(60)
+            with mock.patch.object(importing, "RULES_VERSION", 2):
+                importer.deliver_as_lambda_does(notification)
+            assert_books_balance(importer.cloud, {key: body})
+
+        failures = explore(sample(every(calls, ("kill_before", "kill_after")), 60), play)
+        assert not failures, report(failures)
+
+
+def test_an_older_version_of_the_function_leaves_a_newer_ones_execution_alone() -> None:
+    """While a deployment is under way both may be delivered to: the older one says so and goes."""
+    key, body = WORKLOADS["medium"]
+    with installed() as importer:
+        notification = importer.cloud.drop(key, body)
+        with mock.patch.object(importing, "RULES_VERSION", 2):
+            attempt(importer.cloud, lambda: importer.deliver(notification), Fault("kill_after", "BatchWriteItem"))
+        importer.cloud.clock.sleep(60)
+        with pytest.raises(Unavailable, match="newer version"):
+            importer.deliver(notification)
+        with mock.patch.object(importing, "RULES_VERSION", 2):
+            importer.deliver(notification)
+        assert_books_balance(importer.cloud, {key: body})
 
 
 def test_the_same_name_twice_a_day_overwrites_nothing() -> None:

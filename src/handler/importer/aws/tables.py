@@ -207,7 +207,7 @@ class ImportsTable:
             ):
                 return self.claim(execution, part, owner, now_ms, lease_until_ms)
         item = self._part(execution.id, part.start)
-        if item.get("owner") == owner or item.get("done"):
+        if item.get("owner") == owner or (item.get("done") and item["rules_version"] == execution.rules_version):
             return _part_state(item)
         return LeaseHeld(item["owner"], item["lease_until_ms"], bool(item.get("fenced")))
 

@@ -63,6 +63,8 @@ def _advance(place: Workplace, execution: Execution, part: Part) -> Execution:
         judge_name(execution.source.key, execution.format)
         if execution.status is Status.PENDING:
             execution = place.records.begin(execution, place.clock.now_ms())
+        if execution.rules_version > RULES_VERSION:
+            raise Unavailable(f"{execution.source.uri} is being imported by a newer version of this function")
         if execution.rules_version < RULES_VERSION:
             execution = place.records.restart(execution, RULES_VERSION)
         owner = uuid.uuid4().hex

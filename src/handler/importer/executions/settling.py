@@ -40,8 +40,8 @@ def settle(place: Workplace, execution: Execution) -> Execution:
     try:
         _write_papers(place, execution, outcome)
         place.objects.copy(execution.source, outcome.destination.completed, _known(outcome.sha256))
-    except SegmentsMissing:
-        return _closed_by_another(place, execution)
+    except SegmentsMissing as missing:
+        return _closed_by_another(place, execution, missing)
     except ObjectProblem as problem:  # neither the source nor a proven copy of it is there: someone took it away
         failed = place.records.fail(execution, problem.code.value, problem.message)
         return failed if failed.status is not Status.FAILED else close_failed(place, failed)
@@ -58,8 +58,8 @@ def close_failed(place: Workplace, execution: Execution) -> Execution:
     outcome = execution.outcome or _outcome(place, execution)
     try:
         _write_papers(place, execution, outcome)
-    except SegmentsMissing:
-        return _closed_by_another(place, execution)
+    except SegmentsMissing as missing:
+        return _closed_by_another(place, execution, missing)
     return _closed(place, execution, outcome)
 
 
@@ -69,11 +69,11 @@ def _write_papers(place: Workplace, execution: Execution, outcome: Outcome) -> N
     place.objects.put(execution.source.bucket, outcome.destination.receipt, body, "application/json")
 
 
-def _closed_by_another(place: Workplace, execution: Execution) -> Execution:
-    """The execution another worker has closed while we settled it too; called inside `except SegmentsMissing`."""
+def _closed_by_another(place: Workplace, execution: Execution, missing: SegmentsMissing) -> Execution:
+    """The execution another worker has closed, segments and all, while we settled it too; else it is a bug."""
     now = place.records.execution(execution.id)
     if now is None or now.phase is not Phase.CLOSED:
-        raise  # the exception being handled by the caller: this is the bug it says it is
+        raise missing
     return now
 
 
