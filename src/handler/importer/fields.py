@@ -106,6 +106,7 @@ def _epoch_ms(number: int, field: str) -> int:
             found=str(number),
             hint=f"this looks like seconds: multiply by 1000 ({number * 1000})",
         )
+    # From September 2001 on; below that 9999-12-31 in milliseconds, a common "never" (N8), would pass for microseconds.
     for unit, divisor in (("microseconds", 1_000), ("nanoseconds", 1_000_000)):
         if number >= MICROSECONDS_FROM and SECONDS_BELOW * 10 <= number // divisor < MICROSECONDS_FROM // 10:
             raise Reject(

@@ -9,10 +9,11 @@ import re
 from collections.abc import Sequence
 from difflib import SequenceMatcher
 from functools import lru_cache
+from itertools import islice
 from typing import Final
 
 from importer import fields
-from importer.bad_rows import FileReason, ObjectProblem, Reason, Reject
+from importer.bad_rows import FileReason, ObjectProblem, Reason, Reject, shown
 from importer.definitions import Definition
 from importer.formats.reading import Reading
 from importer.model import Event, Row, UserChange, Value, event_id
@@ -41,6 +42,9 @@ _ALIASES: Final = {
     "user_id": ("user", "uid", "userid", "id", "customerid", "visitorid", "distinctid", "identity", "p"),
 }
 _NEAR: Final = 0.8
+_LONGEST_NEAR: Final = 40  # characters
+_LOOKED_AT: Final = 200  # keys of a row
+_MOST_NAMES: Final = 10_000  # kept as checked: rows may have names that never come again
 _STRICT_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*\Z")  # C14
 _FORBIDDEN: Final = frozenset(
     ["select", "from", "where", "as", "null", "and", "between", "join", "left", "outer", "inner", "on"]
@@ -165,7 +169,8 @@ class CoolaDataReader:
             bare = self._scope(key)[1] if key[:1] == "{" else key
             if bare not in self._checked_names:
                 _refuse_strict_name(key, bare)
-                self._checked_names.add(bare)
+                if len(self._checked_names) < _MOST_NAMES:
+                    self._checked_names.add(bare)
             folded = key.lower()
             if folded in seen:
                 raise Reject(
@@ -217,9 +222,11 @@ def _mandatory_problem(row: Row) -> Reject:
 def _with_hint(reject: Reject, row: Row) -> Reject:
     """The reject with "did you mean", where the row holds a near miss of the missing name."""
     if reject.reason is Reason.MISSING_FIELD:
-        near = next((key for key in row if key not in MANDATORY and _meant(key) == reject.field), None)
+        # Bounded: a row may have a hundred thousand keys, and a key may be as long as a row.
+        keys = (key for key in islice(row, _LOOKED_AT) if len(key) <= _LONGEST_NEAR and key not in MANDATORY)
+        near = next((key for key in keys if _meant(key) == reject.field), None)
         if near is not None:
-            reject.hint = f"{near} present: did you mean {reject.field}?"
+            reject.hint = f"{shown(near)} present: did you mean {reject.field}?"
     return reject
 
 

@@ -78,10 +78,11 @@ def limit(text_bytes: int, reading: Reading) -> None:
     """Raises Reject for a row DynamoDB could not hold: too_long, number_out_of_range, too_deep, event_too_large."""
     for event in reading.events:
         _check_key(event.user_id, "user_id", USER_ID_BYTES)
+        in_doubt = text_bytes + _OWN_BYTES > ITEM_BYTES
         for values in (event.properties, event.session_properties, event.identifiers):
             if values:
-                _check_values(values, text_bytes)
-        if text_bytes + _OWN_BYTES > ITEM_BYTES:
+                in_doubt |= _check_values(values, text_bytes)
+        if in_doubt:
             _check_size(
                 size_bytes(event.properties)
                 + size_bytes(event.session_properties)
@@ -92,8 +93,8 @@ def limit(text_bytes: int, reading: Reading) -> None:
     for change in reading.user_changes:
         _check_key(change.user_id, "user_id", USER_ID_BYTES)
         _check_key(change.record, change.record.partition("#")[2], RECORD_BYTES)
-        _check_values({change.record: change.value}, text_bytes)
-        if text_bytes + _OWN_BYTES > ITEM_BYTES:
+        nested = _check_values({change.record: change.value}, text_bytes)
+        if nested or text_bytes + _OWN_BYTES > ITEM_BYTES:
             _check_size(size_bytes(change.value) + 2 * len(change.record.encode()) + len(change.user_id.encode()))
 
 
@@ -131,34 +132,46 @@ def _check_key(value: str, field: str, most_bytes: int) -> None:
         )
 
 
-def _check_values(values: Row, text_bytes: int) -> None:
+def _check_values(values: Row, text_bytes: int) -> bool:
+    """Numbers, nesting and names of a map; whether its size is in doubt, because members nest (an array of ones takes
+    more room stored than sent)."""
+    nested = False
     if not _PLAIN.issuperset(map(type, values.values())):
         for name, value in values.items():
             if type(value) not in _PLAIN:
                 _check_deep(value, name)
+                nested |= isinstance(value, dict | list)
     if text_bytes > NAME_BYTES:
         for name in values:
-            if len(name.encode()) > NAME_BYTES:
-                raise Reject(Reason.TOO_LONG, field=name, expected=f"a name of at most {NAME_BYTES} bytes")
+            _check_name(name)
+    return nested
 
 
 def _check_deep(value: Value, path: str) -> None:
-    """Numbers and nesting of a value that is not plain. Level 1 is the map the value is in."""
+    """Numbers, nesting and names inside a value that is not plain. Level 1 is the map the value is in."""
     todo: list[tuple[Value, str, int]] = [(value, path, 2)]
     while todo:
         member, place, level = todo.pop()
         if isinstance(member, dict | list):
             if level > LEVELS:
                 raise Reject(Reason.TOO_DEEP, field=path, expected=f"at most {LEVELS} levels in DynamoDB")
-            inner = member.items() if isinstance(member, dict) else ((f"[{i}]", m) for i, m in enumerate(member))
-            todo += [(m, f"{place}.{name}", level + 1) for name, m in inner]
+            if isinstance(member, dict):
+                for name in member:
+                    _check_name(name)
+                todo += [(inner, f"{place}.{name}", level + 1) for name, inner in member.items()]
+            else:
+                todo += [(inner, f"{place}[{index}]", level + 1) for index, inner in enumerate(member)]
         elif isinstance(member, Decimal):
-            sign_digits = member.as_tuple()
-            digits = "".join(map(str, sign_digits.digits)).strip("0")
+            digits = "".join(map(str, member.as_tuple().digits)).strip("0")
             if digits and (len(digits) > DIGITS or not SMALLEST_EXPONENT <= member.adjusted() <= LARGEST_EXPONENT):
                 raise _out_of_range(place, member)
         elif isinstance(member, float) and member and not 1e-130 <= abs(member) < 1e126:
             raise _out_of_range(place, member)
+
+
+def _check_name(name: str) -> None:
+    if len(name) * 4 > NAME_BYTES and len(name.encode()) > NAME_BYTES:
+        raise Reject(Reason.TOO_LONG, field=name, expected=f"a name of at most {NAME_BYTES} bytes")
 
 
 def _out_of_range(field: str, value: Value) -> Reject:
