@@ -39,9 +39,9 @@ def claimed_name(execution: Execution) -> str:
     `a.json` and `a.json.gz` have the same errors file, and the errors of a file named `a.json.reasons.ndjson` would lie
     where the reasons of `a.json` lie.
     """
-    name = _plain(stem_of(execution))
+    name = without_compression(stem_of(execution))
     while name.endswith(REASONS_SUFFIX):
-        name = _plain(name.removesuffix(REASONS_SUFFIX))
+        name = without_compression(name.removesuffix(REASONS_SUFFIX))
     return name
 
 
@@ -51,7 +51,7 @@ def destination(execution: Execution, stem_is_free: bool) -> Destination:
     if not stem_is_free:
         base, suffix = _split(stem)
         stem = f"{base}.{execution.id}{suffix}"
-    plain = _plain(stem)
+    plain = without_compression(stem)
     return Destination(
         completed=f"completed_imports/{day}/{stem}",
         errors=f"errors/{day}/{plain}",
@@ -60,16 +60,19 @@ def destination(execution: Execution, stem_is_free: bool) -> Destination:
     )
 
 
-def _plain(stem: str) -> str:
-    """A stem without what says that it is compressed."""
-    for ending in COMPRESSED:
-        stem = stem.removesuffix(ending)
-    return stem
+def without_compression(name: str) -> str:
+    """A file name or stem without the one ending that says it is compressed, however it is spelt."""
+    return name[: len(name) - len(_compressed_ending(name))]
+
+
+def _compressed_ending(name: str) -> str:
+    """`.gz` or `.zst` as the name spells it; "" if it has neither."""
+    return next((name[-len(ending) :] for ending in COMPRESSED if name.lower().endswith(ending)), "")
 
 
 def _split(path: str) -> tuple[str, str]:
     """(base, suffix) of a path; `.json.gz` is one suffix."""
-    ending = next((ending for ending in COMPRESSED if path.endswith(ending)), "")
+    ending = _compressed_ending(path)
     folder, slash, name = path.removesuffix(ending).rpartition("/")
     base, dot, kind = name.rpartition(".")
     return (f"{folder}{slash}{base}", f"{dot}{kind}{ending}") if base else (f"{folder}{slash}{name}", ending)

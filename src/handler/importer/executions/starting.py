@@ -6,7 +6,7 @@ from typing import Final
 from importer import formats
 from importer.bad_rows import FileReason, ObjectProblem
 from importer.definitions import DEFAULT, Definition
-from importer.executions.destinations import COMPRESSED
+from importer.executions.destinations import without_compression
 from importer.executions.ports import Workplace
 from importer.model import Execution, Phase, S3Object, Status
 from importer.notification import IMPORTS_PREFIX, Dropped
@@ -48,12 +48,7 @@ def execution_id_of(source: S3Object) -> str:
 def judge_name(key: str, format_name: str) -> None:
     """Raises ObjectProblem(wrong_kind) for a file whose name says that it is nothing this format reads."""
     name = key.rpartition("/")[2]
-    plain = name.lower()
-    for ending in COMPRESSED:
-        if plain.endswith(ending):
-            plain = plain.removesuffix(ending)
-            break
-    if not plain.endswith(SUFFIXES):
+    if not without_compression(name).lower().endswith(SUFFIXES):
         raise ObjectProblem(
             FileReason.WRONG_KIND,
             f"the name {name!r} ends in none of {', '.join(SUFFIXES)} (before .gz or .zst): rename and drop it again",
