@@ -22,7 +22,7 @@ help:  ## list the targets
 # ---- Seeing it work ----
 
 demo: $(SETUP)  ## import sample files into an embedded AWS and show what happened; leaves nothing running
-	@$(IN_VENV) cli.twin demo
+	@$(IN_VENV) cli.demo
 
 up: $(SETUP)  ## start a local twin of the deployed project and leave it running; names in .twin/outputs.json
 	@$(IN_VENV) cli.twin up

@@ -1,5 +1,11 @@
 """What runs on a person's machine and is never deployed.
 
-stack.py   what a deployed stack is called: its bucket, tables, queues and functions
-twin.py    the local twin: an embedded AWS with the project really deployed into it
+main.py        the `importer` command: parses, prints, answers with an exit code
+importing.py   one file on its way: upload, follow by its execution, outcome
+dropping.py    several files at once
+show.py        everything a person sees
+connection.py  which deployment is meant: the twin, or a stack
+stack.py       what a deployed stack is called: its bucket, tables, queues and functions
+twin.py        the local twin: an embedded AWS with the project really deployed into it
+demo.py        `make demo`: the whole way of a file in a twin of its own
 """

@@ -4,6 +4,8 @@ Nothing is staged: what is printed was read from the bucket and the tables after
 each receipt is held against what a preview of the same bytes says. Any difference ends the show with 1.
 """
 
+import signal
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -277,3 +279,23 @@ class _Show:
 
     def _say(self, text: str, style: str = "") -> None:
         self.out.print(Text(text, style=style))
+
+
+def main() -> int:
+    """The demo in a twin of its own, which ends with it: also on Ctrl-C and on a polite kill."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    try:
+        with (
+            tempfile.TemporaryDirectory(prefix="importer-demo-") as directory,
+            twin.running(Path(directory)) as outputs,
+        ):
+            return run(outputs)
+    except twin.TwinError as error:
+        twin.say(str(error))
+        return 4
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+
+
+if __name__ == "__main__":
+    sys.exit(main())

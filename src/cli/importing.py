@@ -222,23 +222,7 @@ def first_bad_rows(connection: Connection, execution: Execution, count: int) -> 
     destination = execution.outcome.destination
     reasons = _whole_lines(connection, execution.source.bucket, destination.reasons)
     raws = _whole_lines(connection, execution.source.bucket, destination.errors)
-    rows: list[BadRow] = []
-    for said_line, raw in zip(reasons[:count], raws, strict=False):
-        said = orjson.loads(said_line)
-        rows.append(
-            BadRow(
-                said["line"],
-                said["offset"],
-                raw,
-                said["reason"],
-                said["field"],
-                said["expected"],
-                said["found"],
-                said["message"],
-                said["hint"],
-            )
-        )
-    return rows
+    return [BadRow.told(orjson.loads(said), raw) for said, raw in zip(reasons[:count], raws, strict=False)]
 
 
 def _whole_lines(connection: Connection, bucket: str, key: str) -> list[bytes]:

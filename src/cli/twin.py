@@ -2,7 +2,6 @@
 
     python -m cli.twin up [--json]    start, build, deploy; again: only what has changed since
     python -m cli.twin down           stop, and forget all it held; again: nothing
-    python -m cli.twin demo           show the importer at work in a twin of its own, which ends with the show
     python -m cli.twin build          only build the functions for this machine
 
 A twin lives in a directory. Its process holds a lock on the file `pid` there for as long as it lives: "running, and
@@ -19,7 +18,6 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
@@ -113,7 +111,7 @@ def _build(sources: str) -> None:
     built_file = BUILD / "sources"
     if built_file.exists() and built_file.read_text() == sources:
         return
-    _say("building the functions for this machine")
+    say("building the functions for this machine")
     command = [*SAM, "build", "--template-file", ROOT / "template.yaml", "--build-dir", BUILD, "--region", REGION]
     # HOST_PYTHON: the twin runs functions on its own interpreter, whatever runtime the template names.
     _run(command, {**os.environ, "SAM_CLI_TELEMETRY": "0", "UV": str(UV), "HOST_PYTHON": str(TWIN_PYTHON)})
@@ -121,7 +119,7 @@ def _build(sources: str) -> None:
 
 
 def _deploy(directory: Path) -> None:
-    _say("deploying")
+    say("deploying")
     endpoint_url = _endpoint_url(directory)
     command = [*SAM, "deploy", "--template-file", BUILD / "template.yaml", "--stack-name", STACK_NAME]
     command += ["--region", REGION, "--resolve-s3", "--capabilities", "CAPABILITY_IAM"]
@@ -163,7 +161,7 @@ def _start(directory: Path) -> None:
     port = _free_port()
     (directory / "endpoint").write_text(f"http://127.0.0.1:{port}")
     (directory / "tmp").mkdir(exist_ok=True)
-    _say(f"starting an embedded AWS on {_endpoint_url(directory)}")
+    say(f"starting an embedded AWS on {_endpoint_url(directory)}")
     environment = _clean_environment(
         GATEWAY_PORT=str(port),
         BIND_HOST="127.0.0.1",
@@ -197,7 +195,7 @@ def _start(directory: Path) -> None:
 def _stop(directory: Path) -> None:
     """End the process group, workers included, and remove what the twin kept; the shared build stays."""
     if _alive(directory):
-        _say("stopping the embedded AWS")
+        say("stopping the embedded AWS")
         pid = int((directory / "pid").read_text())
         for number in (signal.SIGTERM, signal.SIGKILL):
             with suppress(ProcessLookupError):
@@ -256,7 +254,7 @@ def _only_one() -> Iterator[None]:
         try:
             fcntl.flock(lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            _say("waiting for another command on the twin")
+            say("waiting for another command on the twin")
             fcntl.flock(lock_file, fcntl.LOCK_EX)
         yield
 
@@ -297,15 +295,9 @@ def _tail(text: str) -> str:
     return "\n".join(f"    {line}" for line in text.splitlines()[-LOG_TAIL_LINES:])
 
 
-def _say(step: str) -> None:
+def say(step: str) -> None:
+    """One step of what takes a moment, for the person who watches."""
     print(f"twin: {step}", file=sys.stderr, flush=True)
-
-
-def _demo() -> int:
-    from cli import demo  # only the demo needs it
-
-    with tempfile.TemporaryDirectory(prefix="importer-demo-") as directory, running(Path(directory)) as outputs:
-        return demo.run(outputs)
 
 
 def main() -> int:
@@ -313,11 +305,8 @@ def main() -> int:
     verbs = parser.add_subparsers(dest="verb", required=True)
     verbs.add_parser("up", help="start, build, deploy").add_argument("--json", action="store_true", help="print names")
     verbs.add_parser("down", help="stop and forget")
-    verbs.add_parser("demo", help="a short show in a twin of its own")
     verbs.add_parser("build", help="build the functions for this machine")
     arguments = parser.parse_args()
-    # A polite kill ends the twin of a demo as Ctrl-C does.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
         match arguments.verb:
             case "up":
@@ -325,17 +314,15 @@ def main() -> int:
                 if arguments.json:
                     print(outputs.to_json())
                 else:
-                    _say(f"up at {outputs.endpoint_url}; drop files with `.venv/bin/importer import FILE`")
+                    say(f"up at {outputs.endpoint_url}; drop files with `.venv/bin/importer import FILE`")
             case "down":
                 down()
             case "build":
                 _require_tools()
                 with _only_one():
                     _build(_fingerprint_of_sources())
-            case "demo":
-                return _demo()
     except TwinError as error:
-        _say(str(error))
+        say(str(error))
         return 4
     except KeyboardInterrupt:
         return 128 + signal.SIGINT

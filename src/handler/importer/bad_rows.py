@@ -7,10 +7,10 @@ A *segment* is one object holding the bad rows of one grid cell until settle joi
 (what the reason says, and `size`) followed by `size` raw bytes and LF. Length-prefixed, because rows may hold any byte.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import BinaryIO
+from typing import Any, BinaryIO, Final
 
 import orjson
 
@@ -175,6 +175,15 @@ class BadRow:
             reject.hint,
         )
 
+    @classmethod
+    def told(cls, document: Mapping[str, Any], raw: bytes) -> "BadRow":
+        """The bad row a `bad_row/1` (or a segment's head) speaks of, with its bytes as sent."""
+        return cls(raw=raw, **{name: document[name] for name in ("line", "offset", *_SAID)})
+
+    def said(self) -> dict[str, str]:
+        """What the reason says, as it stands in every document about the row."""
+        return {name: getattr(self, name) for name in _SAID}
+
     @property
     def length(self) -> int:
         """Bytes of the row without its line end."""
@@ -183,6 +192,9 @@ class BadRow:
     def as_sent(self) -> bytes:
         """The bytes for the errors file: as sent, LF added if the source's last line had none."""
         return self.raw if self.raw.endswith(b"\n") else self.raw + b"\n"
+
+
+_SAID: Final = ("reason", "field", "expected", "found", "message", "hint")
 
 
 def row_text(raw: bytes) -> bytes:
@@ -200,12 +212,7 @@ def document(row: BadRow, source: S3Object, execution_id: str, lines_before: int
             "line": lines_before + row.line,
             "offset": row.offset,
             "length": row.length,
-            "reason": row.reason,
-            "field": row.field,
-            "expected": row.expected,
-            "found": row.found,
-            "message": row.message,
-            "hint": row.hint,
+            **row.said(),
             "source": {
                 "bucket": source.bucket,
                 "key": source.key,
@@ -221,18 +228,8 @@ def segment(rows: Iterable[BadRow]) -> bytes:
     """The segment of one cell: same cell, same bytes, whoever writes it and however often."""
     pieces: list[bytes] = []
     for row in rows:
-        said = {
-            "line": row.line,
-            "offset": row.offset,
-            "size": len(row.raw),
-            "reason": row.reason,
-            "field": row.field,
-            "expected": row.expected,
-            "found": row.found,
-            "message": row.message,
-            "hint": row.hint,
-        }
-        pieces += (orjson.dumps(said), b"\n", row.raw, b"\n")
+        head = {"line": row.line, "offset": row.offset, "size": len(row.raw), **row.said()}
+        pieces += (orjson.dumps(head), b"\n", row.raw, b"\n")
     return b"".join(pieces)
 
 
@@ -247,14 +244,4 @@ def read_segment(stream: BinaryIO) -> Iterator[BadRow]:
         raw = stream.read(said["size"])
         if len(raw) != said["size"] or stream.read(1) != b"\n":
             raise ValueError(f"segment cut short inside the row at offset {said['offset']}")
-        yield BadRow(
-            said["line"],
-            said["offset"],
-            raw,
-            said["reason"],
-            said["field"],
-            said["expected"],
-            said["found"],
-            said["message"],
-            said["hint"],
-        )
+        yield BadRow.told(said, raw)

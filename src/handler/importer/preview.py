@@ -274,12 +274,7 @@ def _bad_row(row: BadRow) -> Value:
         "line": row.line,
         "offset": row.offset,
         "length": row.length,
-        "reason": row.reason,
-        "field": row.field,
-        "expected": row.expected,
-        "found": row.found,
-        "message": row.message,
-        "hint": row.hint,
+        **row.said(),
         "place": {"start": place.start, "stop": place.stop} if place else None,
         "text": row_text(row.raw)[:SHOWN_BYTES].decode("utf-8", "backslashreplace"),
     }
