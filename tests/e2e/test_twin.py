@@ -138,6 +138,18 @@ def test_a_compressed_file_of_many_rows_with_user_properties_is_imported_whole(b
     assert record["Item"]["value"] == "city-4999"
 
 
+def test_a_mended_file_dropped_over_a_refused_one_leaves_imports_empty(bench: Bench) -> None:
+    """UTF-16 is refused as a whole; saved as UTF-8 and dropped again it is imported, and nothing is left in sight."""
+    rows = (SAMPLES / "logins.json").read_text(encoding="utf-8")
+    bench.drop("mended.json", rows.encode("utf-16"))
+    assert bench.receipt("mended.json")["error"]["code"] == "wrong_encoding"
+    time.sleep(1.1)  # S3 tells uploads apart by the second
+    bench.drop("mended.json", rows.encode())
+    until(lambda: not bench.keys("imports/mended.json"))
+    until(lambda: not bench.is_unfinished("mended.json"))
+    assert len(bench.keys(f"receipts/{today()}/mended")) == 2
+
+
 def test_a_file_of_the_wrong_kind_stays_in_imports_with_a_receipt_that_says_why(bench: Bench) -> None:
     """FAILED wrong_kind; nothing stored, nothing moved."""
     bench.drop("notes.txt", b"hello\n")

@@ -235,6 +235,36 @@ def test_a_refused_file_stays_where_it_is_with_a_receipt_whatever_went_wrong(cod
         assert not failures, report(failures)
 
 
+def test_a_mended_file_dropped_over_a_refused_one_leaves_imports_empty() -> None:
+    """The refused version does not come back into sight; its bytes stay below a delete marker. At any fault."""
+    key, refused = BROKEN_FILES["wrong_encoding"]
+    with installed() as importer:
+        importer.deliver(importer.cloud.drop(key, refused))
+        importer.cloud.clock.sleep(2)
+        mended = importer.cloud.drop(key, VENDOR_ROWS)
+        calls = calls_of(importer.cloud, lambda: importer.deliver(mended))
+
+        def play(fault: Fault) -> None:
+            importer.deliver_as_lambda_does(mended, fault)
+            assert not importer.cloud.objects("imports/")
+            assert [body for _, body in importer.cloud.versions(key) if body is not None] == [refused]
+            assert list(importer.cloud.objects("completed_imports/").values()) == [VENDOR_ROWS]
+
+        failures = explore(sample(every(calls), 40), play)
+        assert not failures, report(failures)
+
+
+def test_a_newer_refused_upload_stays_in_sight() -> None:
+    """Only what is older is hidden: a later upload, refused meanwhile, is still there to be seen and mended."""
+    key, refused = BROKEN_FILES["wrong_encoding"]
+    with installed() as importer:
+        first = importer.cloud.drop(key, VENDOR_ROWS)
+        importer.cloud.clock.sleep(2)
+        importer.deliver(importer.cloud.drop(key, refused))
+        importer.deliver(first)
+        assert importer.cloud.objects("imports/") == {key: refused}
+
+
 def _assert_refused(importer: Importer, key: str, body: bytes, code: str) -> None:
     objects = importer.cloud.objects()
     (receipt,) = (json.loads(text) for name, text in objects.items() if name.startswith("receipts/"))

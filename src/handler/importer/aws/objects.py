@@ -180,6 +180,16 @@ class S3Objects:
         except LOST as error:
             raise Unavailable(f"DELETE {source.uri}: {error}") from error
 
+    def hide(self, source: S3Object) -> None:
+        try:
+            self._s3.delete_object(Bucket=source.bucket, Key=source.key, IfMatch=source.etag)
+        except ClientError as error:
+            if _code(error) in _GONE or _status(error) == 412:  # something newer covers it already
+                return
+            _unavailable(error, f"DELETE {source.uri}", "s3:DeleteObject")
+        except LOST as error:
+            raise Unavailable(f"DELETE {source.uri}: {error}") from error
+
     def delete(self, bucket: str, keys: Sequence[str]) -> None:
         try:
             for at in range(0, len(keys), 1_000):  # Quota: DeleteObjects takes 1,000 keys

@@ -62,6 +62,9 @@ class Objects(Protocol):
     def delete_version(self, source: S3Object) -> None:
         """Delete this version and no other; without versioning, only while the object has this ETag (I4, N1)."""
 
+    def hide(self, source: S3Object) -> None:
+        """Put a delete marker over this version, if it is the current one; no byte is lost."""
+
     def delete(self, bucket: str, keys: Sequence[str]) -> None:
         """Delete objects of ours."""
 

@@ -12,7 +12,9 @@ from typing import Final
 from importer.bad_rows import ObjectProblem, document, read_segment
 from importer.executions.destinations import claimed_name, day_of, destination
 from importer.executions.ports import Workplace
-from importer.model import Destination, Execution, Outcome, Phase, Status, Tally
+from importer.executions.starting import execution_id_of
+from importer.model import Destination, Execution, Outcome, Phase, S3Object, Status, Tally
+from importer.notification import Dropped
 from importer.parts import WHOLE
 from importer.receipts import FoldedReasons, receipt
 
@@ -47,7 +49,24 @@ def settle(place: Workplace, execution: Execution) -> Execution:
         return failed if failed.status is not Status.FAILED else close_failed(place, failed)
     # Trade-off: a crash before this leaves the file twice until the next delivery; deleting first loses it (I3).
     place.objects.delete_version(execution.source)
+    _hide_what_it_replaced(place, execution.source)
     return _closed(place, execution, outcome)
+
+
+def _hide_what_it_replaced(place: Workplace, source: S3Object) -> None:
+    """Keep a refused older version from coming back into `imports/` now that the mended one above it is gone.
+
+    Deleting a version uncovers the one below. If that one is older and its import ended FAILED, a delete marker is put
+    over it: the bytes stay, as they were before. Any other version (newer, or not yet imported) stays in sight.
+    """
+    if source.version_id is None:
+        return
+    below = place.objects.head(Dropped(source.bucket, source.key, None, ""))
+    if below is None or below.last_modified_ms >= source.last_modified_ms:
+        return
+    older = place.records.execution(execution_id_of(below))
+    if older is not None and older.status is Status.FAILED and older.phase is Phase.CLOSED:
+        place.objects.hide(below)
 
 
 def close_failed(place: Workplace, execution: Execution) -> Execution:
