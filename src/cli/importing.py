@@ -4,6 +4,7 @@ An execution's id follows from the bucket, the key and the version S3 gave the u
 for: the same id that the function computes from its notification is polled here.
 """
 
+import os
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -67,7 +68,7 @@ class Outcome:
     def document(self) -> dict[str, Value]:
         """For `--json`."""
         return {
-            "file": str(self.path),
+            "file": path_text(self.path),
             "exit_code": self.exit_code,
             "trouble": self.trouble or None,
             "source_uri": self.uploaded.source.uri if self.uploaded else None,
@@ -75,6 +76,11 @@ class Outcome:
             "execution": document(self.execution) if self.execution else None,
             "receipt": self.receipt,
         }
+
+
+def path_text(path: str | Path) -> str:
+    """A path as text that every output can hold: bytes that are not UTF-8 show as �."""
+    return os.fsencode(path).decode("utf-8", "replace")
 
 
 def judge(name: str) -> None:

@@ -137,7 +137,7 @@ def preview(
             stop,
         )
     if as_json:
-        click.echo(show.to_json({"file": file, "bytes": size, **document(found)}))
+        click.echo(show.to_json({"file": importing.path_text(file), "bytes": size, **document(found)}))
     else:
         out = show.console()
         show.findings(out, file, size, found, None if read_all else PREVIEW_BYTES)

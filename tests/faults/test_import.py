@@ -6,12 +6,14 @@ Samples print their seed; FAULT_SEED repeats one, FAULT_ONLY names scenarios. `m
 
 import json
 import random
+import threading
 from unittest import mock
 
 import pytest
 
+from importer.aws.tables import ImportsTable
 from importer.executions import importing
-from importer.model import Status, Unavailable
+from importer.model import Execution, Status, Unavailable
 from tests.faults.importing import VENDOR_ROWS, WORKLOADS, Importer, installed, row, survives
 from tests.support.books import assert_books_balance, assert_nothing_lost
 from tests.support.faults import Fault, attempt, every, pairs
@@ -189,6 +191,78 @@ def test_an_older_version_of_the_function_leaves_a_newer_ones_execution_alone() 
         with mock.patch.object(importing, "RULES_VERSION", 2):
             importer.deliver(notification)
         assert_books_balance(importer.cloud, {key: body})
+
+
+def test_old_and_new_function_at_once_never_leave_an_execution_that_nobody_works_on() -> None:
+    """A deployment in the middle of an import: whoever is refused says so, and Lambda delivers again."""
+    key, body = WORKLOADS["medium"]
+    with installed() as importer:
+        notification = importer.cloud.drop(key, body)
+
+        def newer() -> list[Execution]:
+            rules.version = 2
+            return importer.deliver(notification)
+
+        def older() -> list[Execution]:  # a retry meets the function that has been deployed meanwhile
+            rules.version = getattr(rules, "version", 0) + 1
+            return importer.deliver(notification)
+
+        rules = threading.local()
+
+        class Rules(int):  # what a thread's function was deployed with
+            def __lt__(self, other: int) -> bool:
+                return rules.version < other
+
+            def __gt__(self, other: int) -> bool:
+                return rules.version > other
+
+        def restart(self: ImportsTable, execution: Execution, _: int) -> Execution:
+            return honest(self, execution, rules.version)
+
+        honest = ImportsTable.restart
+
+        def play(number: int) -> None:
+            with (
+                mock.patch.object(importing, "RULES_VERSION", Rules()),
+                mock.patch.object(ImportsTable, "restart", restart),
+            ):
+                interleaved(importer.cloud, {"old": older, "new": newer}, seed=number, tries=2)
+            assert_books_balance(importer.cloud, {key: body})
+
+        failures = explore(range(30), play)
+        assert not failures, report(failures)
+
+
+def test_with_versioning_suspended_two_uploads_of_a_name_are_two_files() -> None:
+    """Both are version "null" there: ETag and LastModified tell them apart, and a delete is conditional (A10)."""
+    key = "imports/logins.json"
+    with installed() as importer:
+        with importer.cloud.unseen():
+            importer.cloud.client("s3").put_bucket_versioning(
+                Bucket=importer.cloud.bucket, VersioningConfiguration={"Status": "Suspended"}
+            )
+        for body in (VENDOR_ROWS, NEWER):
+            notification = importer.cloud.drop(key, body)
+            notification["Records"][0]["s3"]["object"]["versionId"] = "null"
+            importer.deliver(notification)
+            importer.cloud.clock.sleep(86_400)
+        assert sorted(importer.cloud.objects("completed_imports/").values()) == sorted([VENDOR_ROWS, NEWER])
+        assert not importer.cloud.objects("imports/")
+
+
+def test_without_versioning_an_overwritten_import_is_still_brought_to_its_end() -> None:
+    """Killed before the move, then overwritten: the old execution ends FAILED, the new file is imported."""
+    key, body = WORKLOADS["medium"]
+    with installed(versioned=False) as importer:
+        first = importer.cloud.drop(key, body)
+        attempt(importer.cloud, lambda: importer.deliver(first), Fault("kill_before", "CopyObject"))
+        second = importer.cloud.drop(key, NEWER)
+        importer.cloud.clock.sleep(60)
+        for notification in (first, second):
+            importer.deliver(notification)
+        ends = {(item["status"], item["phase"]) for item in importer.cloud.items("imports") if item["sk"] == "EXEC"}
+        assert ends == {("FAILED", "CLOSED"), ("SUCCEEDED", "CLOSED")}
+        assert NEWER in importer.cloud.objects("completed_imports/").values()
 
 
 def test_the_same_name_twice_a_day_overwrites_nothing() -> None:

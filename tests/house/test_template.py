@@ -206,6 +206,14 @@ def test_permissions_name_their_actions_and_resources(expanded):
     ]
 
 
+def test_the_role_itself_may_send_to_the_on_failure_queue(expanded):
+    """Lambda checks that when the destination is made, long before a policy that waits for the bucket is attached."""
+    role = expanded["Resources"]["ImportRole"]["Properties"]
+    statements = [s for policy in role["Policies"] for s in policy["PolicyDocument"]["Statement"]]
+    sends = [s["Resource"] for s in statements if "sqs:SendMessage" in as_list(s["Action"])]
+    assert sends == [{"Fn::GetAtt": ["DeadLetterQueue", "Arn"]}]
+
+
 def test_listing_the_bucket_is_bound_to_prefixes(expanded):
     """The names of other people's files are data too."""
     listings = [s for s in allowed(expanded) if {"s3:ListBucket", "s3:ListBucketVersions"} & set(as_list(s["Action"]))]

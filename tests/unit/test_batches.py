@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from unittest import mock
 
 import pytest
 from hypothesis import given, settings
@@ -74,7 +75,8 @@ def test_tallies_balance_and_batches_lie_on_the_grid(file: bytes):
     """`lines = rows + blank`, `rows = good + bad`; a batch holds exactly the lines that begin in its cell."""
     offset = number = 0
     for batch in read(file, WHOLE, 64):
-        assert {line[0] // 100 * 100 for line in batch.lines} == {batch.cell}
+        assert {line[0] // 100 for line in batch.lines} == {batch.start // 100}
+        assert batch.start == batch.lines[0][0]
         assert (batch.lines[0][0], batch.first_line) == (offset, number + 1)
         tally = batch.tally
         assert (tally.lines, tally.rows, tally.bad) == (
@@ -161,3 +163,18 @@ def test_batches_are_made_as_they_are_asked_for():
 
     batch = next(batches(lines(endless(), WHOLE), RULES))
     assert (batch.tally.lines, batch.next_offset) == (2, 126)
+
+
+@settings(deadline=None, max_examples=100)
+@given(FILES, st.integers(1, 5), st.integers(1, 200))
+def test_a_cell_of_many_short_lines_is_several_batches_and_resuming_at_each_gives_the_rest(
+    file: bytes, most_lines: int, chunk_bytes: int
+):
+    """No batch has more lines than the limit, whatever the bytes: what is kept of a line outweighs them (memory)."""
+    with mock.patch.object(importer.batches, "BATCH_LINES", most_lines):
+        whole = read(file, WHOLE, 1 << 20)
+        assert all(1 <= len(batch.lines) <= most_lines for batch in whole)
+        for index, batch in enumerate(whole):
+            lines_before = sum(earlier.tally.lines for earlier in whole[: index + 1])
+            rest = read(file, importer.parts.remainder(WHOLE, batch.next_offset), chunk_bytes, lines_before)
+            assert rest == whole[index + 1 :]

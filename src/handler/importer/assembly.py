@@ -30,7 +30,7 @@ def maker(
     settings: Settings, telemetry: PowertoolsTelemetry, clock: Clock, in_flight: int, progress_every_ms: int
 ) -> Callable[[Callable[[], int]], Workplace]:
     """As `workplace_maker`, with the clock, telemetry and pace a test wants."""
-    objects = S3Objects(clients.s3(), clock)
+    objects = S3Objects(clients.s3(), clock, clients.copies())
     records = ImportsTable(clients.records(), settings.imports_table)
     sink_client = clients.sinks()
 

@@ -3,7 +3,7 @@
 Only `Reject` makes a bad row; `ObjectProblem` ends the file FAILED with its source in place. Everything else is our
 fault or AWS's and must stay loud.
 
-A *segment* is one object holding the bad rows of one grid cell until settle joins them: for each row a line of JSON
+A *segment* is one object holding the bad rows of one batch until settle joins them: for each row a line of JSON
 (what the reason says, and `size`) followed by `size` raw bytes and LF. Length-prefixed, because rows may hold any byte.
 """
 
@@ -225,7 +225,7 @@ def document(row: BadRow, source: S3Object, execution_id: str, lines_before: int
 
 
 def segment(rows: Iterable[BadRow]) -> bytes:
-    """The segment of one cell: same cell, same bytes, whoever writes it and however often."""
+    """The segment of one batch: same batch, same bytes, whoever writes it and however often."""
     pieces: list[bytes] = []
     for row in rows:
         head = {"line": row.line, "offset": row.offset, "size": len(row.raw), **row.said()}

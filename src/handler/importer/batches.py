@@ -1,8 +1,9 @@
 """6 · Lines → batches: the core, a generator that knows no sink, no clock and no AWS.
 
-Rule: a batch is the lines that begin in one cell of the byte grid, so the same bytes always make the same batch,
-whoever reads them and however often. A row is good as a whole or bad as a whole: one event over a sink's limits makes
-the row bad.
+Rule: a batch is the lines that begin in one cell of the byte grid; after BATCH_LINES lines in a cell the next batch
+begins. Both count from the last border, and work is only ever resumed at a border: so the same bytes always make the
+same batches, whoever reads them and however often. A row is good as a whole or bad as a whole: one event over a sink's
+limits makes the row bad.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -14,7 +15,7 @@ from importer.formats import FORMATS, RowReader
 from importer.formats.reading import Reading
 from importer.lines import BOM
 from importer.model import Event, Line, Noted, Tally, UserChange
-from importer.parts import GRID_BYTES, cell_start
+from importer.parts import BATCH_LINES, GRID_BYTES, cell_start
 from importer.rows import row_of
 
 # A pure check of a good row against what a sink can hold; raises Reject. Gets the row's text length first, because
@@ -24,13 +25,13 @@ Limit = Callable[[int, Reading], None]
 
 @dataclass(slots=True)
 class Batch:
-    """The lines that begin in one cell, judged.
+    """Some lines, judged. `start` is the address of the first of them.
 
     `next_offset` is where the following line begins (the end of the object after the last); `first_line` is the
     number of the batch's first line, counted from 1 at the start of the part.
     """
 
-    cell: int
+    start: int
     first_line: int
     lines: list[Line] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
@@ -77,14 +78,15 @@ def batches(lines: Iterable[Line], rules: Rules, lines_before: int = 0) -> Itera
     batch: Batch | None = None
     stop = 0
     number = lines_before
+    full = number
     for line in lines:
         offset = line[0]
-        if offset >= stop:
+        if offset >= stop or number == full:
             if batch is not None:
                 yield _ended(batch, offset)
-            cell = cell_start(offset)
-            stop = cell + GRID_BYTES
-            batch = Batch(cell, number + 1)
+            stop = cell_start(offset) + GRID_BYTES
+            full = number + BATCH_LINES
+            batch = Batch(offset, number + 1)
         assert batch is not None
         number += 1
         batch.lines.append(line)

@@ -18,7 +18,10 @@ MAX_DEPTH: Final = 1_024  # Measured: orjson 3.13.0 reads 1,024 levels; both pat
 _INT64_MIN: Final = -(2**63)
 _UINT64_MAX: Final = 2**64 - 1
 _SPACE = re.compile(r"[ \t\n\r]*")
+_ARRAYS = re.compile(r"\[+")
 _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")
+_OBJECT: Final = ord("{")
+_CLOSING: Final = {_OBJECT: "}", ord("["): "]"}
 _LITERALS: Final[dict[str, Value]] = {"true": True, "false": False, "null": None}
 
 
@@ -88,40 +91,48 @@ class _Parser:
         self.refused: Reject | None = None
 
     def document(self) -> Value:
+        kinds = bytearray()  # one byte a level: "{" or "["; all that is kept of levels beyond MAX_DEPTH
         stack: list[tuple[dict[str, Value] | list[Value], str]] = []  # (container, key its value will have above it)
         key = ""
         self._skip()
         opened = False  # the container was just opened: it may close at once
         while True:
-            top = stack[-1][0] if stack else None
-            found: Value | _Opened
-            if isinstance(top, dict):
-                if opened and self._take("}"):
-                    found, key = self._close(stack)
-                else:
-                    key = self._key(top)
-                    found = self._value()
-            elif top is not None and opened and self._take("]"):
-                found, key = self._close(stack)
+            value: Value = None
+            closed = False
+            if opened and self._take(_CLOSING[kinds[-1]]):
+                closed = True
             else:
+                if kinds and kinds[-1] == _OBJECT:
+                    key = self._key(stack[-1][0] if len(kinds) <= MAX_DEPTH else None)
                 found = self._value()
+                if isinstance(found, _Opened):
+                    kinds.append(found.kind)
+                    if len(kinds) <= MAX_DEPTH:
+                        stack.append(({} if found.kind == _OBJECT else [], key))
+                    else:
+                        if self.refused is None:
+                            self._refuse(Reject(Reason.TOO_DEEP, expected=f"at most {MAX_DEPTH} levels"))
+                        run = _ARRAYS.match(self.text, self.at)  # millions of them come in one go
+                        if run is not None:
+                            kinds += run.group().encode()
+                            self.at = run.end()
+                    opened = True
+                    self._skip()
+                    continue
+                value = found
             opened = False
-            if isinstance(found, _Opened):
-                stack.append((found.container, key))
-                if len(stack) > MAX_DEPTH:
-                    self._refuse(Reject(Reason.TOO_DEEP, expected=f"at most {MAX_DEPTH} levels"))
-                opened = True
-                self._skip()
-                continue
-            value: Value = found
             while True:  # a whole value stands here: put it in its container, then see what follows
+                if closed:
+                    kinds.pop()
+                    if len(kinds) < MAX_DEPTH:
+                        value, key = stack.pop()
                 self._skip()
-                if not stack:
+                if not kinds:
                     if self.at < len(self.text):
                         raise _Place(self.at, "nothing more")
                     return value
-                container = stack[-1][0]
-                if len(stack) <= MAX_DEPTH:
+                if len(kinds) <= MAX_DEPTH:
+                    container = stack[-1][0]
                     if isinstance(container, dict):
                         container[key] = value
                     else:
@@ -129,10 +140,9 @@ class _Parser:
                 if self._take(","):
                     self._skip()
                     break
-                if self._take("}" if isinstance(container, dict) else "]"):
-                    value, key = self._close(stack)
-                    continue
-                raise _Place(self.at, "',' or '}'" if isinstance(container, dict) else "',' or ']'")
+                closed = self._take(_CLOSING[kinds[-1]])
+                if not closed:
+                    raise _Place(self.at, f"',' or '{_CLOSING[kinds[-1]]}'")
 
     def _skip(self) -> None:
         self.at = _SPACE.match(self.text, self.at).end()  # type: ignore[union-attr]  # matches the empty string too
@@ -143,19 +153,14 @@ class _Parser:
             return True
         return False
 
-    @staticmethod
-    def _close(stack: "list[tuple[dict[str, Value] | list[Value], str]]") -> "tuple[Value, str]":
-        container, key = stack.pop()
-        return container, key
-
     def _refuse(self, reject: Reject) -> None:
         self.refused = self.refused or reject
 
-    def _key(self, container: dict[str, Value]) -> str:
+    def _key(self, container: dict[str, Value] | list[Value] | None) -> str:
         if not self.text.startswith('"', self.at):
             raise _Place(self.at, "a key in double quotes")
         key = self._string()
-        if key in container:
+        if container is not None and key in container:
             self._refuse(Reject(Reason.DUPLICATE_KEY, field=key, hint="keep one of them"))
         self._skip()
         if not self._take(":"):
@@ -169,7 +174,7 @@ class _Parser:
             return self._string()
         if first == "{" or first == "[":
             self.at += 1
-            return _Opened({} if first == "{" else [])
+            return _Opened(ord(first))
         for literal, value in _LITERALS.items():
             if self.text.startswith(literal, self.at):
                 self.at += len(literal)
@@ -205,6 +210,8 @@ class _Parser:
         try:
             exact = Decimal(token)
         except InvalidOperation:  # an exponent of more than 18 digits
+            if not token.lower().partition("e")[0].strip("-0."):
+                return 0
             self._refuse(Reject(Reason.NUMBER_OUT_OF_RANGE, found=token))
             return 0
         if number.group(1) is None and number.group(2) is None and _INT64_MIN <= exact <= _UINT64_MAX:
@@ -217,7 +224,7 @@ class _Parser:
 
 
 class _Opened:
-    """A container that has begun."""
+    """A container has begun, of this kind."""
 
-    def __init__(self, container: "dict[str, Value] | list[Value]") -> None:
-        self.container = container
+    def __init__(self, kind: int) -> None:
+        self.kind = kind

@@ -52,9 +52,14 @@ def _dropped(record: Value) -> Dropped | None:
         s3 = cast("dict[str, dict[str, str]]", record["s3"])
         entry = s3["object"]
         key = unquote_plus(entry["key"], errors="strict")
-        return Dropped(s3["bucket"]["name"], key, entry.get("versionId") or None, entry.get("eTag", "").strip('"'))
+        return Dropped(s3["bucket"]["name"], key, _version(entry.get("versionId")), entry.get("eTag", "").strip('"'))
     except (KeyError, TypeError, UnicodeDecodeError) as problem:
         raise UnknownNotification(f"an S3 record without what it must have: {problem!r}") from problem
+
+
+def _version(version_id: str | None) -> str | None:
+    """S3 calls the version of an object uploaded without versioning "null": for us that is none."""
+    return None if version_id in (None, "", "null") else version_id
 
 
 def _is_import(key: str) -> bool:

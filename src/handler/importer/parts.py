@@ -13,6 +13,9 @@ from importer.model import TO_THE_END, Part
 # Trade-off: a smaller cell means more calls per byte, a larger one more memory (some ten bytes a byte of cell).
 GRID_BYTES: Final = 1 << 20
 
+# A cell of very short lines is several batches: what is kept of a line (its reason, its item) outweighs its bytes.
+BATCH_LINES: Final = 8_192
+
 WHOLE: Final = Part(0, TO_THE_END)
 
 

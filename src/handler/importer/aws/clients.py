@@ -16,6 +16,9 @@ SINK_CONNECTIONS: Final = 16
 _PATIENT: Final = Config(
     connect_timeout=3, read_timeout=10, retries={"total_max_attempts": 4, "mode": "standard"}, max_pool_connections=4
 )
+_LONG: Final = Config(
+    connect_timeout=3, read_timeout=300, retries={"total_max_attempts": 2, "mode": "standard"}, max_pool_connections=1
+)
 # Sinks: one attempt. Trying again, backing off and bounding time are `sinks.calls`' work (C11: total_max_attempts).
 _SINGLE: Final = Config(
     connect_timeout=2, read_timeout=5, retries={"total_max_attempts": 1}, max_pool_connections=SINK_CONNECTIONS
@@ -24,6 +27,11 @@ _SINGLE: Final = Config(
 
 def s3() -> "S3Client":
     return boto3.client("s3", config=_PATIENT)
+
+
+def copies() -> "S3Client":
+    """For CopyObject alone: up to 5 GiB are copied before it answers."""
+    return boto3.client("s3", config=_LONG)
 
 
 def records() -> "DynamoDBClient":

@@ -4,7 +4,7 @@ import base64
 import hashlib
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
@@ -28,10 +28,15 @@ _CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)\Z")
 
 
 class S3Objects:
-    """See `executions.ports.Objects`."""
+    """See `executions.ports.Objects`.
 
-    def __init__(self, client: "S3Client", clock: Clock) -> None:
+    Args:
+        copier: a client that waits minutes for an answer: S3 answers a copy when it is done.
+    """
+
+    def __init__(self, client: "S3Client", clock: Clock, copier: "S3Client | None" = None) -> None:
         self._s3 = client
+        self._copier = copier or client
         self._clock = clock
 
     def head(self, dropped: Dropped) -> S3Object | None:
@@ -44,11 +49,13 @@ class S3Objects:
             _unavailable(
                 error, f"HEAD s3://{dropped.bucket}/{dropped.key}", "s3:GetObject (by version: s3:GetObjectVersion)"
             )
+        except LOST as error:
+            raise Unavailable(f"HEAD s3://{dropped.bucket}/{dropped.key}: {error}") from error
         return S3Object(
             dropped.bucket,
             dropped.key,
-            # "null" is the version of an object from before versioning; without versioning there is none.
-            found.get("VersionId"),
+            # With versioning suspended every upload is version "null": like none, it does not tell two uploads apart.
+            None if found.get("VersionId") == "null" else found.get("VersionId"),
             found["ETag"].strip('"'),
             found["ContentLength"],
             int(found["LastModified"].timestamp() * 1000),
@@ -87,7 +94,7 @@ class S3Objects:
         try:
             answer = self._s3.get_object(**wanted)
         except ClientError as error:
-            _read_problem(error, source)
+            self._read_problem(error, source)
         # A range may be answered with the whole body: look at what came, never assume 206 (N11).
         at = 0
         if answer["ResponseMetadata"]["HTTPStatusCode"] == 206:
@@ -149,7 +156,7 @@ class S3Objects:
         if source.version_id is not None:
             origin["VersionId"] = source.version_id
         try:
-            self._s3.copy_object(
+            self._copier.copy_object(
                 Bucket=source.bucket,
                 Key=key,
                 CopySource=origin,  # type: ignore[arg-type]
@@ -159,7 +166,7 @@ class S3Objects:
                 ChecksumAlgorithm="SHA256",  # so that S3 itself says what it wrote
             )
         except ClientError as error:
-            _read_problem(
+            self._read_problem(
                 error, source, "s3:GetObject and s3:GetObjectTagging on imports/, s3:PutObject on completed_imports/"
             )
         except LOST as error:
@@ -227,7 +234,7 @@ class S3Objects:
         except LOST as error:
             raise Unavailable(f"HEAD s3://{bucket}/{key}: {error}") from error
 
-    def _is_listed(self, dropped: Dropped) -> bool:
+    def _is_listed(self, dropped: Dropped | S3Object) -> bool:
         """Whether the object is there though HEAD was denied: a missing key is 403 where it may not be listed (J6)."""
         wanted = {"Bucket": dropped.bucket, "Prefix": dropped.key}
         try:
@@ -235,11 +242,33 @@ class S3Objects:
                 entries: Any = self._s3.list_objects_v2(**wanted, MaxKeys=1).get("Contents", [])  # type: ignore[arg-type]
             else:
                 entries = self._s3.list_object_versions(**wanted).get("Versions", [])  # type: ignore[arg-type]
-        except ClientError:
-            return True  # not even that may be asked: then the permission is what is missing
+        except (ClientError, *LOST):
+            return True  # not even that can be asked: then the permission is what is missing
         return any(
             entry["Key"] == dropped.key and dropped.version_id in (None, entry.get("VersionId")) for entry in entries
         )
+
+    def _read_problem(
+        self, error: ClientError, source: S3Object, permission: str = "s3:GetObject, s3:GetObjectVersion"
+    ) -> NoReturn:
+        """What an answer to GET or COPY of the source says about it.
+
+        Raises:
+            ObjectProblem, Unavailable.
+        """
+        if _code(error) in _GONE or (_is_denied(error) and not self._is_listed(source)):
+            raise ObjectProblem(FileReason.OBJECT_GONE, f"{source.uri} was deleted before it was imported") from error
+        if _status(error) == 412:
+            raise ObjectProblem(
+                FileReason.REPLACED_WHILE_READING,
+                f"{source.uri} was replaced by a newer upload, imported on its own; turn on versioning to import both",
+            ) from error
+        if _code(error) == "InvalidObjectState":
+            raise ObjectProblem(
+                FileReason.OBJECT_ARCHIVED,
+                f"{source.uri} lies in an archive storage class: restore it and drop a copy",
+            ) from error
+        _unavailable(error, f"GET {source.uri}", permission)
 
 
 class PieceWriter:
@@ -262,7 +291,9 @@ class PieceWriter:
         self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
     ) -> None:
         if self._upload is not None:
-            self._s3.abort_multipart_upload(**self._where, UploadId=self._upload)
+            # What cannot be aborted now is removed by the bucket's rule for incomplete uploads.
+            with suppress(ClientError, *LOST):
+                self._s3.abort_multipart_upload(**self._where, UploadId=self._upload)
 
     def write(self, data: bytes) -> None:
         self._waiting.append(data)
@@ -284,6 +315,8 @@ class PieceWriter:
             )
         except ClientError as error:
             _unavailable(error, f"PUT s3://{self._where['Bucket']}/{self._where['Key']}", "s3:PutObject")
+        except LOST as error:
+            raise Unavailable(f"PUT s3://{self._where['Bucket']}/{self._where['Key']}: {error}") from error
         self._upload = None
 
     def _send_piece(self) -> None:
@@ -298,6 +331,8 @@ class PieceWriter:
             )
         except ClientError as error:
             _unavailable(error, f"PUT s3://{self._where['Bucket']}/{self._where['Key']}", "s3:PutObject")
+        except LOST as error:
+            raise Unavailable(f"PUT s3://{self._where['Bucket']}/{self._where['Key']}: {error}") from error
         self._pieces.append({"ETag": answer["ETag"], "PartNumber": number})
         self._waiting, self._waiting_bytes = [], 0
 
@@ -317,25 +352,3 @@ def _is_denied(error: ClientError) -> bool:
 def _unavailable(error: ClientError, call: str, permission: str) -> NoReturn:
     remedy = f"; allow {permission} (and the bucket's KMS key, if it has one)" if _is_denied(error) else ""
     raise Unavailable(f"{call}: {_code(error)}{remedy}") from error
-
-
-def _read_problem(
-    error: ClientError, source: S3Object, permission: str = "s3:GetObject, s3:GetObjectVersion"
-) -> NoReturn:
-    """What an answer to GET or COPY of the source says about it.
-
-    Raises:
-        ObjectProblem, Unavailable.
-    """
-    if _code(error) in _GONE:
-        raise ObjectProblem(FileReason.OBJECT_GONE, f"{source.uri} was deleted before it was imported") from error
-    if _status(error) == 412:
-        raise ObjectProblem(
-            FileReason.REPLACED_WHILE_READING,
-            f"{source.uri} was replaced by a newer upload, imported on its own; turn on versioning to import both",
-        ) from error
-    if _code(error) == "InvalidObjectState":
-        raise ObjectProblem(
-            FileReason.OBJECT_ARCHIVED, f"{source.uri} lies in an archive storage class: restore it, then drop a copy"
-        ) from error
-    _unavailable(error, f"GET {source.uri}", permission)

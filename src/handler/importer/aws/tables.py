@@ -7,6 +7,7 @@ followed, when refused, by a read that asks "was it me?" (F8).
 """
 
 import hashlib
+import uuid
 from collections.abc import Iterable
 from dataclasses import asdict, replace
 from decimal import Decimal
@@ -18,6 +19,7 @@ from botocore.exceptions import ClientError
 
 from importer.documents import document
 from importer.model import (
+    LEGAL_MOVES,
     Destination,
     Execution,
     Fenced,
@@ -100,7 +102,11 @@ class ImportsTable:
     def close(self, execution: Execution, outcome: Outcome) -> bool:
         status = Status.SUCCEEDED if execution.phase is Phase.FINALISING else execution.status
         closed = replace(execution, status=status, phase=Phase.CLOSED, outcome=outcome)
-        return self._moved(execution, closed)
+        closer = uuid.uuid4().hex  # so that a lost reply is not taken for another worker's closing (F8)
+        if self._moved(execution, closed, closer=closer):
+            return True
+        item = self._get(f"EXEC#{execution.id}", "EXEC") or {}
+        return item.get("closer") == closer
 
     def part_done(self, execution: Execution, start: int) -> Execution:
         # A set, not a counter: repeating the call changes nothing (I2).
@@ -124,9 +130,11 @@ class ImportsTable:
         self._moved(before, after)
         return self._now(before.id)
 
-    def _moved(self, before: Execution, after: Execution) -> bool:
+    def _moved(self, before: Execution, after: Execution, **more: str) -> bool:
         """Whether this call made the move. Status, phase and rules are its condition: together they only go forward."""
-        item = _execution_item(after)
+        if after.status is not before.status and after.status not in LEGAL_MOVES[before.status]:
+            raise ValueError(f"no move from {before.status} to {after.status}")
+        item = _execution_item(after) | more
         names = {f"#{index}": name for index, name in enumerate(item)}
         values = {f":{index}": _serialize(value) for index, value in enumerate(item.values())}
         update = "SET " + ", ".join(f"#{index} = :{index}" for index in range(len(item)))

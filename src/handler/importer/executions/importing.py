@@ -7,7 +7,7 @@ run out means it is dead, so we take over. A write of a fenced worker that arriv
 
 import hashlib
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final
 
 from importer.bad_rows import ObjectProblem, Reject, segment
@@ -36,7 +36,8 @@ from importer.notification import Dropped
 from importer.parts import WHOLE, remainder
 from importer.sinks import Sink
 
-LEASE_MS: Final = 45_000  # three times the longest single write (sinks.calls.BOUND_MS)
+LEASE_MS: Final = 45_000  # three times the longest stall of a sink (sinks.calls.BOUND_MS)
+RENEW_MS: Final = 10_000  # a lease this old is renewed at the next breath of a sink
 WATCH_MS: Final = (250, 5_000)  # how soon a live lease is looked at again: at first, at most
 RESERVE_MS: Final = 30_000  # one bounded write, a segment and a progress write fit into it
 
@@ -74,6 +75,8 @@ def _advance(place: Workplace, execution: Execution, part: Part) -> Execution:
         if not state.done:
             _read_on(place, execution, part, state, owner)
         execution = place.records.part_done(execution, part.start)
+        if execution.phase is Phase.IMPORTING and part.start not in execution.parts_done:
+            raise Unavailable(f"{execution.source.uri} was started over under other rules meanwhile: deliver again")
         return settle(place, execution) if len(execution.parts_done) == execution.part_count else execution
     except ObjectProblem as problem:
         failed = place.records.fail(execution, problem.code.value, problem.message)
@@ -99,24 +102,31 @@ def _read_on(place: Workplace, execution: Execution, part: Part, state: PartStat
     rules = Rules(execution.format, Definition.of(execution.definition), execution.created_ms, place.limits)
     begun = state.next_offset
     saved, saved_ms = state, place.clock.now_ms()
+
+    def save() -> None:
+        nonlocal saved, saved_ms
+        _save(place, execution, saved, state, owner)
+        saved, saved_ms = state, place.clock.now_ms()
+
+    def breathe() -> None:  # a slow destination must not cost the lease
+        if place.clock.now_ms() - saved_ms >= RENEW_MS:
+            save()
+
     for batch in batches(lines(stored.plain_from(reading_start(todo)), todo), rules, state.tally.lines):
         time_is_up = place.remaining_ms() < RESERVE_MS
         if time_is_up and state.next_offset != begun:  # every delivery gets at least one batch done
-            _save(place, execution, saved, state, owner)
-            raise Unavailable(
-                f"time is up with {source.uri} read to byte {state.next_offset}: deliver again to go on there"
-            )
-        _write(place, execution, sink, batch, saved, owner)  # 1 durable when it returns
+            save()
+            raise Unavailable(f"time is up with {source.uri} read to byte {state.next_offset}: deliver again")
+        _write(place, sink, batch, save, breathe)  # 1 durable when it returns
         if batch.bad_rows:
-            place.objects.put(  # 2 durable; same cell, same bytes, so that doing it twice changes nothing
-                source.bucket, segment_key(execution, batch.cell), segment(batch.bad_rows), "application/octet-stream"
+            place.objects.put(  # 2 durable; same batch, same bytes, so that doing it twice changes nothing
+                source.bucket, segment_key(execution, batch.start), segment(batch.bad_rows), "application/octet-stream"
             )
         state = PartState(part.start, part.stop, batch.next_offset, state.tally.plus(batch.tally), False, None)
         if place.clock.now_ms() - saved_ms >= place.progress_every_ms:  # 3 the position moves last, tallies absolute
-            _save(place, execution, saved, state, owner)
-            saved, saved_ms = state, place.clock.now_ms()
-    ended = PartState(part.start, part.stop, state.next_offset, state.tally, True, stored.sha256())
-    _save(place, execution, saved, ended, owner)
+            save()
+    state = PartState(part.start, part.stop, state.next_offset, state.tally, True, stored.sha256())
+    save()
 
 
 def _save(place: Workplace, execution: Execution, saved: PartState, state: PartState, owner: str) -> None:
@@ -124,18 +134,19 @@ def _save(place: Workplace, execution: Execution, saved: PartState, state: PartS
     place.records.progress(execution, saved, state, owner, place.clock.now_ms() + LEASE_MS)
 
 
-def _write(place: Workplace, execution: Execution, sink: Sink, batch: Batch, saved: PartState, owner: str) -> None:
-    """Write a batch, again and again while throttled and time is left; the lease is renewed in between, in place."""
+def _write(place: Workplace, sink: Sink, batch: Batch, save: Callable[[], None], breathe: Callable[[], None]) -> None:
+    """Write a batch, again and again while throttled and time is left; the lease is renewed in between."""
     while True:
         try:
-            refused: dict[int, Reject] = sink.write(batch.events, batch.user_changes)
+            refused: dict[int, Reject] = sink.write(batch.events, batch.user_changes, breathe)
+        except Throttled:
+            save()
+            if place.remaining_ms() < RESERVE_MS:
+                raise
+        else:
             if refused:
                 batch.refuse(refused)
             return
-        except Throttled:
-            if place.remaining_ms() < RESERVE_MS:
-                raise
-            _save(place, execution, saved, saved, owner)
 
 
 def _claimed(place: Workplace, execution: Execution, part: Part, owner: str) -> PartState | None:

@@ -25,9 +25,9 @@ class SegmentsMissing(Exception):
     """Fewer bad rows in the segments than were counted. A bug, unless another worker has closed the execution."""
 
 
-def segment_key(execution: Execution, cell: int) -> str:
-    """Where the bad rows of a cell wait. By rules version: a late write of an older worker must not mix in."""
-    return f"{_segments_of(execution)}{cell:020d}"
+def segment_key(execution: Execution, batch_start: int) -> str:
+    """Where the bad rows of a batch wait. By rules version: a late write of an older worker must not mix in."""
+    return f"{_segments_of(execution)}{batch_start:020d}"
 
 
 def settle(place: Workplace, execution: Execution) -> Execution:

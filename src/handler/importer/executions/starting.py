@@ -22,9 +22,12 @@ def start(place: Workplace, dropped: Dropped) -> list[Execution]:
     if source is None:
         return _left_unfinished(place, dropped)
     execution_id = execution_id_of(source)
+    # Without versioning the notification's bytes may have been replaced: what was begun with them is to be ended too.
+    replaced = dropped.version_id is None and dropped.etag not in ("", source.etag)
+    begun_before = _left_unfinished(place, dropped) if replaced else []
     existing = place.records.execution(execution_id)
     if existing is not None:
-        return [existing]
+        return [*begun_before, existing]
     definition = _definition(place, source.key)
     execution = Execution(
         id=execution_id,
@@ -36,7 +39,7 @@ def start(place: Workplace, dropped: Dropped) -> list[Execution]:
         format=formats.DEFAULT,
         part_count=1,
     )
-    return [place.records.create(execution)]
+    return [*begun_before, place.records.create(execution)]
 
 
 def execution_id_of(source: S3Object) -> str:

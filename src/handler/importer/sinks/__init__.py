@@ -3,6 +3,7 @@
 `SINKS` names every destination. A new one is one file, one line here and one fixture line in the contract suite.
 """
 
+from collections.abc import Callable
 from typing import Final, Protocol
 
 from importer.bad_rows import Reject
@@ -11,19 +12,28 @@ from importer.model import Event, UserChange
 from importer.sinks import items
 
 
+def unhurried() -> None:
+    """For writers that hold no lease."""
+
+
 class Sink(Protocol):
     """A destination, opened for one execution."""
 
-    def write(self, events: list[Event], user_changes: list[UserChange]) -> dict[int, Reject]:
-        """Write events and user changes so that they survive a crash after this call returns.
+    def write(
+        self, events: list[Event], user_changes: list[UserChange], breathe: Callable[[], None] = unhurried
+    ) -> dict[int, Reject]:
+        """Write user changes, then events, so that they survive a crash after this call returns.
 
-        Writing the same again changes nothing. Bounded in time, so that a lease outlives it.
+        Writing the same again changes nothing. A row that is refused has no event stored.
 
+        Args:
+            breathe: called every few calls, so that a lease can be renewed while a slow destination gets on; what it
+                raises ends the write.
         Returns:
             The rows (by address) this sink can never accept, each with its reason. Empty nearly always: the limits
             known beforehand were checked by the pure functions in `SINKS`.
         Raises:
-            Throttled: the bound passed while throttled; the same batch may be tried again.
+            Throttled: nothing could be written for 15 s, being throttled; the same batch may be tried again.
             Unavailable: nothing can be said about which events were written.
         """
 

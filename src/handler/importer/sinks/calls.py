@@ -1,9 +1,10 @@
-"""Many idempotent calls: several in flight, tried again with jittered back-off, within one bound of time.
+"""Many idempotent calls: several in flight, tried again with jittered back-off, as long as they get somewhere.
 
 The AWS client behind a call makes a single attempt; what is worth trying again is decided here, once for all sinks.
 """
 
 import random
+from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final, Generic, TypeVar
@@ -12,7 +13,8 @@ from botocore.exceptions import ClientError, ConnectionError, HTTPClientError
 
 from importer.model import Clock, Throttled, Unavailable
 
-BOUND_MS: Final = 15_000  # one write; a third of the lease (45 s), so that an honest worker is never fenced
+BOUND_MS: Final = 15_000  # without one call done; a third of the lease (45 s)
+_BREATH_CALLS: Final = 4  # times the calls in flight: so many are made between two breaths
 _FIRST_WAIT_MS: Final = 40
 _LONGEST_WAIT_MS: Final = 2_000
 # Rule: the retryable errors of API_BatchWriteItem and API_PutItem (docs.aws.amazon.com, DynamoDB error handling).
@@ -30,10 +32,6 @@ _THROTTLES: Final = frozenset(
 LOST: Final = (HTTPClientError, ConnectionError)
 
 Job = TypeVar("Job")
-
-
-class _TooLate(Exception):
-    """The bound had passed before the call was made."""
 
 
 def is_throttle(error: ClientError) -> bool:
@@ -58,26 +56,24 @@ class Calls(Generic[Job]):
         self._in_flight = in_flight
         self._pool = ThreadPoolExecutor(in_flight) if in_flight > 1 else None
 
-    def bound(self) -> int:
-        """When a write that begins now must have ended, in milliseconds of the clock."""
-        return self._clock.now_ms() + BOUND_MS
-
-    def run(self, jobs: Sequence[Job], call: Callable[[Job], Sequence[Job]], until_ms: int) -> None:
+    def run(self, jobs: Sequence[Job], call: Callable[[Job], Sequence[Job]], breathe: Callable[[], None]) -> None:
         """Call each job; what `call` returns (unprocessed items, halves of a refused batch) are jobs for later.
 
         Args:
-            until_ms: no call begins after this, see `bound`.
+            breathe: called every few calls. What it raises ends the run.
         Raises:
-            Throttled: the bound has passed with jobs left, because AWS asked to slow down.
-            Unavailable: it has passed for another reason; or an answer came that trying again would not change.
+            Throttled: no call was done for BOUND_MS, because AWS asked to slow down.
+            Unavailable: for another reason; or an answer came that trying again would not change.
         """
-        todo = list(jobs)
+        todo = deque(jobs)
         wait_ms = _FIRST_WAIT_MS
+        until_ms = self._clock.now_ms() + BOUND_MS
         while todo:
+            some = [todo.popleft() for _ in range(min(len(todo), _BREATH_CALLS * self._in_flight))]
             throttled = False
             failure: Exception | None = None
             left: list[Job] = []
-            for job, answer in zip(todo, self._answers(todo, call, until_ms), strict=True):
+            for job, answer in zip(some, self._answers(some, call), strict=True):
                 if isinstance(answer, Exception):
                     left.append(job)
                     failure = answer
@@ -85,24 +81,22 @@ class Calls(Generic[Job]):
                 else:
                     throttled |= bool(answer)
                     left += answer
-            if len(left) < len(todo):
+            todo.extend(left)
+            if len(left) < len(some):
                 wait_ms = _FIRST_WAIT_MS
-            todo = left
-            if todo:
-                pause = random.uniform(wait_ms / 2, wait_ms)  # spread, so that workers do not come back together
-                if self._clock.now_ms() + pause > until_ms:
+                until_ms = self._clock.now_ms() + BOUND_MS
+            if left:
+                pause_ms = random.uniform(wait_ms / 2, wait_ms)  # spread, so that workers do not come back together
+                if self._clock.now_ms() + pause_ms > until_ms:
                     if throttled:
-                        raise Throttled(f"{len(todo)} calls still throttled after {BOUND_MS} ms") from failure
-                    raise Unavailable(f"{len(todo)} calls failed for {BOUND_MS} ms: {failure}") from failure
-                self._clock.sleep(pause / 1000)
+                        raise Throttled(f"{len(todo)} calls throttled, none done for {BOUND_MS} ms") from failure
+                    raise Unavailable(f"{len(todo)} calls left, none done for {BOUND_MS} ms: {failure}") from failure
+                self._clock.sleep(pause_ms / 1000)
                 wait_ms = min(wait_ms * 2, _LONGEST_WAIT_MS)
+            breathe()
 
-    def _answers(
-        self, jobs: list[Job], call: Callable[[Job], Sequence[Job]], until_ms: int
-    ) -> "list[Sequence[Job] | Exception]":
+    def _answers(self, jobs: list[Job], call: Callable[[Job], Sequence[Job]]) -> "list[Sequence[Job] | Exception]":
         def answer(job: Job) -> Sequence[Job] | Exception:
-            if self._clock.now_ms() > until_ms:
-                return _TooLate("calls are too slow")
             try:
                 return call(job)
             except ClientError as error:

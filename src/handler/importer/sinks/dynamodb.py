@@ -5,7 +5,7 @@ known beforehand about limits was checked by `items.limit`. A call never nears t
 is the lines of one grid cell (1 MiB), an item at most 400 KB, and JSON of our making at most six times either.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final, cast
 
 from botocore.exceptions import ClientError
@@ -46,15 +46,14 @@ class DynamoDBSink:
         self._calls: Calls[list[Item]] = Calls(clock, in_flight)
         self._users = UserRecords(client, users_table, source, clock, in_flight)
 
-    def write(self, events: list[Event], user_changes: list[UserChange]) -> dict[int, Reject]:
-        """See `Sink.write`. Events first; the changes of a row whose event was refused are not made."""
-        until_ms = self._calls.bound()
-        refused = self._write_events(events, until_ms)
-        if refused:
-            user_changes = [change for change in user_changes if change.address not in refused]
-        return refused | self._users.write(user_changes, until_ms)
+    def write(
+        self, events: list[Event], user_changes: list[UserChange], breathe: Callable[[], None] = lambda: None
+    ) -> dict[int, Reject]:
+        """See `Sink.write`."""
+        refused = self._users.write(user_changes, breathe)
+        return refused | self._write_events([event for event in events if event.address not in refused], breathe)
 
-    def _write_events(self, events: list[Event], until_ms: int) -> dict[int, Reject]:
+    def _write_events(self, events: list[Event], breathe: Callable[[], None]) -> dict[int, Reject]:
         items: dict[tuple[str, str], Item] = {}  # equal rows are one event: the last address is noted
         rows: dict[tuple[str, str], list[int]] = {}
         for event in events:
@@ -81,5 +80,5 @@ class DynamoDBSink:
             return [[cast("Item", request["PutRequest"]["Item"]) for request in unprocessed]] if unprocessed else []
 
         todo = list(items.values())
-        self._calls.run([todo[at : at + CALL_ITEMS] for at in range(0, len(todo), CALL_ITEMS)], put, until_ms)
+        self._calls.run([todo[at : at + CALL_ITEMS] for at in range(0, len(todo), CALL_ITEMS)], put, breathe)
         return refused

@@ -25,7 +25,7 @@ LEVELS: Final = 32
 # it stores (quotes, colons and commas outweigh DynamoDB's bytes per member), so text + this bounds the item.
 _OWN_BYTES: Final = 2_048
 
-_PLAIN: Final = frozenset({str, int, bool, type(None)})  # fit whatever they hold: rows have 64-bit integers as int
+_ALWAYS_FIT: Final = frozenset({str, int, bool, type(None)})  # fit whatever they hold: rows have 64-bit integers as int
 
 AttributeValue: TypeAlias = dict[str, Any]  # boto's own shape: {"S": "…"}, nested without a type of its own
 Item: TypeAlias = dict[str, AttributeValue]
@@ -136,9 +136,9 @@ def _check_values(values: Row, text_bytes: int) -> bool:
     """Numbers, nesting and names of a map; whether its size is in doubt, because members nest (an array of ones takes
     more room stored than sent)."""
     nested = False
-    if not _PLAIN.issuperset(map(type, values.values())):
+    if not _ALWAYS_FIT.issuperset(map(type, values.values())):
         for name, value in values.items():
-            if type(value) not in _PLAIN:
+            if type(value) not in _ALWAYS_FIT:
                 _check_deep(value, name)
                 nested |= isinstance(value, dict | list)
     if text_bytes > NAME_BYTES:
@@ -209,13 +209,29 @@ def record_item(change: UserChange, rank_text: str, source: Provenance) -> Item:
     return item
 
 
+# What DynamoDB says of an item that is itself at fault: too large, too deep, a number or a key it cannot hold.
+# Source: messages of ValidationException from API_PutItem and API_BatchWriteItem, lower case.
+_ROW_AT_FAULT: Final = (
+    "item size",
+    "nesting levels",
+    "number overflow",
+    "number underflow",
+    "significant digits",
+    "size of hashkey",
+    "range keys has exceeded",
+    "size of rangekey",
+    "empty string value",
+    "cannot contain an empty string",
+)
+
+
 def refusal(error: ClientError) -> Reject:
     """The reject for an item DynamoDB calls invalid.
 
     Raises:
-        Unavailable: the table is not the one this importer expects. That is our fault, never the row's.
+        Unavailable: it is not the row that is at fault but the table, or our own code.
     """
     message = str(error.response.get("Error", {}).get("Message", ""))
-    if any(sign in message for sign in ("match the schema", "Missing the key", "Type mismatch for key", "IndexKey")):
-        raise Unavailable(f"the table's keys are not those of this importer's template: {message}") from error
+    if not any(sign in message.lower() for sign in _ROW_AT_FAULT):
+        raise Unavailable(f"DynamoDB calls an item invalid for a reason no row can have: {message}") from error
     return Reject(Reason.REFUSED_BY_SINK, found=message, hint="the row itself is valid: see DynamoDB's words")

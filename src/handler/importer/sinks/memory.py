@@ -1,5 +1,7 @@
 """Events and user changes kept in memory: for tests, and for measuring the core without a destination."""
 
+from collections.abc import Callable
+
 from importer.bad_rows import Reject
 from importer.model import Event, UserChange
 
@@ -17,7 +19,9 @@ class MemorySink:
         self.user_changes: dict[tuple[str, str], UserChange] = {}
         self.events_written = 0
 
-    def write(self, events: list[Event], user_changes: list[UserChange]) -> dict[int, Reject]:
+    def write(
+        self, events: list[Event], user_changes: list[UserChange], breathe: Callable[[], None] = lambda: None
+    ) -> dict[int, Reject]:
         self.events_written += len(events)
         if self._keep:
             self.events.update({(event.user_id, event.event_key): event for event in events})

@@ -5,7 +5,7 @@ costs its write unit even when refused (N9). A lost reply needs no read back: th
 own rank is there, which is what we wanted.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from botocore.exceptions import ClientError
@@ -28,12 +28,17 @@ class UserRecords:
         self._source = source
         self._calls: Calls[tuple[str, UserChange]] = Calls(clock, in_flight)
 
-    def write(self, changes: list[UserChange], until_ms: int) -> dict[int, Reject]:
-        """Make the changes that outrank what the table holds; returns refused rows by address (see `Sink.write`).
+    def write(self, changes: list[UserChange], breathe: Callable[[], None]) -> dict[int, Reject]:
+        """Make the changes that outrank what the table holds; returns refused rows by address (see `Sink.write`)."""
+        refused: dict[int, Reject] = {}
+        while changes:
+            newly = self._write_folded(changes, breathe)
+            refused |= newly
+            # A refused change may have stood in the way of a lower ranked one of another row.
+            changes = [change for change in changes if change.address not in refused] if newly else []
+        return refused
 
-        Args:
-            until_ms: when to stop trying, by the clock (see `Calls.bound`).
-        """
+    def _write_folded(self, changes: list[UserChange], breathe: Callable[[], None]) -> dict[int, Reject]:
         folded: dict[tuple[str, str], tuple[str, UserChange]] = {}
         for change in changes:
             key = (change.user_id, change.record)
@@ -60,5 +65,5 @@ class UserRecords:
                     raise
             return []
 
-        self._calls.run(list(folded.values()), put, until_ms)
+        self._calls.run(list(folded.values()), put, breathe)
         return refused
