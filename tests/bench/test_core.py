@@ -16,6 +16,8 @@ PAGE = HERE.parents[1] / "docs" / "benchmarks" / "core.md"
 ROWS = 100_000  # about 36 MB
 ROUNDS = 3
 GROWTH_BYTES = 5 << 20
+GARBAGE_ROWS = 1_500_000
+HOSTILE_BYTES = 64 << 20
 
 
 def _measured(file: Path, times: int) -> dict[str, float]:
@@ -34,23 +36,29 @@ def test_the_core_takes_the_same_memory_for_36_megabytes_and_for_3_6_gigabytes(t
     small = [_measured(file, 1) for _ in range(ROUNDS)]
     big = _measured(file, 100)
     assert (big["rows"], big["good"], big["bad"]) == tuple(small[0][name] * 100 for name in ("rows", "good", "bad"))
+    garbage = tmp_path / "garbage.ndjson"
+    garbage.write_bytes(b"x\n" * GARBAGE_ROWS)
+    hostile = _measured(garbage, 1)
+    assert (hostile["rows"], hostile["bad"]) == (GARBAGE_ROWS, GARBAGE_ROWS)
+    assert hostile["peak_rss_bytes"] < HOSTILE_BYTES
     growth = big["peak_rss_bytes"] - statistics.median(run["peak_rss_bytes"] for run in small)
     assert growth < GROWTH_BYTES
-    PAGE.write_text(_page(small, big), encoding="utf-8")
+    PAGE.write_text(_page(small, big, hostile), encoding="utf-8")
     print(PAGE.read_text(encoding="utf-8"))
 
 
-def _page(small: list[dict[str, float]], big: dict[str, float]) -> str:
+def _page(small: list[dict[str, float]], big: dict[str, float], hostile: dict[str, float]) -> str:
     per_row = statistics.median(run["cpu_seconds"] / run["rows"] for run in small)
     lines = [
         "# The core's memory and CPU",
         "",
-        "Reader → batches → a sink that only counts; no AWS. The large file is the small one a hundred times over.",
+        "Reader → batches → a sink that only counts; no AWS. The large file is the small one a hundred times over; the",
+        "last file is nothing but lines of one letter, each a bad row with its reason.",
         "",
         "| file | rows | good | bad | peak memory | CPU a row against the small file |",
         "|---|---|---|---|---|---|",
     ]
-    for run in [*small, big]:
+    for run in [*small, big, hostile]:
         lines.append(
             f"| {run['bytes'] / 1e6:,.0f} MB | {run['rows']:,.0f} | {run['good']:,.0f} | {run['bad']:,.0f} "
             f"| {run['peak_rss_bytes'] / 1e6:.1f} MB | {run['cpu_seconds'] / run['rows'] / per_row:.2f} |"
