@@ -17,8 +17,9 @@ The rooms, in the order a file walks through them:
 
 Beside the path: `model` (the nouns), `definitions` (settings of an import), `documents` (an execution as the world
 sees it), `preview` (what an import would do), `telemetry` (metrics and log keys), `aws/` (S3 and DynamoDB behind the
-ports `executions` declares). `app.py`, next to this package, has the Lambda entry points.
+ports `executions` declares), `assembly` (those ports filled). `app.py`, next to this package, has the Lambda entry
+points.
 
-Imports point one way: app, cli → executions → sinks, aws, batches → formats, rows, lines, parts → fields, bad_rows,
+Imports point one way: app, cli → assembly → executions → sinks, aws, batches → formats, rows, lines, parts → fields, bad_rows,
 definitions → model. tests/house/test_imports.py keeps it so.
 """
