@@ -20,6 +20,6 @@ sees it), `preview` (what an import would do), `telemetry` (metrics and log keys
 ports `executions` declares), `assembly` (those ports filled). `app.py`, next to this package, has the Lambda entry
 points.
 
-Imports point one way: app, cli → assembly → executions → sinks, aws, batches → formats, rows, lines, parts → fields, bad_rows,
-definitions → model. tests/house/test_imports.py keeps it so.
+Imports point one way: app, cli → assembly → executions → sinks, aws, batches → formats, rows, lines, parts → fields,
+bad_rows, definitions → model. tests/house/test_imports.py keeps it so.
 """
