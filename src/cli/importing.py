@@ -160,7 +160,7 @@ def _upload_pieces(
         return connection.s3.complete_multipart_upload(
             **where, UploadId=upload_id, MultipartUpload=cast("Any", {"Parts": pieces})
         )
-    except BaseException:
+    except BaseException:  # Ctrl-C too: pieces nobody completes would be stored, and paid for, unseen
         connection.s3.abort_multipart_upload(**where, UploadId=upload_id)
         raise
 

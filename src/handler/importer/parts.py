@@ -1,7 +1,7 @@
 """2 · The grid that batches are cut by, and the part that is a whole object.
 
-Rule: a part owns the lines whose first byte lies in `[start, stop)`. One batch is the lines that begin in one cell of
-a fixed grid, so that a batch's borders never depend on time, load or memory (N3). A part to the end of the object
+Rule: a part owns the lines whose first byte lies in `[start, stop)`. One batch is lines that begin in one cell of a
+fixed grid, so that a batch's borders never depend on time, load or memory (N3). A part to the end of the object
 needs no look at its bytes first: offsets count decompressed bytes, and how many there are is not known before the end.
 """
 
@@ -9,7 +9,7 @@ from typing import Final
 
 from importer.model import TO_THE_END, Part
 
-# Part of the rules (RULES_VERSION): segments are named by cell.
+# Part of the rules (RULES_VERSION), as is BATCH_LINES: what a segment is called and holds depends on both.
 # Trade-off: a smaller cell means more calls per byte, a larger one more memory (some ten bytes a byte of cell).
 GRID_BYTES: Final = 1 << 20
 
