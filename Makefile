@@ -14,7 +14,7 @@ export SAM_CLI_TELEMETRY := 0
 
 SETUP := .venv/.ready .tools/sam/.ready .tools/twin/.ready
 
-.PHONY: help setup build build-twin up down demo lint format test test-full bench requirements clean
+.PHONY: help setup build build-twin up down demo lint format test test-full local-invoke bench requirements clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1	\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -51,6 +51,9 @@ test: lint  ## everything a change must pass
 
 test-full: lint  ## the slow tests too
 	@$(IN_VENV) pytest -q -n auto --dist loadgroup -m "not bench"
+
+local-invoke: $(SETUP)  ## every sample of events/ through `sam local invoke` in a container: docs/sam-local.md
+	@$(IN_VENV) pytest -q -n 0 -m engine tests/local
 
 bench: $(SETUP)  ## measure
 	@$(IN_VENV) pytest -q -s -m bench
@@ -98,7 +101,7 @@ endef
 	$(call install,.tools/twin,requirements-twin.txt)
 	@touch $@
 
-PINS := src/handler/requirements requirements-dev requirements-sam requirements-twin requirements-uv
+PINS := src/handler/requirements requirements-dev requirements-image requirements-sam requirements-twin requirements-uv
 COMPILE = $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header $(UPGRADE)
 
 requirements: .tools/uv/.ready  ## pin what the .in files ask for; with UPGRADE=--upgrade, the newest there is
