@@ -151,6 +151,42 @@ def test_any_text_is_a_time_or_a_reject(text: str):
     assert type(found) is int or found in (Reason.BAD_TIME, Reason.TIME_UNIT, Reason.MISSING_FIELD)
 
 
+@pytest.mark.parametrize(
+    ("begin", "again", "end"),
+    [
+        ("2012-10-15 04:06:30", " ", "x"),
+        ("2012-10-15 04:06:30", " ", "("),
+        ("2012-10-15", " ", "x"),
+        ("oct 15 04:06:30", " ", "x"),
+        ("mon", " ", "x"),
+        ("mon", "a", "x"),
+        ("oct", "- ", "x"),
+        ("2012-10-15 04:06:30.", "1", "x"),
+        ("", "1", "x"),
+    ],
+)
+def test_text_of_any_length_is_no_time_within_bounded_time(begin: str, again: str, end: str):
+    """A pattern that tries all ways to share the blanks out would take a day over this one (E8)."""
+    with pytest.raises(Reject) as refused:
+        fields.time_ms(begin + again * (1 << 20) + end, "t", (0, 9_999_999_999_999))
+    assert refused.value.reason is Reason.BAD_TIME
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("1" * 5_000, Reason.TIME_OUT_OF_WINDOW),
+        (f"-{'9' * 5_000}", Reason.TIME_OUT_OF_WINDOW),
+        (f"+{'0' * 5_000}", Reason.TIME_UNIT),
+        (f"1425920218354.{'0' * 5_000}1", 1_425_920_218_354),
+    ],
+    ids=["positive", "negative", "zero", "fraction"],
+)
+def test_number_of_any_length_is_no_exception(text: str, found: int | Reason):
+    """Python itself refuses to read more than 4,300 digits as an int (E3)."""
+    assert outcome(text, (0, 9_999_999_999_999)) == found
+
+
 def test_units_next_to_milliseconds_never_overlap():
     """Each length of number has one reading: seconds, milliseconds, microseconds, nanoseconds, or out of any window."""
 

@@ -110,8 +110,7 @@ class _Parser:
                     if len(kinds) <= MAX_DEPTH:
                         stack.append(({} if found.kind == _OBJECT else [], key))
                     else:
-                        if self.refused is None:
-                            self._refuse(Reject(Reason.TOO_DEEP, expected=f"at most {MAX_DEPTH} levels"))
+                        self._refuse(Reason.TOO_DEEP, expected=f"at most {MAX_DEPTH} levels")
                         run = _ARRAYS.match(self.text, self.at)  # millions of them come in one go
                         if run is not None:
                             kinds += run.group().encode()
@@ -153,15 +152,16 @@ class _Parser:
             return True
         return False
 
-    def _refuse(self, reject: Reject) -> None:
-        self.refused = self.refused or reject
+    def _refuse(self, reason: Reason, field: str = "", expected: str = "", found: str = "", hint: str = "") -> None:
+        if self.refused is None:  # a hostile row has a million more of them
+            self.refused = Reject(reason, field, expected, found, hint)
 
     def _key(self, container: dict[str, Value] | list[Value] | None) -> str:
         if not self.text.startswith('"', self.at):
             raise _Place(self.at, "a key in double quotes")
         key = self._string()
         if container is not None and key in container:
-            self._refuse(Reject(Reason.DUPLICATE_KEY, field=key, hint="keep one of them"))
+            self._refuse(Reason.DUPLICATE_KEY, field=key, hint="keep one of them")
         self._skip()
         if not self._take(":"):
             raise _Place(self.at, "':'")
@@ -196,12 +196,10 @@ class _Parser:
             value.encode("utf-8")
         except UnicodeEncodeError:
             self._refuse(
-                Reject(
-                    Reason.NOT_UTF8,
-                    expected="surrogate escapes in pairs",
-                    found=f"half a pair in a string that ends at character {self.at} of the row",
-                    hint="the text was cut inside a character: send it whole or without that character",
-                )
+                Reason.NOT_UTF8,
+                expected="surrogate escapes in pairs",
+                found=f"half a pair in a string that ends at character {self.at} of the row",
+                hint="the text was cut inside a character: send it whole or without that character",
             )
         return str(value)
 
@@ -212,7 +210,7 @@ class _Parser:
         except InvalidOperation:  # an exponent of more than 18 digits
             if not token.lower().partition("e")[0].strip("-0."):
                 return 0
-            self._refuse(Reject(Reason.NUMBER_OUT_OF_RANGE, found=token))
+            self._refuse(Reason.NUMBER_OUT_OF_RANGE, found=token)
             return 0
         if number.group(1) is None and number.group(2) is None and _INT64_MIN <= exact <= _UINT64_MAX:
             return int(exact)

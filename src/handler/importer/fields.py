@@ -13,6 +13,7 @@ from importer.model import Row, Value
 
 SECONDS_BELOW: Final = 10**11  # as milliseconds this is March 1973: a smaller number is seconds (or not a time)
 MICROSECONDS_FROM: Final = 10**14  # as milliseconds this is the year 5138
+LONGEST_TIME: Final = 100  # characters; the forms below backtrack over blanks, which in a hostile row go on for MiB
 _DAY_MS: Final = 86_400_000
 _MONTHS: Final = {
     name: number
@@ -120,6 +121,8 @@ def _epoch_ms(number: int, field: str) -> int:
 
 
 def _calendar_ms(value: str, field: str, date_format: str) -> int:
+    if len(value) > LONGEST_TIME:
+        raise Reject(Reason.BAD_TIME, field=field, expected=TIME_EXPECTED, found=value)
     found = _YEAR_FIRST.match(value) or _DAY_NAMED.match(value) or _MONTH_NAMED.match(value) or _CTIME.match(value)
     if found is not None:
         parts = found.groupdict()
