@@ -4,6 +4,7 @@ Nothing is staged: what is printed was read from the bucket and the tables after
 each receipt is held against what a preview of the same bytes says. Any difference ends the show with 1.
 """
 
+import json
 import signal
 import sys
 import tempfile
@@ -28,6 +29,7 @@ from importer.sinks import SINKS
 FILES: Final = twin.ROOT / "events" / "files"
 SHOWN_FILE: Final = "logins.json"
 TIMEOUT_SECONDS: Final = 180.0
+DELIVERY_SECONDS: Final = 30.0  # the twin's stream delivers at once
 ENDINGS: Final = (".json", ".gz")
 
 _deserialize = TypeDeserializer().deserialize
@@ -86,7 +88,9 @@ class _Show:
 
     def _drop(self, files: tuple[Path, ...]) -> list[Outcome]:
         started = time.monotonic()
-        outcomes = dropping.import_files(self.connection, files, None, time.monotonic() + TIMEOUT_SECONDS, bad_rows=20)
+        outcomes = dropping.import_files(
+            self.connection, files, DEFAULT, time.monotonic() + TIMEOUT_SECONDS, bad_rows=20
+        )
         self._say(f"All of them were imported after {time.monotonic() - started:.1f} s.")
         for outcome in outcomes:
             if outcome.execution is None or outcome.execution.status is not Status.SUCCEEDED:
@@ -181,6 +185,14 @@ class _Show:
             left = list(self.connection.objects.keys(self.connection.stack.bucket, "imports/"))
         if left:
             self.wrong.append(f"imports/ still holds {left[0]}")
+        bucket = self.connection.stack.stream_bucket
+        if bucket:
+            count = self._on_the_stream(bucket, outcome)
+            show.label(
+                self.out, "stream", f"{show.many(count, 'event')} of this file as lines in s3://{bucket}/events/"
+            )
+            if count != outcome.receipt["good"]:
+                self.wrong.append(f"{outcome.path.name}: the stream got {count} events")
         show.label(self.out, "imports/", "empty" if not left else f"still holds {show.many(len(left), 'object')}")
 
     def _mend(self, outcome: Outcome) -> None:
@@ -234,7 +246,7 @@ class _Show:
             path = Path(folder, name)
             path.write_bytes(body)
             dropped = dropping.import_files(
-                self.connection, (path,), None, time.monotonic() + TIMEOUT_SECONDS, bad_rows=0, quiet=True
+                self.connection, (path,), DEFAULT, time.monotonic() + TIMEOUT_SECONDS, bad_rows=0, quiet=True
             )
         if dropped[0].execution is None or dropped[0].execution.status is not Status.SUCCEEDED:
             self.wrong.append(f"{name}: {dropped[0].trouble or 'its import failed'}")
@@ -266,6 +278,22 @@ class _Show:
             for item in self._stored_items(outcome.path)
             if outcome.execution is not None and item["execution_id"] == outcome.execution.id
         ]
+
+    def _on_the_stream(self, bucket: str, outcome: Outcome) -> int:
+        """How many events of an import the stream has delivered: one that came twice counts once."""
+        deadline = time.monotonic() + DELIVERY_SECONDS
+        while True:
+            found: set[str] = set()
+            with explained(self.connection.name):
+                for key in self.connection.objects.keys(bucket, "events/"):
+                    for text in (self.connection.objects.get(bucket, key) or b"").splitlines():
+                        line = json.loads(text)
+                        if outcome.execution and line["execution_id"] == outcome.execution.id and "kind" not in line:
+                            found.add(line["event_id"])
+            expected = outcome.receipt["good"] if outcome.receipt else 0
+            if len(found) >= expected or time.monotonic() > deadline:
+                return len(found)
+            time.sleep(0.2)
 
     def _users(self) -> list[dict[str, Any]]:
         with explained(self.connection.name):

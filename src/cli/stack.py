@@ -28,6 +28,8 @@ class Stack:
     endpoint_url: str | None = None
     access_key_id: str | None = None
     secret_access_key: str | None = None
+    delivery_stream: str | None = None  # where Sinks asks for a stream
+    stream_bucket: str | None = None
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), indent=2)
@@ -65,4 +67,6 @@ def described(
         endpoint_url=endpoint_url,
         access_key_id=access_key_id,
         secret_access_key=secret_access_key,
+        delivery_stream=outputs.get("DeliveryStream"),
+        stream_bucket=outputs.get("StreamBucket"),
     )

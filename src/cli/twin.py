@@ -124,7 +124,7 @@ def _deploy(directory: Path) -> None:
     command = [*SAM, "deploy", "--template-file", BUILD / "template.yaml", "--stack-name", STACK_NAME]
     command += ["--region", REGION, "--resolve-s3", "--capabilities", "CAPABILITY_IAM"]
     command += ["--no-confirm-changeset", "--no-fail-on-empty-changeset"]
-    command += ["--parameter-overrides", f"EndpointUrl={endpoint_url}"]
+    command += ["--parameter-overrides", f"EndpointUrl={endpoint_url}", "Sinks=both"]  # both ways can be looked at
     environment = _clean_environment(
         AWS_ENDPOINT_URL=endpoint_url,
         SAM_CLI_POLL_DELAY="0.2",  # the default, 5 s, spares the API of a real account

@@ -1,6 +1,7 @@
 """What every destination promises, tried on each of them. A new sink is one more class in `SINKS_UNDER_TEST`."""
 
 import itertools
+import json
 import random
 from collections.abc import Iterator
 from decimal import Decimal
@@ -12,6 +13,8 @@ from importer.aws import clients
 from importer.model import Event, Provenance, UserChange
 from importer.sinks import Sink
 from importer.sinks.dynamodb import DynamoDBSink
+from importer.sinks.firehose import FirehoseSink
+from importer.sinks.in_turn import InTurn
 from importer.sinks.memory import MemorySink
 from tests.support.cloud import Cloud
 
@@ -59,12 +62,62 @@ class InDynamoDB:
         return {(i["user_id"], i["record"]): i["value"] for i in self._cloud.items(self._cloud.users_table)}
 
 
-SINKS_UNDER_TEST = {"memory": InMemory, "dynamodb": InDynamoDB}
+class InFirehose:
+    """A stream holds what was delivered, some of it twice: what a consumer sees who drops ids it has seen."""
+
+    def __init__(self, cloud: Cloud) -> None:
+        self._cloud = cloud
+
+    def open(self) -> Sink:
+        return FirehoseSink(clients.stream(), self._cloud.delivery_stream, SOURCE, self._cloud.clock, 1, gzip=False)
+
+    def _lines(self) -> list[dict[str, Any]]:
+        delivered = b"".join(self._cloud.objects(bucket=self._cloud.stream_bucket).values())
+        assert delivered == b"" or delivered.endswith(b"\n")
+        return [json.loads(line, parse_float=Decimal) for line in delivered.split(b"\n")[:-1]]
+
+    def events(self) -> dict[tuple[str, str], Any]:
+        by_id = {line["event_id"]: line for line in self._lines() if "kind" not in line}
+        return {
+            (line["user_id"], f"{line['event_time_ts']:013d}#{line['event_id']}"): (
+                line["event_name"],
+                line["properties"],
+            )
+            for line in by_id.values()
+        }
+
+    def user_records(self) -> dict[tuple[str, str], Any]:
+        by_id = {line["change_id"]: line for line in self._lines() if line.get("kind") == "user_change"}
+        in_order = sorted(by_id.values(), key=lambda line: line["rank"])
+        return {(line["user_id"], line["record"]): line["value"] for line in in_order}
+
+
+class InBoth:
+    """Both hold the same, or it is told."""
+
+    def __init__(self, cloud: Cloud) -> None:
+        self._each = (InDynamoDB(cloud), InFirehose(cloud))
+
+    def open(self) -> Sink:
+        return InTurn([kept.open() for kept in self._each])
+
+    def events(self) -> dict[tuple[str, str], Any]:
+        table, stream = (kept.events() for kept in self._each)
+        assert table == stream
+        return table
+
+    def user_records(self) -> dict[tuple[str, str], Any]:
+        table, stream = (kept.user_records() for kept in self._each)
+        assert table == stream
+        return table
+
+
+SINKS_UNDER_TEST = {"memory": InMemory, "dynamodb": InDynamoDB, "firehose": InFirehose, "both": InBoth}
 
 
 @pytest.fixture(params=SINKS_UNDER_TEST.values(), ids=SINKS_UNDER_TEST.keys())
 def kept(request: pytest.FixtureRequest) -> Iterator[Kept]:
-    with Cloud() as cloud:
+    with Cloud(stream=True) as cloud:
         yield request.param(cloud)
 
 

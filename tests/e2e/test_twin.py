@@ -40,6 +40,15 @@ class Bench:
     def get(self, key: str) -> bytes:
         return self.s3.get_object(Bucket=self.stack.bucket, Key=key)["Body"].read()
 
+    def lines(self, import_of: str) -> list[dict[str, Any]]:
+        """What the stream delivered of one file, oldest first; the twin delivers at once and does not compress."""
+        listed = self.s3.list_objects_v2(Bucket=self.stack.stream_bucket, Prefix="events/").get("Contents", [])
+        found: list[dict[str, Any]] = []
+        for entry in sorted(listed, key=lambda entry: entry["LastModified"]):
+            body = self.s3.get_object(Bucket=self.stack.stream_bucket, Key=entry["Key"])["Body"].read()
+            found += [json.loads(line) for line in body.splitlines()]
+        return [line for line in found if line["execution_id"] == import_of]
+
     def receipt(self, name: str) -> dict[str, Any]:
         key = f"receipts/{today()}/{name}.json"
         until(lambda: self.keys(key) and not self.is_unfinished(name))
@@ -136,6 +145,28 @@ def test_a_compressed_file_of_many_rows_with_user_properties_is_imported_whole(b
     assert count == 5_000
     record = bench.tables.Table(bench.stack.users_table).get_item(Key={"user_id": "many", "record": "prop#city"})
     assert record["Item"]["value"] == "city-4999"
+
+
+def test_the_stream_gets_what_the_tables_get(bench: Bench) -> None:
+    """Sinks=both: every event and user change as a line, under the function's own permission; bad rows on neither."""
+    rows = [
+        '{"user_id":"both","event_time_ts":1425920218354,"event_name":"tick","n":18446744073709551616,"s":"a\u2028b"}',
+        '{"user_id":"both","event_time_ts":1425920218355,"event_name":"tick","{u}city":"Paris","n":0.10}',
+        '{"user_id":"both","event_time_ts":1425920218356,"event_name":"tick","large":"' + "x" * 450_000 + '"}',
+        '{"user_id":"both","event_time_ts":"never","event_name":"tick"}',
+    ]
+    bench.drop("both.json", "\n".join(rows).encode())
+    receipt = bench.receipt("both.json")
+    assert (receipt["good"], receipt["bad"]) == (2, 2)
+    assert {reason["code"] for reason in receipt["reasons"]} == {"event_too_large", "bad_time"}
+    assert receipt["sinks"] == {name: {"written": 2, "refused": 0} for name in ("dynamodb", "firehose")}
+    until(lambda: len(bench.lines(receipt["execution_id"])) == 3)
+    change, *events = bench.lines(receipt["execution_id"])
+    assert (change["kind"], change["record"], change["value"]) == ("user_change", "prop#city", "Paris")
+    stored = {event["event_id"]: event for event in bench.events("both")}
+    assert [event["event_id"] in stored for event in events] == [True, True]
+    assert [event["properties"] for event in events] == [{"n": 18446744073709551616, "s": "a\u2028b"}, {"n": 0.1}]
+    assert stored[events[0]["event_id"]]["properties"]["n"] == 18446744073709551616
 
 
 def test_a_mended_file_dropped_over_a_refused_one_leaves_imports_empty(bench: Bench) -> None:

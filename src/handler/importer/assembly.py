@@ -1,6 +1,7 @@
 """The ports of `executions` filled with the real things. Made once per execution environment, on its first event."""
 
 from collections.abc import Callable
+from functools import cache
 from typing import Final
 
 from aws_lambda_powertools import Logger, Metrics
@@ -11,9 +12,11 @@ from importer.aws.objects import S3Objects
 from importer.aws.settings import Settings
 from importer.aws.tables import ImportsTable
 from importer.executions import Workplace
-from importer.model import Clock, Provenance
+from importer.model import Clock, Provenance, Unavailable
 from importer.sinks import SINKS, Sink
 from importer.sinks.dynamodb import DynamoDBSink
+from importer.sinks.firehose import FirehoseSink
+from importer.sinks.in_turn import InTurn
 from importer.telemetry import PowertoolsTelemetry
 
 IN_FLIGHT: Final = 8
@@ -32,17 +35,33 @@ def maker(
     """As `workplace_maker`, with the clock, telemetry and pace a test wants."""
     objects = S3Objects(clients.s3(), clock, clients.copies())
     records = ImportsTable(clients.records(), settings.imports_table)
-    sink_client = clients.sinks()
+    table_client, stream_client = cache(clients.sinks), cache(clients.stream)  # made when first written to
 
-    def open_sink(source: Provenance) -> Sink:
-        return DynamoDBSink(sink_client, settings.events_table, settings.users_table, source, clock, in_flight)
+    def dynamodb(source: Provenance) -> Sink:
+        return DynamoDBSink(table_client(), settings.events_table, settings.users_table, source, clock, in_flight)
+
+    def firehose(source: Provenance) -> Sink:
+        if not settings.delivery_stream:
+            raise Unavailable(
+                f"execution {source.execution_id} began with sink firehose, which is not set up any more: "
+                "deploy with Sinks=both until it has ended"
+            )
+        gzip = settings.stream_gzip
+        return FirehoseSink(stream_client(), settings.delivery_stream, source, clock, in_flight, gzip)
+
+    openers = {"dynamodb": dynamodb, "firehose": firehose}
+
+    def open_sink(source: Provenance, names: tuple[str, ...]) -> Sink:
+        unknown = [name for name in names if name not in openers]
+        if unknown:
+            raise Unavailable(f"execution {source.execution_id} began with sink {unknown[0]}, unknown to this version")
+        return InTurn([openers[name](source) for name in SINKS if name in names])
 
     def workplace(remaining_ms: Callable[[], int]) -> Workplace:
         return Workplace(
             objects=objects,
             records=records,
             open_sink=open_sink,
-            limits=tuple(SINKS[name] for name in settings.sinks),
             sinks=settings.sinks,
             clock=clock,
             telemetry=telemetry,

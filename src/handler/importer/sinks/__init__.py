@@ -9,7 +9,7 @@ from typing import Final, Protocol
 from importer.bad_rows import Reject
 from importer.batches import Limit
 from importer.model import Event, UserChange
-from importer.sinks import items
+from importer.sinks import items, records
 
 
 def unhurried() -> None:
@@ -24,7 +24,8 @@ class Sink(Protocol):
     ) -> dict[int, Reject]:
         """Write user changes, then events, so that they survive a crash after this call returns.
 
-        Writing the same again changes nothing. A row that is refused has no event stored.
+        Writing the same again changes nothing in a store that has keys; a stream gets it again, under the same ids.
+        A row that is refused has no event stored.
 
         Args:
             breathe: called every few calls, so that a lease can be renewed while a slow destination gets on; what it
@@ -39,4 +40,4 @@ class Sink(Protocol):
 
 
 # name → the limit that every row must pass where this sink is enabled
-SINKS: Final[dict[str, Limit]] = {"dynamodb": items.limit}
+SINKS: Final[dict[str, Limit]] = {"dynamodb": items.limit, "firehose": records.limit}

@@ -43,7 +43,9 @@ class DynamoDBSink:
         self._client = client
         self._table = events_table
         self._source = source
-        self._calls: Calls[list[Item]] = Calls(clock, in_flight)
+        self._calls: Calls[list[Item]] = Calls(
+            clock, in_flight, f"the events table {events_table}", "dynamodb:BatchWriteItem"
+        )
         self._users = UserRecords(client, users_table, source, clock, in_flight)
 
     def write(

@@ -223,6 +223,8 @@ _ROW_AT_FAULT: Final = (
     "empty string value",
     "cannot contain an empty string",
 )
+# What it says of a table that is not as the template makes it. Told as it stands here: its own words may quote an item.
+_TABLE_AT_FAULT: Final = ("does not match the schema", "type mismatch for key", "missing the key")
 
 
 def refusal(error: ClientError) -> Reject:
@@ -233,5 +235,6 @@ def refusal(error: ClientError) -> Reject:
     """
     message = str(error.response.get("Error", {}).get("Message", ""))
     if not any(sign in message.lower() for sign in _ROW_AT_FAULT):
-        raise Unavailable(f"DynamoDB calls an item invalid for a reason no row can have: {message}") from error
+        why = next((sign for sign in _TABLE_AT_FAULT if sign in message.lower()), "words withheld: they may quote it")
+        raise Unavailable(f"DynamoDB calls an item invalid for a reason no row can have ({why})") from error
     return Reject(Reason.REFUSED_BY_SINK, found=message, hint="the row itself is valid: see DynamoDB's words")

@@ -26,7 +26,9 @@ class UserRecords:
         self._client = client
         self._table = table
         self._source = source
-        self._calls: Calls[tuple[str, UserChange]] = Calls(clock, in_flight)
+        self._calls: Calls[tuple[str, UserChange]] = Calls(
+            clock, in_flight, f"the users table {table}", "dynamodb:PutItem"
+        )
 
     def write(self, changes: list[UserChange], breathe: Callable[[], None]) -> dict[int, Reject]:
         """Make the changes that outrank what the table holds; returns refused rows by address (see `Sink.write`)."""

@@ -1,0 +1,66 @@
+"""Which destinations an execution gets: those it began with, whatever is enabled by now."""
+
+from dataclasses import replace
+from unittest import mock
+
+import boto3
+import pytest
+
+from importer import assembly
+from importer.aws.settings import Settings
+from importer.executions import Workplace
+from importer.model import Event, Provenance, Unavailable
+from tests.support.cloud import Cloud
+
+SOURCE = Provenance("cooladata", "default", "e1", "imports/a.json", 1_700_000_000_000)
+EVENT = Event("f" * 32, "login", 1_425_920_218_354, "u", {"n": 1}, 0)
+TABLES_ONLY = Settings("import-bucket", "events", "users", "imports", ("dynamodb",))
+BOTH = replace(TABLES_ONLY, sinks=("dynamodb", "firehose"), delivery_stream="events")
+
+
+def workplace(cloud: Cloud, settings: Settings) -> Workplace:
+    return assembly.maker(settings, mock.Mock(), cloud.clock, 1, 0)(lambda: 900_000)
+
+
+@pytest.mark.parametrize(
+    ("settings", "names", "stored", "delivered"),
+    [
+        (TABLES_ONLY, ("dynamodb",), 1, 0),
+        (BOTH, ("dynamodb", "firehose"), 1, 1),
+        (BOTH, ("firehose", "dynamodb"), 1, 1),
+        (BOTH, ("dynamodb",), 1, 0),
+        (replace(BOTH, sinks=("firehose",)), ("dynamodb",), 1, 0),
+        (replace(BOTH, sinks=("firehose",)), ("firehose",), 0, 1),
+    ],
+)
+def test_an_execution_is_written_where_it_began(
+    settings: Settings, names: tuple[str, ...], stored: int, delivered: int
+):
+    """Every destination gets all of a file or none of it; the tables are always there to end what began with them."""
+    with Cloud(stream=True) as cloud:
+        workplace(cloud, settings).open_sink(SOURCE, names).write([EVENT], [])
+        lines = b"".join(cloud.objects(bucket=cloud.stream_bucket).values()).count(b"\n")
+        assert (len(cloud.items("events")), lines) == (stored, delivered)
+
+
+@pytest.mark.parametrize(
+    ("names", "words"),
+    [
+        (("dynamodb", "firehose"), "execution e1 began with sink firehose, which is not set up any more: .*Sinks=both"),
+        (("dynamodb", "kafka"), "execution e1 began with sink kafka, unknown to this version"),
+    ],
+)
+def test_a_destination_that_is_gone_is_named_before_anything_is_written(names: tuple[str, ...], words: str):
+    """Not a file that is half on the stream: it waits until somebody deploys again."""
+    with Cloud() as cloud, pytest.raises(Unavailable, match=words):
+        workplace(cloud, TABLES_ONLY).open_sink(SOURCE, names)
+
+
+def test_only_what_is_written_to_has_a_client():
+    """A client costs 50 ms of every cold start."""
+    with Cloud(stream=True) as cloud:
+        place = workplace(cloud, BOTH)
+        with mock.patch.object(boto3, "client", wraps=boto3.client) as made:
+            place.open_sink(SOURCE, ("dynamodb",))
+            place.open_sink(SOURCE, ("dynamodb",))
+        assert [call.args[0] for call in made.call_args_list] == ["dynamodb"]
