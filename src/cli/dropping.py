@@ -7,6 +7,7 @@ from typing import Final
 from cli import importing, show
 from cli.connection import CannotReach, Connection
 from importer.bad_rows import ObjectProblem
+from importer.definitions import DEFAULT, Definition
 from importer.notification import IMPORTS_PREFIX
 
 AT_ONCE: Final = 16
@@ -16,17 +17,18 @@ FILE_REFUSED, UNAVAILABLE = 3, 4
 def import_files(
     connection: Connection,
     files: tuple[Path, ...],
-    import_id: str | None,
+    definition: Definition,
     deadline: float,
     bad_rows: int,
     quiet: bool = False,
 ) -> list[importing.Outcome]:
     """What became of each file, in the order given. `deadline` is of time.monotonic."""
-    folder = f"{IMPORTS_PREFIX}{import_id}/" if import_id else IMPORTS_PREFIX
+    folder = IMPORTS_PREFIX if definition is DEFAULT else f"{IMPORTS_PREFIX}{definition.id}/"
     with show.Bars(quiet) as bars, ThreadPoolExecutor(AT_ONCE) as threads:
 
         def one(path: Path) -> importing.Outcome:
             try:
+                importing.judge(path.name, definition.mime_type)
                 return _import_one(connection, path, f"{folder}{path.name}", deadline, bad_rows, bars)
             except ObjectProblem as problem:
                 return importing.Outcome(path, trouble=problem.message, exit_code=FILE_REFUSED)
@@ -39,7 +41,6 @@ def import_files(
 def _import_one(
     connection: Connection, path: Path, key: str, deadline: float, bad_rows: int, bars: show.Bars
 ) -> importing.Outcome:
-    importing.judge(path.name)
     bar = bars.file(path)
     size = path.stat().st_size
     uploaded = importing.upload(connection, path, key, lambda count: bar.sent(count, size))

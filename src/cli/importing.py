@@ -16,9 +16,10 @@ import orjson
 from botocore.exceptions import ClientError
 
 from cli.connection import CannotReach, Connection, explained
-from importer import formats
+from importer import definitions, formats
 from importer.bad_rows import BadRow
 from importer.compression import is_compressed
+from importer.csv_rows import Csv
 from importer.documents import document
 from importer.executions.starting import execution_id_of, judge_name
 from importer.model import TO_THE_END, Execution, Phase, S3Object, Status, Tally, Value
@@ -83,9 +84,9 @@ def path_text(path: str | Path) -> str:
     return os.fsencode(path).decode("utf-8", "replace")
 
 
-def judge(name: str) -> None:
+def judge(name: str, mime_type: str) -> None:
     """Raises ObjectProblem(wrong_kind) for a file name an import would refuse, in the import's own words."""
-    judge_name(f"{IMPORTS_PREFIX}{name}", formats.DEFAULT)
+    judge_name(f"{IMPORTS_PREFIX}{name}", formats.DEFAULT, mime_type)
 
 
 # ---- Upload --------------------------------------------------------------------------------------------------------
@@ -222,26 +223,31 @@ def receipt_of(connection: Connection, execution: Execution) -> dict[str, Any] |
 
 
 def first_bad_rows(connection: Connection, execution: Execution, count: int) -> list[BadRow]:
-    """The first bad rows with their bytes, from the errors file and its reasons, which go line by line together."""
+    """The first bad rows with their bytes, from the errors file and its reasons, which go row by row together."""
     if execution.outcome is None or not execution.outcome.sums.bad:
         return []
     destination = execution.outcome.destination
-    reasons = _whole_lines(connection, execution.source.bucket, destination.reasons)
-    raws = _whole_lines(connection, execution.source.bucket, destination.errors)
-    return [BadRow.told(orjson.loads(said), raw) for said, raw in zip(reasons[:count], raws, strict=False)]
+    reasons = _head(connection, execution.source.bucket, destination.reasons).split(b"\n")[:-1]
+    rows = _head(connection, execution.source.bucket, destination.errors)
+    at = len(Csv.of(rows).header) if execution.mime_type == definitions.TEXT_CSV else 0
+    found: list[BadRow] = []
+    for said in map(orjson.loads, reasons[:count]):
+        stop = rows.find(b"\n", at + said["length"]) + 1 or len(rows)  # by length: a CSV's row may hold line breaks
+        found.append(BadRow.told(said, rows[at:stop]))
+        at = stop
+    return found
 
 
-def _whole_lines(connection: Connection, bucket: str, key: str) -> list[bytes]:
-    """The lines that end within the first PAPERS_BYTES of an object."""
+def _head(connection: Connection, bucket: str, key: str) -> bytes:
+    """The first PAPERS_BYTES of an object; of a missing one nothing."""
     with explained(connection.name):
         try:
             answer = connection.s3.get_object(Bucket=bucket, Key=key, Range=f"bytes=0-{PAPERS_BYTES - 1}")
         except ClientError as error:
             if error.response.get("Error", {}).get("Code") in ("NoSuchKey", "404", "InvalidRange"):
-                return []
+                return b""
             raise
-        head = answer["Body"].read()
-    return [line + b"\n" for line in head.split(b"\n")[:-1]]
+        return answer["Body"].read()
 
 
 # ---- Executions ----------------------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any, Final
 
@@ -16,8 +17,10 @@ from cli import dropping, importing, show
 from cli.connection import CannotReach, connected, explained, of_stack, own_s3, twin_outputs
 from importer.aws.clock import SystemClock
 from importer.aws.objects import S3Objects
+from importer.aws.settings import CHOICES
 from importer.bad_rows import FileReason, ObjectProblem
-from importer.definitions import DATE_FORMATS, Definition
+from importer.batches import Limit
+from importer.definitions import DATE_FORMATS, DEFAULT, NDJSON, TEXT_CSV, Definition
 from importer.documents import document as execution_document
 from importer.model import TO_THE_END, FileError, S3Object
 from importer.notification import Dropped
@@ -96,8 +99,16 @@ _stack = click.option("--stack", "stack_name", metavar="NAME", help="A deployed 
 @click.option(
     "--all", "read_all", is_flag=True, help=f"Read the whole file, not only its first {PREVIEW_BYTES >> 20} MiB."
 )
+@click.option("--csv", "as_csv", is_flag=True, help="Read it as an import with mime_type TEXT_CSV does.")
 @click.option("--strict", is_flag=True, help="Hold the rows to the vendor's own limits.")
 @click.option("--date-format", default="", type=click.Choice(["", *DATE_FORMATS]), help="How to read 03/04/2012.")
+@click.option(
+    "--sinks",
+    default="dynamodb",
+    show_default=True,
+    type=click.Choice(list(CHOICES)),
+    help="Whose limits the rows must keep: the stack's parameter Sinks.",
+)
 @click.option("--twin", "in_twin", is_flag=True, help="Look for s3://… in the local twin, not on AWS.")
 @_json
 @click.pass_context
@@ -107,8 +118,10 @@ def preview(
     rows: int,
     bad_rows: int,
     read_all: bool,
+    as_csv: bool,
     strict: bool,
     date_format: str,
+    sinks: str,
     in_twin: bool,
     as_json: bool,
 ) -> None:
@@ -122,6 +135,7 @@ def preview(
       importer preview events/files/logins.json
       importer preview --all --json big.json.gz | jq .reasons
       importer preview --date-format dd/mm/yyyy times.json
+      importer preview --csv people.csv
       importer preview --strict s3://my-bucket/imports/logins.json
     """
     stop = TO_THE_END if read_all else PREVIEW_BYTES
@@ -131,7 +145,8 @@ def preview(
         found = _found(
             name,
             lambda: _watched(open_stored(), size, bar),
-            Definition(strict=strict, date_format=date_format),
+            Definition(mime_type=TEXT_CSV if as_csv else NDJSON, strict=strict, date_format=date_format),
+            tuple(SINKS[sink] for sink in CHOICES[sinks]),
             rows,
             bad_rows,
             stop,
@@ -199,19 +214,20 @@ def _found(
     name: str,
     open_stored: Callable[[], Iterator[bytes]],
     definition: Definition,
+    limits: tuple[Limit, ...],
     rows: int,
     bad_rows: int,
     stop: int,
 ) -> Findings:
     try:
-        importing.judge(name)
+        importing.judge(name, definition.mime_type)
     except ObjectProblem as problem:
         return Findings(problem=FileError(problem.code.value, problem.message))
     return previewed(
         open_stored(),
         definition,
         SystemClock().now_ms(),
-        tuple(SINKS.values()),
+        limits,
         first_rows=rows,
         bad_rows=bad_rows,
         stop=stop,
@@ -292,12 +308,18 @@ def import_(
     if twice is not None:
         raise click.UsageError(f"two files are named {twice}: in imports/ the second would overwrite the first")
     connection = connected(stack_name)
+    definition = DEFAULT
     if import_id is not None:
         with explained(connection.name):
-            if connection.imports.definition(import_id) is None:
-                raise click.UsageError(f"there is no import definition {import_id!r} in {connection.name}")
+            stored = connection.imports.definition(import_id)
+        if stored is None:
+            raise click.UsageError(f"there is no import definition {import_id!r} in {connection.name}")
+        try:
+            definition = replace(Definition.of(stored), id=import_id)
+        except ValueError as problem:
+            raise click.UsageError(f"the import definition {import_id!r} is wrong: {problem}") from None
     outcomes = dropping.import_files(
-        connection, files, import_id, time.monotonic() + timeout_s, bad_rows, quiet=as_json
+        connection, files, definition, time.monotonic() + timeout_s, bad_rows, quiet=as_json
     )
     if as_json:
         click.echo(show.to_json({"files": [outcome.document() for outcome in outcomes]}))

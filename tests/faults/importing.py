@@ -11,17 +11,20 @@ from dataclasses import dataclass
 from typing import Any
 from unittest import mock
 
-from importer import assembly, batches, parts
+from importer import assembly, batches, csv_rows, lines, parts
 from importer.aws.settings import Settings
-from importer.executions import import_dropped
+from importer.executions import import_dropped, plain_text
 from importer.model import Execution
 from importer.notification import Dropped, dropped_objects
+from tests.support import oracle
 from tests.support.books import assert_books_balance
 from tests.support.clock import LambdaContext
 from tests.support.cloud import Cloud
 from tests.support.faults import Attempt, Fault, attempt
 
 SMALL_GRID_BYTES = 1024
+SMALL_LINE_BYTES = 2048
+SMALL_HEAD_BYTES = 128  # looked at before reading: what lies further on is read by range
 IMPORT_SECONDS = 900  # the function's time-out in template.yaml
 
 
@@ -47,6 +50,10 @@ class Importer:
     telemetry: QuietTelemetry
     workplaces: Callable[..., Any]
 
+    def with_sinks(self, sinks: tuple[str, ...]) -> "Importer":
+        """The same installation, deployed anew with other sinks."""
+        return _importer(self.cloud, 1, sinks, False)
+
     def deliver(self, notification: dict[str, Any]) -> list[Execution]:
         """What the Lambda function does with a notification."""
         context = LambdaContext(self.cloud.clock, IMPORT_SECONDS)
@@ -68,18 +75,38 @@ class Importer:
 
 
 @contextmanager
-def installed(versioned: bool = True, in_flight: int = 1) -> Iterator[Importer]:
-    """A fresh cloud with the importer installed."""
+def installed(
+    versioned: bool = True, in_flight: int = 1, sinks: tuple[str, ...] = ("dynamodb",), stream_gzip: bool = False
+) -> Iterator[Importer]:
+    """A fresh cloud with the importer installed, and an import definition `tables` for files of CSV."""
     with (
-        Cloud(versioned=versioned) as cloud,
+        Cloud(versioned=versioned, stream="firehose" in sinks, tables_are_written="dynamodb" in sinks) as cloud,
         mock.patch.object(parts, "GRID_BYTES", SMALL_GRID_BYTES),
         mock.patch.object(batches, "GRID_BYTES", SMALL_GRID_BYTES),
+        mock.patch.object(lines, "MAX_LINE_BYTES", SMALL_LINE_BYTES),
+        mock.patch.object(csv_rows, "MAX_LINE_BYTES", SMALL_LINE_BYTES),
+        mock.patch.object(oracle, "LONGEST_LINE", SMALL_LINE_BYTES),
+        mock.patch.object(plain_text, "HEAD_BYTES", SMALL_HEAD_BYTES),
     ):
-        settings = Settings(
-            cloud.bucket, cloud.events_table, cloud.users_table, cloud.imports_table, sinks=("dynamodb",)
+        cloud.put_item(
+            cloud.imports_table,
+            {"pk": "IMPORT#tables", "sk": "IMPORT", "definition": {"id": "tables", "mime_type": "TEXT_CSV"}},
         )
-        telemetry = QuietTelemetry()
-        yield Importer(cloud, telemetry, assembly.maker(settings, telemetry, cloud.clock, in_flight, 0))
+        yield _importer(cloud, in_flight, sinks, stream_gzip)
+
+
+def _importer(cloud: Cloud, in_flight: int, sinks: tuple[str, ...], stream_gzip: bool) -> Importer:
+    settings = Settings(
+        cloud.bucket,
+        cloud.events_table,
+        cloud.users_table,
+        cloud.imports_table,
+        sinks=sinks,
+        delivery_stream=cloud.delivery_stream,
+        stream_gzip=stream_gzip,
+    )
+    telemetry = QuietTelemetry()
+    return Importer(cloud, telemetry, assembly.maker(settings, telemetry, cloud.clock, in_flight, 0))
 
 
 def survives(importer: Importer, notification: dict[str, Any], sources: dict[str, Any], *faults: Fault) -> None:
@@ -140,6 +167,26 @@ def _medium(line_end: bytes) -> bytes:
     return line_end.join(lines)
 
 
+def _long(line_end: bytes) -> bytes:
+    """Two lines over the limit among others, one of them the last and without a line end."""
+    long = row(7, filler="z" * 5000)
+    return line_end.join([row(1), long, row(2), b"not json", row(3, filler="y" * 900), long[:-1], row(4), long])
+
+
+def _table(line_end: bytes) -> bytes:
+    """A CSV: fields with line breaks, rows of another width, a mark never closed, a blank line, a line too long."""
+    rows = [b"user_id,event_name,event_time_ts,n,note,{u}city"]
+    for number in range(24):
+        note = [b"", b"plain", b'"two\nlines ""quoted"""', b'"never closed', b'in"side', b"x" * 120][number % 6]
+        time = b"2012-10-15 04:06:%02d" % number if number != 13 else b"yesterday"
+        city = b"city-%d" % number if number % 4 == 0 else b""
+        more = b",one too many" if number == 10 else b""
+        rows.append(b"user-%d,login,%s,%d,%s,%s%s" % (number % 5, time, number, note, city, more))
+        if number == 7:
+            rows += [b"", b"u,login,2012-10-15 04:06:30,1," + b"w" * 3000 + b","]
+    return line_end.join(rows) + line_end
+
+
 WORKLOADS: dict[str, tuple[str, bytes]] = {
     "vendor's sample": ("imports/logins.json", VENDOR_ROWS),
     "medium": ("imports/medium.ndjson", _medium(b"\n")),
@@ -149,5 +196,9 @@ WORKLOADS: dict[str, tuple[str, bytes]] = {
         gzip.compress(_medium(b"\n")[:2000], mtime=0) + gzip.compress(_medium(b"\n")[2000:], mtime=0),
     ),
     "empty": ("imports/empty.json", b""),
+    "long lines": ("imports/long.json", _long(b"\n")),
+    "long lines, gzip": ("imports/long_crlf.json.gz", gzip.compress(_long(b"\r\n"), mtime=0)),
+    "CSV": ("imports/tables/people.csv", _table(b"\n")),
+    "CSV, gzip": ("imports/tables/people.csv.gz", gzip.compress(_table(b"\r\n"), mtime=0)),
     "all bad": ("imports/bad.json", b"\n".join(_BAD * 30)),
 }

@@ -4,6 +4,7 @@ The oracle (tests/support/oracle.py) works the expected store out a second time,
 Samples print their seed; FAULT_SEED repeats one, FAULT_ONLY names scenarios. `make test-full` runs them all.
 """
 
+import gzip
 import json
 import random
 import threading
@@ -35,9 +36,30 @@ def test_a_clean_delivery_balances_and_a_second_one_changes_nothing(workload: st
         assert importer.telemetry.closings == [(key, "SUCCEEDED")]
 
 
-def _single_faults(workload: str, at_most: int) -> str:
+@pytest.mark.parametrize("gzip", [False, True])
+@pytest.mark.parametrize("sinks", [("dynamodb", "firehose"), ("firehose",)])
+def test_every_sink_gets_all_of_a_file(sinks: tuple[str, ...], gzip: bool) -> None:
+    """Both, or the stream alone; at least once there, with the same id however often (G2, G4)."""
+    key, body = WORKLOADS["medium"]
+    with installed(sinks=sinks, stream_gzip=gzip) as importer:
+        survives(importer, importer.cloud.drop(key, body), {key: body})
+        assert_books_balance(importer.cloud, {key: body}, tidy=True)
+
+
+def test_an_execution_keeps_the_sinks_it_began_with() -> None:
+    """The stack is deployed anew in the middle of a file: the stream gets all of it all the same."""
+    key, body = WORKLOADS["medium"]
+    with installed(sinks=("dynamodb", "firehose")) as importer:
+        notification = importer.cloud.drop(key, body)
+        assert attempt(importer.cloud, lambda: importer.deliver(notification), Fault("kill_after", 20)).killed
+        importer.cloud.clock.sleep(60)
+        importer.with_sinks(("dynamodb",)).deliver(notification)
+        assert_books_balance(importer.cloud, {key: body})
+
+
+def _single_faults(workload: str, at_most: int, sinks: tuple[str, ...] = ("dynamodb",)) -> str:
     key, body = WORKLOADS[workload]
-    with installed() as importer:
+    with installed(sinks=sinks) as importer:
         notification = importer.cloud.drop(key, body, Metadata={"sender": "nightly"})
         calls = calls_of(importer.cloud, lambda: importer.deliver(notification))
         failures = explore(
@@ -50,6 +72,20 @@ def _single_faults(workload: str, at_most: int) -> str:
 def test_one_fault_at_any_call_leaves_balanced_books(workload: str) -> None:
     """A sample of: every kind of fault at every AWS call of the import, then Lambda's retries and a late duplicate."""
     failures = _single_faults(workload, 60)
+    assert not failures, failures
+
+
+def test_one_fault_at_any_call_with_both_sinks_leaves_balanced_books() -> None:
+    """The same with a stream behind the tables: a row is in both or in errors/."""
+    failures = _single_faults("medium", 60, ("dynamodb", "firehose"))
+    assert not failures, failures
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sinks", [("dynamodb", "firehose"), ("firehose",)])
+def test_every_fault_at_every_call_with_a_stream_leaves_balanced_books(sinks: tuple[str, ...]) -> None:
+    """All of them, once each."""
+    failures = _single_faults("medium", EVERYTHING, sinks)
     assert not failures, failures
 
 
@@ -80,7 +116,10 @@ def test_a_fault_in_a_delivery_and_another_in_its_retry_leave_balanced_books(at_
 
 @pytest.mark.parametrize("count", [60, pytest.param(2000, marks=pytest.mark.slow)])
 def test_deliveries_at_once_with_a_fault_among_them_leave_balanced_books(count: int) -> None:
-    """Two or three deliveries of one notification, interleaved at every call by a seed, one of them broken (M, I1)."""
+    """Two or three deliveries of one notification, interleaved at every call by a seed, one of them broken (M, I1).
+
+    All have the same request id, as a redelivery has (N4): owners are told apart by what each made up.
+    """
     key, body = WORKLOADS["medium"]
     with installed() as importer:
         notification = importer.cloud.drop(key, body)
@@ -282,6 +321,57 @@ def _ids(importer: Importer) -> list[str]:
     """Execution ids, oldest first."""
     found = [item for item in importer.cloud.items("imports") if item["sk"] == "EXEC"]
     return [item["id"] for item in sorted(found, key=lambda item: item["creation_date"])]
+
+
+def test_long_rows_are_copied_although_the_file_is_moved_already() -> None:
+    """Killed between the delete and the end: the papers are written again, from the copy (E8)."""
+    key, body = WORKLOADS["long lines"]
+    with installed() as importer:
+        notification = importer.cloud.drop(key, body)
+        assert attempt(
+            importer.cloud, lambda: importer.deliver(notification), Fault("kill_after", "DeleteObject")
+        ).killed
+        importer.cloud.clock.sleep(60)
+        importer.deliver(notification)
+        assert_books_balance(importer.cloud, {key: body})
+
+
+def test_long_rows_of_a_file_that_breaks_off_are_copied_too() -> None:
+    """FAILED, and what was read before is in errors/, byte for byte."""
+    key, body = WORKLOADS["long lines, gzip"]
+    text = gzip.decompress(body)
+    stored = gzip.compress(text, mtime=0) + gzip.compress(row(1), mtime=0)[:-4]
+    with installed() as importer:
+        (execution,) = importer.deliver(importer.cloud.drop(key, stored))
+        assert execution.error is not None
+        assert execution.outcome is not None
+        errors = importer.cloud.objects()[execution.outcome.destination.errors]
+        long = b'{"user_id":"user-2"' + text.partition(b'{"user_id":"user-2"')[2].partition(b"\n")[0] + b"\n"
+        assert (execution.error.code, errors.count(long), execution.outcome.sums.bad) == ("truncated", 1, 3)
+
+
+def test_a_long_row_whose_file_was_taken_away_leaves_an_empty_line() -> None:
+    """FAILED `object_gone`: errors/ and reasons still go row by row together."""
+    key, body = WORKLOADS["long lines"]
+    with installed(versioned=False) as importer:
+        cloud = importer.cloud
+        notification = cloud.drop(key, body)
+        attempt(cloud, lambda: importer.deliver(notification), Fault("kill_before", "CopyObject"))
+        cloud.remove(key)
+        cloud.clock.sleep(60)
+        (execution,) = importer.deliver(notification)
+        assert execution.error is not None
+        assert execution.outcome is not None
+        errors = cloud.objects()[execution.outcome.destination.errors].split(b"\n")
+        reasons = cloud.objects()[execution.outcome.destination.reasons].splitlines()
+        assert execution.error.code == "object_gone"
+        assert [json.loads(reason)["reason"] for reason in reasons] == [
+            "line_too_long",
+            "not_json",
+            "line_too_long",
+            "line_too_long",
+        ]
+        assert errors == [b"", b"not json", b"", b"", b""]
 
 
 BROKEN_FILES = {

@@ -11,6 +11,7 @@ cost microseconds, so a test may compare the whole state after every step.
 
 from __future__ import annotations
 
+import gzip
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -41,6 +42,8 @@ _ENVIRONMENT = {
     "AWS_CONFIG_FILE": os.devnull,
     "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
     "AWS_EC2_METADATA_DISABLED": "true",
+    # moto keeps larger objects in files, and forked copies of a cloud would share where each of them is read.
+    "MOTO_S3_DEFAULT_KEY_BUFFER_SIZE": str(1 << 30),
 }
 
 _session: boto3.Session | None = None
@@ -73,12 +76,14 @@ class Cloud:
         versioned: as the template makes the bucket; False for a foreign bucket.
         strict: refuse what AWS refuses and moto accepts.
         stream: also make a Firehose delivery stream (10 ms more).
+        tables_are_written: False where the stream is the only sink.
         seed: decides moto's version ids, so that a run can be repeated exactly.
     """
 
     versioned: bool = True
     strict: bool = True
     stream: bool = False
+    tables_are_written: bool = True
     seed: int = 0
     start_ms: int = START_MS
 
@@ -268,13 +273,21 @@ class Cloud:
         found = self._object(key, version_id)
         return None if found is None else found.etag
 
+    def body(self, key: str, version_id: str | None = None) -> bytes | None:
+        """The bytes of one version (the current one), or None where there is no object."""
+        found = self._object(key, version_id)
+        return None if found is None else found.value
+
     def metadata(self, key: str, version_id: str | None = None) -> dict[str, Any]:
         """All that a customer can attach to an object beside its bytes: headers, user metadata, tags."""
         found = self._object(key, version_id)
         if found is None:
             raise KeyError(key)
         tags = s3_backends[DEFAULT_ACCOUNT_ID]["aws"].tagger.get_tag_dict_for_resource(found.arn)
-        return {**{name.lower(): value for name, value in found.metadata.items()}, "tags": tags}
+        attached = {name.lower(): value for name, value in found.metadata.items()}
+        # moto also keeps headers of the upload there that S3 does not: checksum algorithms, hashes of requests.
+        ours = {name: v for name, v in attached.items() if not name.startswith("x-amz-") or "-meta-" in name}
+        return {**ours, "tags": tags}
 
     def stored(self, table: str, key: dict) -> dict:
         """One item as DynamoDB JSON, or {}."""
@@ -295,6 +308,13 @@ class Cloud:
         """Write one plain item by the test's own hand."""
         with self.unseen():
             shared_session().resource("dynamodb").Table(table).put_item(Item=item)
+
+    def stream_lines(self) -> list[bytes]:
+        """Every line the stream has delivered, gzipped records opened, in order of delivery to its bucket."""
+        bodies = self.objects(bucket=self.stream_bucket).values()
+        text = b"".join(gzip.decompress(body) if body[:2] == b"\x1f\x8b" else body for body in bodies)
+        assert not text or text.endswith(b"\n"), "the last line has no end"
+        return text.split(b"\n")[:-1]
 
     def messages(self, queue_url: str | None = None) -> list[str]:
         """Bodies of all messages in a queue (the parts' queue by default), visible or not. They stay there."""

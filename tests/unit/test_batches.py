@@ -41,7 +41,7 @@ def _small_cells(monkeypatch: pytest.MonkeyPatch) -> None:
 def read(file: bytes, part: Part, chunk_bytes: int, lines_before: int = 0) -> list[Batch]:
     seen = file[reading_start(part) :]
     chunks = (seen[at : at + chunk_bytes] for at in range(0, len(seen), chunk_bytes))
-    return list(batches(lines(chunks, part), RULES, lines_before))
+    return list(batches(lines(chunks, part), RULES, lines_before=lines_before))
 
 
 FILES = st.lists(

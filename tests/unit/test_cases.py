@@ -16,8 +16,10 @@ from importer.bad_rows import ObjectProblem
 from importer.batches import Rules, batches
 from importer.definitions import Definition
 from importer.executions.starting import judge_name
-from importer.lines import judge_first_bytes, lines
-from importer.parts import WHOLE
+from importer.formats import FORMATS
+from importer.layouts import layout_of
+from importer.lines import reading_start
+from importer.model import TO_THE_END, Part
 from importer.sinks import SINKS
 
 CASES = sorted((Path(__file__).parents[1] / "cases").glob("*/*.json"))
@@ -44,12 +46,16 @@ def made_of(case: dict[str, Any], dialect: str) -> dict[str, Any]:
     file = file_of(case)
     now_ms = int(case["now_ms"])
     try:
-        judge_name(f"imports/{case.get('name', 'file.json')}", dialect)
-        judge_first_bytes(file[: 64 << 10])
+        judge_name(f"imports/{case.get('name', 'file.json')}", dialect, definition.mime_type)
+        layout = layout_of(definition.mime_type, file)
+        if layout.columns:
+            FORMATS[dialect].refuse_columns(layout.columns)
     except ObjectProblem as problem:
         return {"file_reason": problem.code.value}
     made: dict[str, Any] = {"events": [], "user_changes": [], "bad": [], "notes": {}}
-    for batch in batches(lines([file], WHOLE), Rules(dialect, definition, now_ms, tuple(SINKS.values()))):
+    rules = Rules(dialect, definition, now_ms, tuple(SINKS.values()))
+    rows = Part(len(layout.header), TO_THE_END)
+    for batch in batches(layout.lines([file[reading_start(rows) :]], rows), rules, layout):
         for event in batch.events:
             told = {name: getattr(event, name) for name in type(event).__slots__}
             made["events"].append({name: value for name, value in told.items() if value is not None})
@@ -77,6 +83,9 @@ def test_the_reasons_a_dialect_can_give_have_a_case_each():
     assert shown == {
         "not_utf8",
         "not_json",
+        "line_too_long",
+        "not_csv",
+        "wrong_column_count",
         "not_an_object",
         "duplicate_key",
         "too_deep",

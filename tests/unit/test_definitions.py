@@ -10,6 +10,7 @@ def test_defaults_are_those_of_the_design():
     assert DEFAULT.as_stored() == {
         "id": "default",
         "name": "default",
+        "mime_type": "APPLICATION_X_NDJSON",
         "strict": False,
         "date_format": "",
         "session_scope": False,
@@ -20,7 +21,7 @@ def test_defaults_are_those_of_the_design():
 
 def test_stored_definition_comes_back_as_it_was():
     """An execution keeps the definition it began with."""
-    definition = Definition("shop", "The shop", True, "dd/mm/yyyy", True, 5, 6)
+    definition = Definition("shop", "The shop", "TEXT_CSV", True, "dd/mm/yyyy", True, 5, 6)
     assert Definition.of(definition.as_stored()) == definition
     assert Definition.of({}) == DEFAULT
 
@@ -33,6 +34,7 @@ def test_stored_definition_comes_back_as_it_was():
         ({"strict": 1}, "strict: expected bool, found int"),
         ({"earliest_ms": True}, "earliest_ms: expected int, found bool"),
         ({"latest_ms": 1.0}, "latest_ms: expected int, found float"),
+        ({"mime_type": "text/csv"}, "mime_type 'text/csv': choose one of APPLICATION_X_NDJSON, TEXT_CSV"),
         ({"date_format": "yyyy"}, "date_format 'yyyy': choose one of dd/mm/yyyy, mm/dd/yyyy"),
         ({"earliest_ms": 2, "latest_ms": 1}, r"time window \[2, 1\]"),
         ({"earliest_ms": -1}, r"time window \[-1, "),

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from test_receipts import EXECUTION
 
 from importer.bad_rows import ObjectProblem
+from importer.definitions import NDJSON
 from importer.executions.destinations import KEY_BYTES, claimed_name, day_of, destination, stem_of
 from importer.executions.starting import judge_name
 from importer.model import Destination, Execution
@@ -100,7 +101,7 @@ def test_execution_whose_stem_is_taken_shares_no_key_with_any_other(one: str, ot
 
 def is_importable(name: str) -> bool:
     try:
-        judge_name(f"imports/a{name}", "cooladata")
+        judge_name(f"imports/a{name}", "cooladata", NDJSON)
     except ObjectProblem:  # such a file has no rows, so it has no errors either
         return False
     return True

@@ -3,7 +3,7 @@
 import pytest
 
 from importer.bad_rows import FileReason, ObjectProblem, Reject
-from importer.definitions import Definition
+from importer.definitions import NDJSON, TEXT_CSV, Definition
 from importer.formats import DEFAULT, FORMATS, Recognised, cooladata, recognise
 from importer.formats.reading import Reading
 from importer.model import Event, UserChange, event_id
@@ -59,10 +59,11 @@ def test_reader_gives_the_same_whatever_it_read_before():
 def test_name_with_csv_is_refused(name: str):
     """C2, whatever the case."""
     with pytest.raises(ObjectProblem) as refused:
-        cooladata.refuse_name(name)
+        cooladata.refuse_name(name, NDJSON)
     assert refused.value.code is FileReason.WRONG_KIND
 
 
 def test_other_names_are_taken():
     """Nothing else in a name matters."""
-    cooladata.refuse_name("cs v.json")
+    cooladata.refuse_name("cs v.json", NDJSON)
+    cooladata.refuse_name("a.csv", TEXT_CSV)

@@ -1,15 +1,26 @@
 """Bytes → lines: what the exhaustive tests leave out, namely large files, long lines and whole-file verdicts."""
 
+import hashlib
 import itertools
 import time
+import tracemalloc
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from importer.bad_rows import FileReason, ObjectProblem
-from importer.lines import MAX_LINE_BYTES, judge_first_bytes, judged, lines, reading_start
-from importer.model import Part
+from importer.bad_rows import FileReason, ObjectProblem, row_text
+from importer.lines import (
+    HEAD_BYTES,
+    KEPT_BYTES,
+    MAX_LINE_BYTES,
+    judge_encoding,
+    judge_layout,
+    lines,
+    reading_start,
+    skipped,
+)
+from importer.model import LongLine, Part
 from importer.parts import WHOLE
 
 PIECES = [
@@ -46,22 +57,56 @@ def test_any_parts_and_chunks_give_the_lines_of_the_whole(file: bytes, cuts: lis
     assert [offset for offset, _ in read] == [sum(map(len, wanted[:at])) for at, line in enumerate(wanted) if line]
 
 
-def test_line_at_the_limit_is_read_and_a_longer_one_ends_the_file():
-    """Far above what any destination holds: this is no file of rows."""
-    longest = b"x" * (MAX_LINE_BYTES - 1) + b"\n"
-    assert list(lines([b"a\n" + longest[:1_000], longest[1_000:]], WHOLE)) == [(0, b"a\n"), (2, longest)]
-    with pytest.raises(ObjectProblem) as refused:
-        list(lines([b"a\n", b"x" * MAX_LINE_BYTES, b"x"], WHOLE))
-    assert (refused.value.code, "at byte 2 " in refused.value.message) == (FileReason.NOT_LINE_DELIMITED, True)
+def long_line(raw: bytes) -> LongLine:
+    """What must be kept of a line over the limit."""
+    return LongLine(len(raw), len(row_text(raw)), raw[:KEPT_BYTES], hashlib.sha256(raw).hexdigest())
 
 
-@pytest.mark.parametrize("chunk_bytes", [1 << 18, 1 << 20, 5 << 20, 16 << 20])
-def test_what_becomes_of_a_long_line_does_not_depend_on_chunks(chunk_bytes: int):
-    """Whoever reads it and however it arrives: the same bytes have the same fate."""
-    file = b"a\n" + b"x" * (MAX_LINE_BYTES + 100) + b"\nb\n"
-    with pytest.raises(ObjectProblem) as refused:
-        list(lines([file[at : at + chunk_bytes] for at in range(0, len(file), chunk_bytes)], WHOLE))
-    assert refused.value.code is FileReason.NOT_LINE_DELIMITED
+LONG = b"0123456789" * (MAX_LINE_BYTES // 10)
+
+
+@pytest.mark.parametrize("chunk_bytes", [1 << 18, 1 << 20, 5 << 20, MAX_LINE_BYTES + 11, 64 << 20])
+@pytest.mark.parametrize("line_end", [b"\n", b"\r\n"])
+def test_a_line_over_the_limit_is_told_and_not_held_however_it_arrives(chunk_bytes: int, line_end: bytes):
+    """Its place, its size, its begin and its hash; the line at the limit and the lines around are whole (E8)."""
+    longest = LONG[: MAX_LINE_BYTES - len(line_end)] + line_end
+    written = [
+        b"a\n",
+        LONG + b"123456789" + line_end,
+        longest,
+        LONG + LONG + b"\r" + line_end,
+        b"b\n",
+        LONG + b"12345678\r",
+    ]
+    file = b"".join(written)
+    found = list(lines([file[at : at + chunk_bytes] for at in range(0, len(file), chunk_bytes)], WHOLE))
+    starts = list(itertools.accumulate(map(len, written), initial=0))[:-1]
+    assert found == [
+        (start, long_line(raw) if len(raw) > MAX_LINE_BYTES else raw)
+        for start, raw in zip(starts, written, strict=True)
+    ]
+
+
+def test_a_long_line_belongs_to_the_part_it_begins_in():
+    """As any other; the part it leads into begins behind it."""
+    file = b"a\n" + LONG + LONG + b"\nb\n"
+    border = MAX_LINE_BYTES
+    first = lines([file], Part(0, border))
+    second = lines([file[reading_start(Part(border, len(file))) :]], Part(border, len(file)))
+    assert (list(first), list(second)) == (
+        [(0, b"a\n"), (2, long_line(LONG + LONG + b"\n"))],
+        [(len(file) - 2, b"b\n")],
+    )
+
+
+def test_a_long_line_takes_no_memory():
+    """A gigabyte without a line break is read within a few chunks' room (E8)."""
+    tracemalloc.start()
+    try:
+        ((_, found),) = lines((b"x" * (1 << 20) for _ in range(1 << 10)), WHOLE)
+        assert (len(found), tracemalloc.get_traced_memory()[1] < 4 * MAX_LINE_BYTES) == (1 << 30, True)
+    finally:
+        tracemalloc.stop()
 
 
 def test_long_line_in_small_chunks_takes_time_in_proportion():
@@ -72,27 +117,61 @@ def test_long_line_in_small_chunks_takes_time_in_proportion():
     assert time.perf_counter() - began < 1
 
 
+UTF_8_ROW = '{"user_id":"ж"}\n'
+
+
 @pytest.mark.parametrize(
-    ("head", "code", "word"),
+    ("head", "encoding"),
     [
-        (b"\xff\xfe{\0", FileReason.WRONG_ENCODING, "UTF-16"),
-        (b"\xfe\xff\0{", FileReason.WRONG_ENCODING, "UTF-16"),
-        (b'{\0"\0', FileReason.WRONG_ENCODING, "UTF-16LE"),
-        (b'\0{\0"', FileReason.WRONG_ENCODING, "UTF-16BE"),
-        (b"\xff\xfe\0\0{\0\0\0", FileReason.WRONG_ENCODING, "UTF-32"),
-        (b"\0\0\xfe\xff\0\0\0{", FileReason.WRONG_ENCODING, "UTF-32"),
-        (b"{\0\0\0", FileReason.WRONG_ENCODING, "UTF-32LE"),
-        (b"\0\0\0{", FileReason.WRONG_ENCODING, "UTF-32BE"),
-        (b'{\n  "a": 1\n}\n', FileReason.NOT_LINE_DELIMITED, "jq -c '.' FILE"),
-        (b'\xef\xbb\xbf\r\n [ \r\n{"a":1},\r\n', FileReason.NOT_LINE_DELIMITED, "jq -c '.[]' FILE"),
-        (b"[{\n", FileReason.NOT_LINE_DELIMITED, "jq -c '.[]' FILE"),
+        *((UTF_8_ROW.encode(name), name.upper()) for name in ("utf-16le", "utf-16be", "utf-32le", "utf-32be")),
+        (UTF_8_ROW.encode("utf-16"), "UTF-16"),
+        (b"\xfe\xff" + UTF_8_ROW.encode("utf-16be"), "UTF-16"),
+        (UTF_8_ROW.encode("utf-32"), "UTF-32"),
+        (b"\0\0\xfe\xff" + UTF_8_ROW.encode("utf-32be"), "UTF-32"),
+        ("{}".encode("utf-16le"), "UTF-16LE"),
     ],
 )
-def test_whole_file_is_refused_by_its_first_bytes(head: bytes, code: FileReason, word: str):
-    """Once, with the remedy, instead of a bad row a line (E6, E9, D33)."""
+def test_a_file_in_another_encoding_is_refused_once(head: bytes, encoding: str):
+    """With the command that mends it, instead of a bad row a line (E6)."""
+    with pytest.raises(
+        ObjectProblem, match=f"the file is {encoding}: .*`iconv -f {encoding} -t UTF-8 FILE`"
+    ) as refused:
+        judge_encoding(head)
+    assert refused.value.code is FileReason.WRONG_ENCODING
+
+
+@pytest.mark.parametrize(
+    ("head", "query"),
+    [
+        (b'{\n  "a": 1\n}\n', "."),
+        (b'{"a": 1,\n "b": 2}\n', "."),
+        (b'{"a": 1,\n"b": 2}\n', "."),
+        (b'{"a":\n1}', "."),
+        (b'{"a": [\n  1,\n' + b"  2,\n" * 20_000, "."),
+        (b'\xef\xbb\xbf\r\n [ \r\n{"a":1},\r\n', "'.[]'"),
+        (b"[{\n", "'.[]'"),
+        (b'[{"a":1},{"a":2}]\n', "'.[]'"),
+        (b'[{"a":1},{"a":2}]', "'.[]'"),
+        (b'[{"a":1},\n{"a":2}]\n', "'.[]'"),
+        (b'[ {"a":"' + b"x" * HEAD_BYTES, "'.[]'"),
+    ],
+)
+def test_json_over_several_lines_and_arrays_are_refused_once(head: bytes, query: str):
+    """By the first value, with the command that writes one object a line (E9, D33)."""
     with pytest.raises(ObjectProblem) as refused:
-        judge_first_bytes(head)
-    assert (refused.value.code, word in refused.value.message) == (code, True)
+        judge_layout(head)
+    assert (refused.value.code, f"(`jq -c {query} FILE`)" in refused.value.message) == (
+        FileReason.NOT_LINE_DELIMITED,
+        True,
+    )
+
+
+@pytest.mark.parametrize("head", [b'{"a":1}\r{"a":2}\r', b'\xef\xbb\xbf{"a":{}} \r \r{"a":2}'])
+def test_lines_that_end_in_cr_alone_are_refused_once(head: bytes):
+    """They would be one row that is no JSON (E7)."""
+    with pytest.raises(ObjectProblem, match=r"CR alone: .*`tr '\\r' '\\n' < FILE`") as refused:
+        judge_layout(head)
+    assert refused.value.code is FileReason.NOT_LINE_DELIMITED
 
 
 @pytest.mark.parametrize(
@@ -102,26 +181,34 @@ def test_whole_file_is_refused_by_its_first_bytes(head: bytes, code: FileReason,
         b"\n",
         b"{}",
         b'{"a":1}\n{',
+        b'{"a":1}\r',
         b"\xef\xbb\xbf{}",
         b"x",
         b"\xff",
         b"\0",
+        b"\0{",
+        b'\0{"a":1}\n',
+        b'\0\0\0{"a":1}\n',
         b"caf\xe9",
         b"[1]\n",
+        b"[]",
+        b'[{"a":1}]\n{"a":1}\n',
+        b'{"a":1\n{"a":1}\n',
+        b'{"a":"\n{"a":1}\n',
+        b'{"a":1,\n{"a":1}\n',
         b'{ "a":1}',
+        b"[" * HEAD_BYTES,
+        b'{"a":\n' * 10_000,
         "é".encode(),
     ],
 )
 def test_file_is_not_refused_for_less(head: bytes):
     """What is wrong with a row is the row's affair."""
-    judge_first_bytes(head)
+    judge_encoding(head)
+    judge_layout(head)
 
 
-@pytest.mark.parametrize("chunk_bytes", [1, 7, 1_000_000])
-def test_judging_the_first_bytes_takes_none_away(chunk_bytes: int):
-    """The text comes again from its first byte; a refusal comes before any of it."""
-    text = b'{"a":1}\n' * 20_000
-    chunks = [text[at : at + chunk_bytes] for at in range(0, len(text), chunk_bytes)]
-    assert b"".join(judged(chunks)) == text
-    with pytest.raises(ObjectProblem):
-        judged([b"", b"{\n", text])
+@pytest.mark.parametrize("count", [0, 1, 3, 4, 9, 10, 11])
+def test_skipping_takes_exactly_so_many_bytes_away(count: int):
+    """Whatever the chunks."""
+    assert b"".join(skipped([b"012", b"", b"3", b"456789"], count)) == b"0123456789"[count:]

@@ -41,7 +41,7 @@ def bad_row(line: int, reason: Reason = Reason.NOT_JSON, field: str = "") -> Bad
 
 
 def told(execution: Execution, outcome: Outcome, reasons: FoldedReasons | None = None) -> dict[str, Any]:
-    return json.loads(receipt(execution, outcome, reasons or FoldedReasons(), ("dynamodb",)))  # type: ignore[no-any-return]
+    return json.loads(receipt(execution, outcome, reasons or FoldedReasons()))  # type: ignore[no-any-return]
 
 
 def test_receipt_is_receipt_1():
@@ -134,7 +134,7 @@ def test_receipt_of_a_failure_says_what_was_never_read():
 def test_receipt_does_not_change_as_the_last_steps_are_done():
     """Written twice, before and after a crash, it has the same bytes."""
     closed = replace(EXECUTION, status=Status.SUCCEEDED, phase=Phase.CLOSED)
-    papers = [receipt(execution, OUTCOME, FoldedReasons(), ("dynamodb",)) for execution in (EXECUTION, closed)]
+    papers = [receipt(execution, OUTCOME, FoldedReasons()) for execution in (EXECUTION, closed)]
     assert papers[0] == papers[1]
 
 

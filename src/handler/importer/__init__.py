@@ -2,15 +2,15 @@
 
 The rooms, in the order a file walks through them:
 
-    1  notification   what S3 says was dropped                       → objects
+    1  notification   what S3 says was dropped, however wrapped      → objects
     2  parts          an object                                      → the byte grid it is cut by
     2½ compression    gzip and zstd, by content                      → plain bytes
     3  lines          bytes                                          → lines with addresses
-    4  rows           a line                                         → a row (4½ exact_json judges the doubtful ones)
+    4  layouts        how rows stand in a file: rows (JSON lines; 4½ exact_json judges the doubtful ones) or csv_rows
        fields         checked readers of one field
     5  formats/       a row                                          → events and user changes, one file per vendor
     6  batches        lines                                          → batches: the pure core
-    7  sinks/         a batch                                        → durable, one file per destination
+    7  sinks/         a batch                                        → durable, in DynamoDB, on Firehose, or both
     8  bad_rows       why a row is refused, and where refused rows wait
        receipts       tallies                                        → the receipt
     9  executions/    start · advance · settle: the only room with effects, and their order
@@ -20,6 +20,6 @@ sees it), `preview` (what an import would do), `telemetry` (metrics and log keys
 ports `executions` declares), `assembly` (those ports filled). `app.py`, next to this package, has the Lambda entry
 points.
 
-Imports point one way: app, cli → assembly → executions → sinks, aws, batches → formats, rows, lines, parts → fields,
-bad_rows, definitions → model. tests/house/test_imports.py keeps it so.
+Imports point one way: app, cli → assembly → executions → sinks, aws, batches → layouts, formats → rows, csv_rows,
+lines, parts → fields, bad_rows, definitions → model. tests/house/test_imports.py keeps it so.
 """

@@ -5,6 +5,7 @@ fault or AWS's and must stay loud.
 
 A *segment* is one object holding the bad rows of one batch until settle joins them: for each row a line of JSON
 (what the reason says, and `size`) followed by `size` raw bytes and LF. Length-prefixed, because rows may hold any byte.
+Of a line too long to be held it has the first bytes, and under `long` what is needed to copy the line from the source.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -14,7 +15,7 @@ from typing import Any, BinaryIO, Final
 
 import orjson
 
-from importer.model import S3Object
+from importer.model import LongLine, S3Object
 
 SHOWN_CHARACTERS = 120  # of a found value: enough to recognise it, too little to copy a row into a reason
 
@@ -28,6 +29,7 @@ class Reason(StrEnum):
     NOT_AN_OBJECT = "not_an_object"
     DUPLICATE_KEY = "duplicate_key"
     TOO_DEEP = "too_deep"
+    NOT_CSV = "not_csv"
     WRONG_COLUMN_COUNT = "wrong_column_count"
     MISSING_FIELD = "missing_field"
     WRONG_TYPE = "wrong_type"
@@ -119,6 +121,7 @@ _SAYS: dict[Reason, str] = {
     Reason.NOT_AN_OBJECT: "the row is not a JSON object",
     Reason.DUPLICATE_KEY: "the key stands more than once in the row",
     Reason.TOO_DEEP: "nested too deeply",
+    Reason.NOT_CSV: "not valid CSV",
     Reason.WRONG_COLUMN_COUNT: "the row does not have as many columns as the header",
     Reason.MISSING_FIELD: "mandatory, but missing or empty",
     Reason.WRONG_TYPE: "wrong type",
@@ -147,7 +150,8 @@ _SAYS: dict[Reason, str] = {
 class BadRow:
     """A refused row: where it stands, its bytes as sent (line end included), and why.
 
-    `line` counts from 1 at the start of the *part*; settle adds the lines of the parts before.
+    `line` counts from 1 at the start of the *part*; settle adds the lines of the parts before. Where `long` is set,
+    `raw` is only the begin of the row.
     """
 
     line: int
@@ -159,20 +163,23 @@ class BadRow:
     found: str
     message: str
     hint: str
+    long: LongLine | None = None
 
     @classmethod
-    def of(cls, reject: Reject, line: int, offset: int, raw: bytes) -> "BadRow":
+    def of(cls, reject: Reject, line: int, offset: int, raw: bytes | LongLine) -> "BadRow":
         """The bad row a reject makes of the line at `offset`."""
+        long = raw if isinstance(raw, LongLine) else None
         return cls(
             line,
             offset,
-            raw,
+            raw.head if isinstance(raw, LongLine) else raw,
             reject.reason.value,
             reject.field,
             reject.expected,
             reject.found,
             reject.message,
             reject.hint,
+            long,
         )
 
     @classmethod
@@ -187,10 +194,10 @@ class BadRow:
     @property
     def length(self) -> int:
         """Bytes of the row without its line end."""
-        return len(row_text(self.raw))
+        return len(row_text(self.raw)) if self.long is None else self.long.length
 
     def as_sent(self) -> bytes:
-        """The bytes for the errors file: as sent, LF added if the source's last line had none."""
+        """The bytes for the errors file: as sent, LF added if the source's last line had none. Not for a long row."""
         return self.raw if self.raw.endswith(b"\n") else self.raw + b"\n"
 
 
@@ -198,10 +205,10 @@ _SAID: Final = ("reason", "field", "expected", "found", "message", "hint")
 
 
 def row_text(raw: bytes) -> bytes:
-    """A line without its line end: one LF, and one CR before it."""
+    """A line without its line end: LF, CR LF, or the CR that is left where a file was cut between the two."""
     if raw.endswith(b"\n"):
         return raw[:-2] if raw.endswith(b"\r\n") else raw[:-1]
-    return raw
+    return raw[:-1] if raw.endswith(b"\r") else raw
 
 
 def document(row: BadRow, source: S3Object, execution_id: str, lines_before: int) -> bytes:
@@ -228,7 +235,9 @@ def segment(rows: Iterable[BadRow]) -> bytes:
     """The segment of one batch: same batch, same bytes, whoever writes it and however often."""
     pieces: list[bytes] = []
     for row in rows:
-        head = {"line": row.line, "offset": row.offset, "size": len(row.raw), **row.said()}
+        head: dict[str, Any] = {"line": row.line, "offset": row.offset, "size": len(row.raw), **row.said()}
+        if row.long is not None:
+            head["long"] = {"size": row.long.size, "length": row.long.length, "sha256": row.long.sha256}
         pieces += (orjson.dumps(head), b"\n", row.raw, b"\n")
     return b"".join(pieces)
 
@@ -244,4 +253,7 @@ def read_segment(stream: BinaryIO) -> Iterator[BadRow]:
         raw = stream.read(said["size"])
         if len(raw) != said["size"] or stream.read(1) != b"\n":
             raise ValueError(f"segment cut short inside the row at offset {said['offset']}")
-        yield BadRow.told(said, raw)
+        row = BadRow.told(said, raw)
+        if "long" in said:
+            row.long = LongLine(head=raw, **said["long"])
+        yield row

@@ -9,14 +9,14 @@ limits makes the row bad.
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from importer.bad_rows import BadRow, Reject, row_text
+from importer.bad_rows import BadRow, Reason, Reject, row_text
 from importer.definitions import Definition
 from importer.formats import FORMATS, RowReader
 from importer.formats.reading import Reading
-from importer.lines import BOM
-from importer.model import Event, Line, Noted, Tally, UserChange
+from importer.layouts import JSON_LINES, Layout
+from importer.lines import BOM, MAX_LINE_BYTES
+from importer.model import Event, Line, LongLine, Noted, Tally, UserChange
 from importer.parts import BATCH_LINES, GRID_BYTES, cell_start
-from importer.rows import row_of
 
 # A pure check of a good row against what a sink can hold; raises Reject. Gets the row's text length first, because
 # for nearly every row that alone proves that it fits.
@@ -28,7 +28,7 @@ class Batch:
     """Some lines, judged. `start` is the address of the first of them.
 
     `next_offset` is where the following line begins (the end of the object after the last); `first_line` is the
-    number of the batch's first line, counted from 1 at the start of the part.
+    number of the batch's first line, counted from 1 at the start of the part, as an editor counts.
     """
 
     start: int
@@ -43,16 +43,30 @@ class Batch:
 
     def refuse(self, refused: dict[int, Reject]) -> None:
         """Make bad rows of good ones that a sink turned out to refuse, by address; counts and order follow."""
-        for index, (offset, raw) in enumerate(self.lines):
+        number = self.first_line
+        for offset, raw in self.lines:
             if offset in refused:
-                self.bad_rows.append(BadRow.of(refused[offset], self.first_line + index, offset, raw))
+                self.bad_rows.append(BadRow.of(refused[offset], number, offset, raw))
                 self.tally.good -= 1
                 self.tally.bad += 1
+            number += 1 + inner_breaks(raw)
         self.noted = [noted for noted in self.noted if noted[0] not in refused]
         self.tally.notes = _notes(self)
         self.tally.events -= sum(event.address in refused for event in self.events)
         self.tally.user_changes -= sum(change.address in refused for change in self.user_changes)
         self.bad_rows.sort(key=lambda row: row.offset)
+
+    def line_numbers(self) -> Iterator[tuple[int, int]]:
+        """(address, number) of each line."""
+        number = self.first_line
+        for offset, raw in self.lines:
+            yield offset, number
+            number += 1 + inner_breaks(raw)
+
+
+def inner_breaks(raw: bytes | LongLine) -> int:
+    """Line breaks before the last byte: a CSV's record may hold them."""
+    return raw.count(b"\n", 0, -1) if isinstance(raw, bytes) else 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,32 +79,40 @@ class Rules:
     limits: Sequence[Limit] = ()
 
 
-def batches(lines: Iterable[Line], rules: Rules, lines_before: int = 0) -> Iterator[Batch]:
+def batches(lines: Iterable[Line], rules: Rules, layout: Layout = JSON_LINES, lines_before: int = 0) -> Iterator[Batch]:
     """The batches of a part in order; none for a part without lines.
 
     Args:
         lines: the part's lines, in order.
-        lines_before: lines of this part that an earlier reading of it has dealt with.
+        layout: how rows stand in the lines. At the part's begin its header's lines are counted too.
+        lines_before: lines of this part that an earlier reading of it has dealt with (`Tally.file_lines`).
     Raises:
         ObjectProblem: from the lines' source.
     """
     read = FORMATS[rules.format].reader(rules.definition, rules.now_ms)
+    may_hold_breaks = layout.columns is not None
     batch: Batch | None = None
     stop = 0
-    number = lines_before
-    full = number
+    header_lines = 0 if lines_before else layout.header.count(b"\n")
+    number = lines_before + header_lines
+    left = 0
     for line in lines:
         offset = line[0]
-        if offset >= stop or number == full:
+        if offset >= stop or not left:
             if batch is not None:
                 yield _ended(batch, offset)
             stop = cell_start(offset) + GRID_BYTES
-            full = number + BATCH_LINES
+            left = BATCH_LINES
             batch = Batch(offset, number + 1)
+            batch.tally.inner_lines, header_lines = header_lines, 0
         assert batch is not None
+        left -= 1
         number += 1
         batch.lines.append(line)
-        _judge(line, number, batch, read, rules.limits)
+        _judge(line, number, batch, layout, read, rules.limits)
+        if may_hold_breaks and (inner := inner_breaks(line[1])):
+            number += inner
+            batch.tally.inner_lines += inner
     if batch is not None:
         last_offset, last_raw = batch.lines[-1]
         yield _ended(batch, last_offset + len(last_raw))
@@ -114,11 +136,16 @@ def _judge(
     line: Line,
     number: int,
     batch: Batch,
+    layout: Layout,
     read: RowReader,
     limits: Sequence[Limit],
 ) -> None:
     """One line into the batch: blank, good or bad."""
     offset, raw = line
+    if isinstance(raw, LongLine):
+        batch.bad_rows.append(BadRow.of(_too_long(raw), number, offset, raw))
+        batch.tally.bad += 1
+        return
     text = row_text(raw)
     if offset == 0:
         text = text.removeprefix(BOM)
@@ -127,7 +154,10 @@ def _judge(
         tally.blank += 1
         return
     try:
-        reading = read(row_of(text), text, offset)
+        row = layout.row_of(text)
+        if layout.names:
+            text = layout.names + text
+        reading = read(row, text, offset)
         for limit in limits:
             limit(len(text), reading)
     except Reject as reject:
@@ -142,3 +172,12 @@ def _judge(
         batch.user_changes += reading.user_changes
     if reading.notes:
         batch.noted += [(offset, number, note) for note in reading.notes]
+
+
+def _too_long(line: LongLine) -> Reject:
+    return Reject(
+        Reason.LINE_TOO_LONG,
+        expected=f"at most {MAX_LINE_BYTES} bytes",
+        found=f"{line.size} bytes",
+        hint="is a line break missing? No destination holds an event of this size",
+    )

@@ -7,8 +7,11 @@ The defaults accept whatever can be read in one way only; `strict` holds the row
 from dataclasses import asdict, dataclass, fields
 from typing import Final
 
-from importer.model import Value
+from importer.model import Misconfigured, Value
 
+NDJSON: Final = "APPLICATION_X_NDJSON"  # D6
+TEXT_CSV: Final = "TEXT_CSV"
+MIME_TYPES: Final = (NDJSON, TEXT_CSV)
 DATE_FORMATS: Final = ("dd/mm/yyyy", "mm/dd/yyyy")
 LATEST_TIME_MS: Final = 9_999_999_999_999  # 13 digits: the sort key's width (N8); 2286-11-20
 DAY_MS: Final = 86_400_000
@@ -21,6 +24,7 @@ class Definition:
 
     Attributes:
         id: first folder below `imports/` that selects it; "default" applies to every other key.
+        mime_type: how rows stand in its files: a JSON object a line, or CSV.
         strict: the vendor's own limits and names instead of ours.
         date_format: how `03/04/2012` is to be read; "" refuses dates that can be read two ways.
         session_scope: accept `{s}name` as a session property (C21: not in the vendor's documents).
@@ -29,6 +33,7 @@ class Definition:
 
     id: str = "default"
     name: str = "default"
+    mime_type: str = NDJSON
     strict: bool = False
     date_format: str = ""
     session_scope: bool = False
@@ -36,12 +41,14 @@ class Definition:
     latest_ms: int = LATEST_TIME_MS
 
     def __post_init__(self) -> None:
+        if self.mime_type not in MIME_TYPES:
+            raise Misconfigured(f"mime_type {self.mime_type!r}: choose one of {', '.join(MIME_TYPES)}")
         if self.date_format and self.date_format not in DATE_FORMATS:
-            raise ValueError(
+            raise Misconfigured(
                 f"date_format {self.date_format!r}: choose one of {', '.join(DATE_FORMATS)}, or leave it empty"
             )
         if not 0 <= self.earliest_ms <= self.latest_ms <= LATEST_TIME_MS:
-            raise ValueError(
+            raise Misconfigured(
                 f"time window [{self.earliest_ms}, {self.latest_ms}]: both ends lie in 0…{LATEST_TIME_MS} ms, in order"
             )
 
@@ -50,16 +57,16 @@ class Definition:
         """The definition a stored map describes.
 
         Raises:
-            ValueError: an unknown field or a value that is not allowed; says which are.
+            Misconfigured: an unknown field or a value that is not allowed; says which are.
         """
         known = {f.name: f for f in fields(cls)}
         unknown = sorted(set(stored) - set(known))
         if unknown:
-            raise ValueError(f"unknown setting {unknown[0]!r}: choose from {', '.join(known)}")
+            raise Misconfigured(f"unknown setting {unknown[0]!r}: choose from {', '.join(known)}")
         for name, value in stored.items():
             wanted = type(known[name].default)
             if type(value) is not wanted:
-                raise ValueError(f"{name}: expected {wanted.__name__}, found {type(value).__name__}")
+                raise Misconfigured(f"{name}: expected {wanted.__name__}, found {type(value).__name__}")
         return cls(**stored)  # type: ignore[arg-type]  # checked just above
 
     def as_stored(self) -> dict[str, Value]:

@@ -34,7 +34,7 @@ def document(execution: Execution) -> dict[str, Value]:
         "parameters": {
             "datamart_id": None,
             "document_import_id": execution.document_import_id,
-            "mime_type": "APPLICATION_X_NDJSON",
+            "mime_type": execution.mime_type,
             "document_type": execution.format,
             "input_file_name": source.key.rpartition("/")[2],
             "file_uri": source.uri,

@@ -13,13 +13,35 @@ from typing import Protocol, TypeAlias
 
 # A change of anything that decides what a byte becomes (grid, row rules, ids) gets the next number. Executions pin it:
 # a worker with a newer number starts an unfinished execution over, which deterministic ids make harmless.
-RULES_VERSION = 1
+RULES_VERSION = 2
 
 TO_THE_END = 2**63 - 1  # the stop of a part whose length is not known: a compressed object
 
 Value: TypeAlias = "str | int | float | bool | Decimal | dict[str, Value] | list[Value] | None"
 Row: TypeAlias = dict[str, Value]
-Line: TypeAlias = tuple[int, bytes]  # (address, bytes with their line end); a tuple because there are millions of them
+
+
+@dataclass(frozen=True, slots=True)
+class LongLine:
+    """What is kept of a line too long to be held; its bytes are copied from the source when they are needed.
+
+    Attributes:
+        size: its bytes, line end included.
+        length: its bytes without the line end.
+        head: the first of them.
+        sha256: of all `size` bytes, hexadecimal.
+    """
+
+    size: int
+    length: int
+    head: bytes
+    sha256: str
+
+    def __len__(self) -> int:
+        return self.size
+
+
+Line: TypeAlias = tuple[int, bytes | LongLine]  # (address, bytes with their line end); millions of them: hence a tuple
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +145,10 @@ class Noted:
 
 @dataclass(slots=True)
 class Tally:
-    """Counts over the lines read so far. Absolute, never increments (F6). `lines = blank + good + bad`."""
+    """Counts over the lines read so far. Absolute, never increments (F6). `lines = blank + good + bad`.
+
+    `inner_lines` are lines of the file that begin no row: a CSV's header, and lines inside quoted fields.
+    """
 
     lines: int = 0
     blank: int = 0
@@ -131,7 +156,13 @@ class Tally:
     bad: int = 0
     events: int = 0
     user_changes: int = 0
+    inner_lines: int = 0
     notes: dict[str, Noted] = field(default_factory=dict)
+
+    @property
+    def file_lines(self) -> int:
+        """Lines as an editor counts them."""
+        return self.lines + self.inner_lines
 
     @property
     def rows(self) -> int:
@@ -152,6 +183,7 @@ class Tally:
             self.bad + later.bad,
             self.events + later.events,
             self.user_changes + later.user_changes,
+            self.inner_lines + later.inner_lines,
             notes,
         )
 
@@ -242,7 +274,8 @@ class Outcome:
 class Execution:
     """One import of one object version, with everything a worker must not decide anew.
 
-    `created_ms` is the clock of every rule that needs one; `definition` is the import definition it began with.
+    `created_ms` is the clock of every rule that needs one; `definition` and `sinks` are those it began with, so that
+    every destination gets all of a file or none of it.
     """
 
     id: str
@@ -253,12 +286,18 @@ class Execution:
     definition: dict[str, Value]
     format: str
     part_count: int
+    sinks: tuple[str, ...] = ("dynamodb",)
     rules_version: int = RULES_VERSION
     start_date: int | None = None
     parts_done: frozenset[int] = frozenset()
     outcome: Outcome | None = None
     error: FileError | None = None
     attempt: int = 1
+
+    @property
+    def mime_type(self) -> str:
+        """How the rows of its file stand; as its definition says."""
+        return str(self.definition.get("mime_type", "APPLICATION_X_NDJSON"))
 
     @property
     def document_import_id(self) -> str:
@@ -285,3 +324,7 @@ class Throttled(Unavailable):
 
 class Fenced(Exception):
     """Another worker owns the part now; whoever sees this stops without another effect."""
+
+
+class Misconfigured(ValueError):
+    """A setting of the stack or of an import definition is wrong. Its words say which, and what is allowed."""

@@ -9,7 +9,6 @@ event names) has one here, and what is beyond it is counted.
 import json
 import json.decoder
 import re
-from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
@@ -21,10 +20,10 @@ from importer.batches import Batch, Limit, Rules, batches
 from importer.compression import opened, peeked
 from importer.definitions import Definition
 from importer.fields import json_type
-from importer.lines import BOM, HEAD_BYTES, judge_first_bytes, lines
-from importer.model import TO_THE_END, Event, FileError, Line, Part, Row, Tally, Value
+from importer.layouts import Layout, layout_of
+from importer.lines import BOM, HEAD_BYTES, reading_start, skipped
+from importer.model import TO_THE_END, Event, FileError, Part, Row, Tally, Value
 from importer.receipts import FoldedReasons
-from importer.rows import row_of
 
 DIALECT_ROWS: Final = 100
 MAX_NAMES: Final = 1_000  # of properties and of events: more than a person reads, little enough to keep
@@ -118,12 +117,16 @@ def previewed(
     try:
         found.compression, text = opened(stored)
         head, text = peeked(text, HEAD_BYTES)
-        judge_first_bytes(head[:HEAD_BYTES])
-        recognised = formats.recognise(_rows_of(head))
+        layout = layout_of(definition.mime_type, head)
+        recognised = formats.recognise(_rows_of(head, layout))
         found.format, found.evidence = recognised.format, recognised.evidence
+        if layout.columns:
+            formats.FORMATS[found.format].refuse_columns(layout.columns)
         rules = Rules(recognised.format, definition, now_ms, limits)
+        found.read_to = len(layout.header)
+        part = Part(len(layout.header), stop)
         reading = _Counted(text)
-        for batch in batches(lines(reading, Part(0, stop)), rules):
+        for batch in batches(layout.lines(skipped(reading, reading_start(part)), part), rules, layout):
             _add(found, batch, first_rows, bad_rows)
         found.whole = reading.given == found.read_to and not next(reading, b"")
     except ObjectProblem as problem:
@@ -147,11 +150,14 @@ class _Counted:
         return chunk
 
 
-def _rows_of(head: bytes) -> Iterator[Row]:
+def _rows_of(head: bytes, layout: Layout) -> Iterator[Row]:
     """The first rows that can be read at all; the last line of the head may be cut."""
-    for _, raw in islice(lines([head.removeprefix(BOM)[:HEAD_BYTES]], Part(0, TO_THE_END)), DIALECT_ROWS):
+    part = Part(len(layout.header), TO_THE_END)
+    seen = [head[reading_start(part) : HEAD_BYTES]]
+    for _, raw in islice(layout.lines(seen, part), DIALECT_ROWS):
         try:
-            yield row_of(row_text(raw))
+            if isinstance(raw, bytes):
+                yield layout.row_of(row_text(raw).removeprefix(BOM))
         except Reject:
             continue
 
@@ -159,13 +165,14 @@ def _rows_of(head: bytes) -> Iterator[Row]:
 def _add(found: Findings, batch: Batch, first_rows: int, bad_rows: int) -> None:
     found.tally = found.tally.plus(batch.tally)
     found.read_to = batch.next_offset
+    numbers = dict(batch.line_numbers())
     for row in batch.bad_rows:
         found.reasons.add(row, row.line)
         if len(found.bad_rows) < bad_rows:
             found.bad_rows.append(row)
     for event in batch.events:
         if len(found.first_events) < first_rows:
-            found.first_events.append((_line_number(batch, event.address), event))
+            found.first_events.append((numbers[event.address], event))
         if event.event_name in found.event_names or len(found.event_names) < MAX_NAMES:
             found.event_names[event.event_name] = found.event_names.get(event.event_name, 0) + 1
         else:
@@ -174,14 +181,14 @@ def _add(found: Findings, batch: Batch, first_rows: int, bad_rows: int) -> None:
         found.earliest_ms = time_ms if found.earliest_ms is None else min(found.earliest_ms, time_ms)
         found.latest_ms = time_ms if found.latest_ms is None else max(found.latest_ms, time_ms)
         for name, value in event.properties.items():
-            _see(found, found.properties, name, value, batch, event.address)
+            _see(found, found.properties, name, value, numbers[event.address])
         for name, value in (event.session_properties or {}).items():
-            _see(found, found.session_properties, name, value, batch, event.address)
+            _see(found, found.session_properties, name, value, numbers[event.address])
     for change in batch.user_changes:
-        _see(found, found.user_properties, change.record.partition("#")[2], change.value, batch, change.address)
+        _see(found, found.user_properties, change.record.partition("#")[2], change.value, numbers[change.address])
 
 
-def _see(found: Findings, known: dict[str, Property], name: str, value: Value, batch: Batch, address: int) -> None:
+def _see(found: Findings, known: dict[str, Property], name: str, value: Value, line: int) -> None:
     seen_property = known.get(name)
     if seen_property is None:
         if len(known) >= MAX_NAMES:
@@ -191,16 +198,9 @@ def _see(found: Findings, known: dict[str, Property], name: str, value: Value, b
     kind = json_type(value)
     seen = seen_property.types.get(kind)
     if seen is None:
-        seen_property.types[kind] = Seen(1, _line_number(batch, address))
+        seen_property.types[kind] = Seen(1, line)
     else:
         seen.count += 1
-
-
-def _line_number(batch: Batch, address: int) -> int:
-    def offset(line: Line) -> int:
-        return line[0]
-
-    return batch.first_line + bisect_left(batch.lines, address, key=offset)
 
 
 # ---- The document -------------------------------------------------------------------------------------------------
@@ -333,7 +333,7 @@ def _field_place(row: BadRow, text: bytes) -> Place | None:
         if near:
             return near[0].key
         end = text.rstrip().rfind(b"}")
-        return Place(end, end)
+        return Place(end, end) if end >= 0 else None  # a CSV's row has no place for a name
     if not hits:
         return None
     if row.reason == Reason.DUPLICATE_KEY:

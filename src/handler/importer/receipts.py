@@ -59,7 +59,7 @@ class FoldedReasons:
         ]
 
 
-def receipt(execution: Execution, outcome: Outcome, reasons: FoldedReasons, sinks: tuple[str, ...]) -> bytes:
+def receipt(execution: Execution, outcome: Outcome, reasons: FoldedReasons) -> bytes:
     """The receipt of an execution whose outcome is fixed, as it will be once the last step is done: indented JSON.
 
     A function of the execution's record and its bad rows alone: written twice, it has the same bytes.
@@ -98,7 +98,11 @@ def receipt(execution: Execution, outcome: Outcome, reasons: FoldedReasons, sink
             {"code": code, "count": noted.count, "first_line": noted.first_line}
             for code, noted in sorted(sums.notes.items())
         ],
-        "sinks": {name: {"written": sums.events, "refused": refused} for name in sinks},
+        # The first is the one that can refuse at run time; what it refuses is not offered to the next (G4).
+        "sinks": {
+            name: {"written": sums.events, "refused": refused if name == execution.sinks[0] else 0}
+            for name in execution.sinks
+        },
         "completed_uri": None if failed else f"s3://{bucket}/{outcome.destination.completed}",
         "errors_uri": f"s3://{bucket}/{outcome.destination.errors}" if has_bad_rows else None,
         "reasons_uri": f"s3://{bucket}/{outcome.destination.reasons}" if has_bad_rows else None,

@@ -5,19 +5,20 @@ lease watches it: renewed means its owner is alive and its own delivery will com
 run out means it is dead, so we take over. A write of a fenced worker that arrives late writes what is there already.
 """
 
-import hashlib
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Final
 
 from importer.bad_rows import ObjectProblem, Reject, segment
 from importer.batches import Batch, Rules, batches
-from importer.compression import opened
 from importer.definitions import Definition
+from importer.executions.plain_text import PlainText
 from importer.executions.ports import Workplace
-from importer.executions.settling import close_failed, segment_key, settle
+from importer.executions.settling import close_failed, header_key, segment_key, settle
 from importer.executions.starting import judge_name, start
-from importer.lines import judged, lines, reading_start
+from importer.formats import FORMATS
+from importer.lines import reading_start
 from importer.model import (
     RULES_VERSION,
     Execution,
@@ -27,14 +28,13 @@ from importer.model import (
     PartState,
     Phase,
     Provenance,
-    S3Object,
     Status,
     Throttled,
     Unavailable,
 )
 from importer.notification import Dropped
 from importer.parts import WHOLE, remainder
-from importer.sinks import Sink
+from importer.sinks import SINKS, Sink
 
 LEASE_MS: Final = 45_000  # three times the longest stall of a sink (sinks.calls.BOUND_MS)
 RENEW_MS: Final = 10_000  # a lease this old is renewed at the next breath of a sink
@@ -61,7 +61,7 @@ def _advance(place: Workplace, execution: Execution, part: Part) -> Execution:
     if execution.phase is not Phase.IMPORTING:
         return settle(place, execution)
     try:
-        judge_name(execution.source.key, execution.format)
+        judge_name(execution.source.key, execution.format, execution.mime_type)
         if execution.status is Status.PENDING:
             execution = place.records.begin(execution, place.clock.now_ms())
         if execution.rules_version > RULES_VERSION:
@@ -96,11 +96,9 @@ def _read_on(place: Workplace, execution: Execution, part: Part, state: PartStat
     provenance = Provenance(
         execution.format, execution.document_import_id, execution.id, source.key, source.last_modified_ms
     )
-    sink = place.open_sink(provenance)
-    stored = _StoredBytes(place, source)
-    todo = remainder(part, state.next_offset)
-    rules = Rules(execution.format, Definition.of(execution.definition), execution.created_ms, place.limits)
-    begun = state.next_offset
+    sink = place.open_sink(provenance, execution.sinks)
+    definition = Definition.of(execution.definition)
+    rules = Rules(execution.format, definition, execution.created_ms, tuple(SINKS[name] for name in execution.sinks))
     saved, saved_ms = state, place.clock.now_ms()
 
     def save() -> None:
@@ -108,11 +106,20 @@ def _read_on(place: Workplace, execution: Execution, part: Part, state: PartStat
         _save(place, execution, saved, state, owner)
         saved, saved_ms = state, place.clock.now_ms()
 
-    def breathe() -> None:  # a slow destination must not cost the lease
+    def breathe() -> None:  # a slow destination, or a long way to the next line, must not cost the lease
         if place.clock.now_ms() - saved_ms >= RENEW_MS:
             save()
 
-    for batch in batches(lines(stored.plain_from(reading_start(todo)), todo), rules, state.tally.lines):
+    text = PlainText(place.objects, source, breathe)
+    layout = text.layout(definition.mime_type)
+    if layout.columns:
+        FORMATS[execution.format].refuse_columns(layout.columns)
+        place.objects.put(source.bucket, header_key(execution), layout.header, "application/octet-stream")
+    state = replace(state, next_offset=max(state.next_offset, len(layout.header)))
+    begun = state.next_offset
+    todo = remainder(part, begun)
+    found = layout.lines(text.read(reading_start(todo)), todo)
+    for batch in batches(found, rules, layout, state.tally.file_lines):
         time_is_up = place.remaining_ms() < RESERVE_MS
         if time_is_up and state.next_offset != begun:  # every delivery gets at least one batch done
             save()
@@ -125,7 +132,7 @@ def _read_on(place: Workplace, execution: Execution, part: Part, state: PartStat
         state = PartState(part.start, part.stop, batch.next_offset, state.tally.plus(batch.tally), False, None)
         if place.clock.now_ms() - saved_ms >= place.progress_every_ms:  # 3 the position moves last, tallies absolute
             save()
-    state = PartState(part.start, part.stop, state.next_offset, state.tally, True, stored.sha256())
+    state = PartState(part.start, part.stop, state.next_offset, state.tally, True, text.sha256())
     save()
 
 
@@ -171,39 +178,3 @@ def _claimed(place: Workplace, execution: Execution, part: Part, owner: str) -> 
         if place.remaining_ms() < wait_ms + RESERVE_MS:
             raise Unavailable(f"{execution.source.uri}: another worker holds the part until {held.lease_until_ms}")
         place.clock.sleep(wait_ms / 1000)
-
-
-class _StoredBytes:
-    """The stored bytes of an object, opened by what they are; their hash, if they were all read in one go."""
-
-    def __init__(self, place: Workplace, source: S3Object) -> None:
-        self._place = place
-        self._source = source
-        self._hash = hashlib.sha256()
-        self._hashed = 0
-
-    def plain_from(self, start: int) -> Iterator[bytes]:
-        """Plain bytes from a plain offset on. A compressed object is inflated from its begin, and skipped (D6)."""
-        compression, text = opened(self._hashing())
-        if start and not compression:
-            return self._place.objects.read(self._source, start)
-        return _skipped(judged(text), start)
-
-    def sha256(self) -> str | None:
-        """Hexadecimal; None if this worker did not see every byte."""
-        return self._hash.hexdigest() if self._hashed == self._source.size_bytes else None
-
-    def _hashing(self) -> Iterator[bytes]:
-        for chunk in self._place.objects.read(self._source, 0):
-            self._hash.update(chunk)
-            self._hashed += len(chunk)
-            yield chunk
-
-
-def _skipped(chunks: Iterator[bytes], count: int) -> Iterator[bytes]:
-    for chunk in chunks:
-        if count < len(chunk):
-            yield chunk[count:] if count else chunk
-            count = 0
-        else:
-            count -= len(chunk)

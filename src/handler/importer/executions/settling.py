@@ -7,18 +7,22 @@ already done shows as a wrong count before anything is written over.
 
 import hashlib
 import io
+from collections.abc import Iterator
+from dataclasses import replace
 from typing import Final
 
-from importer.bad_rows import ObjectProblem, document, read_segment
+from importer.bad_rows import FileReason, ObjectProblem, document, read_segment
+from importer.definitions import NDJSON, TEXT_CSV
 from importer.executions.destinations import claimed_name, day_of, destination
-from importer.executions.ports import Workplace
+from importer.executions.plain_text import PlainText
+from importer.executions.ports import Workplace, Writer
 from importer.executions.starting import execution_id_of
-from importer.model import Destination, Execution, Outcome, Phase, S3Object, Status, Tally
+from importer.model import Destination, Execution, LongLine, Outcome, Phase, S3Object, Status, Tally
 from importer.notification import Dropped
 from importer.parts import WHOLE
 from importer.receipts import FoldedReasons, receipt
 
-NDJSON: Final = "application/x-ndjson"
+_MEDIA_TYPES: Final = {NDJSON: "application/x-ndjson", TEXT_CSV: "text/csv"}
 
 
 class SegmentsMissing(Exception):
@@ -28,6 +32,11 @@ class SegmentsMissing(Exception):
 def segment_key(execution: Execution, batch_start: int) -> str:
     """Where the bad rows of a batch wait. By rules version: a late write of an older worker must not mix in."""
     return f"{_segments_of(execution)}{batch_start:020d}"
+
+
+def header_key(execution: Execution) -> str:
+    """Where the header of a CSV waits for the errors file."""
+    return f"{_work_of(execution)}header"
 
 
 def settle(place: Workplace, execution: Execution) -> Execution:
@@ -84,7 +93,7 @@ def close_failed(place: Workplace, execution: Execution) -> Execution:
 
 def _write_papers(place: Workplace, execution: Execution, outcome: Outcome) -> None:
     reasons = _join(place, execution, outcome)
-    body = receipt(execution, outcome, reasons, place.sinks)
+    body = receipt(execution, outcome, reasons)
     place.objects.put(execution.source.bucket, outcome.destination.receipt, body, "application/json")
 
 
@@ -99,9 +108,9 @@ def _closed_by_another(place: Workplace, execution: Execution, missing: Segments
 def _closed(place: Workplace, execution: Execution, outcome: Outcome) -> Execution:
     was_us = place.records.close(execution, outcome)
     closed = place.records.execution(execution.id) or execution
-    segments = list(place.objects.keys(execution.source.bucket, _segments_of(execution)))
-    if segments:  # a crash before this leaves them to the bucket's lifecycle rule
-        place.objects.delete(execution.source.bucket, segments)
+    work = list(place.objects.keys(execution.source.bucket, _work_of(execution)))
+    if work:  # a crash before this leaves them to the bucket's lifecycle rule
+        place.objects.delete(execution.source.bucket, work)
     if was_us:
         place.telemetry.closed(closed)
     return closed
@@ -158,16 +167,23 @@ def _join(place: Workplace, execution: Execution, outcome: Outcome) -> FoldedRea
     source = execution.source
     read_to = max(outcome.read_to.values())
     count = 0
+    originals = _Originals(place, execution, outcome)
     with (
-        place.objects.writer(source.bucket, outcome.destination.errors, NDJSON) as errors,
-        place.objects.writer(source.bucket, outcome.destination.reasons, NDJSON) as documents,
+        place.objects.writer(source.bucket, outcome.destination.errors, _MEDIA_TYPES[execution.mime_type]) as errors,
+        place.objects.writer(source.bucket, outcome.destination.reasons, _MEDIA_TYPES[NDJSON]) as documents,
     ):
+        if execution.mime_type == TEXT_CSV:
+            header = place.objects.get(source.bucket, header_key(execution)) or b""
+            errors.write(header if header.endswith(b"\n") else header + b"\n")
         for key in place.objects.keys(source.bucket, _segments_of(execution)):
             body = place.objects.get(source.bucket, key)
             for row in read_segment(io.BytesIO(body or b"")):
                 if row.offset >= read_to:
                     continue  # written, but its progress was not: a failed execution does not count those rows
-                errors.write(row.as_sent())
+                if row.long is None:
+                    errors.write(row.as_sent())
+                else:
+                    originals.copy(row.offset, row.long, errors)
                 documents.write(document(row, source, execution.id, 0) + b"\n")
                 reasons.add(row, row.line)
                 count += 1
@@ -178,8 +194,65 @@ def _join(place: Workplace, execution: Execution, outcome: Outcome) -> FoldedRea
     return reasons
 
 
+class _Originals:
+    """The rows too long to be kept in a segment, copied from the source; once that is moved, from where it is now."""
+
+    def __init__(self, place: Workplace, execution: Execution, outcome: Outcome) -> None:
+        self._place = place
+        self._failed = execution.status is Status.FAILED
+        self._source = execution.source
+        self._completed = outcome.destination.completed
+        self._sources = self._candidates()
+        self._text: PlainText | None = None
+
+    def copy(self, offset: int, line: LongLine, errors: Writer) -> None:
+        """Write a line's bytes, LF added if it has none; an empty line where a FAILED execution's source is gone.
+
+        Raises:
+            ObjectProblem: neither source nor copy has it.
+        """
+        digest = hashlib.sha256()
+        copied = 0
+        has_end = False
+        while copied < line.size:
+            before = copied
+            try:
+                self._text = self._text or PlainText(self._place.objects, next(self._sources))
+                for chunk in self._text.read(offset + copied, offset + line.size):
+                    digest.update(chunk)
+                    errors.write(chunk)
+                    copied += len(chunk)
+                    has_end = chunk.endswith(b"\n")
+                if copied == before:
+                    raise ValueError(f"{self._source.uri} ends before the line at byte {offset} does")
+            except ObjectProblem as problem:
+                self._text = None
+                if problem.code not in (FileReason.OBJECT_GONE, FileReason.REPLACED_WHILE_READING):
+                    raise
+            except StopIteration:
+                if not self._failed or copied:
+                    raise ObjectProblem(
+                        FileReason.OBJECT_GONE, f"{self._source.uri} was deleted before its bad rows were copied"
+                    ) from None
+                break
+        if not has_end:
+            errors.write(b"\n")
+        if copied and digest.hexdigest() != line.sha256:
+            raise ValueError(f"the line at byte {offset} of {self._source.uri} was read differently before")
+
+    def _candidates(self) -> Iterator[S3Object]:
+        yield self._source
+        moved = self._place.objects.head(Dropped(self._source.bucket, self._completed, None, ""))
+        if moved is not None and moved.size_bytes == self._source.size_bytes:
+            yield replace(moved, version_id=None)
+
+
 def _segments_of(execution: Execution) -> str:
-    return f"work/{execution.id}/{execution.rules_version}/errors/"
+    return f"{_work_of(execution)}errors/"
+
+
+def _work_of(execution: Execution) -> str:
+    return f"work/{execution.id}/{execution.rules_version}/"
 
 
 def _known(sha256: str | None) -> str:

@@ -1,17 +1,14 @@
 """Start: from a dropped object to its execution. One execution per object version, whoever asks and however often."""
 
 import hashlib
-from typing import Final
 
 from importer import formats
-from importer.bad_rows import FileReason, ObjectProblem
 from importer.definitions import DEFAULT, Definition
 from importer.executions.destinations import without_compression
 from importer.executions.ports import Workplace
+from importer.layouts import judge_suffix
 from importer.model import Execution, Phase, S3Object, Status
 from importer.notification import IMPORTS_PREFIX, Dropped
-
-SUFFIXES: Final = (".json", ".ndjson", ".jsonl", ".csv")
 
 
 def start(place: Workplace, dropped: Dropped) -> list[Execution]:
@@ -38,6 +35,7 @@ def start(place: Workplace, dropped: Dropped) -> list[Execution]:
         definition=definition.as_stored(),
         format=formats.DEFAULT,
         part_count=1,
+        sinks=place.sinks,
     )
     return [*begun_before, place.records.create(execution)]
 
@@ -48,15 +46,11 @@ def execution_id_of(source: S3Object) -> str:
     return hashlib.blake2b("\0".join((source.bucket, source.key, version)).encode(), digest_size=16).hexdigest()
 
 
-def judge_name(key: str, format_name: str) -> None:
-    """Raises ObjectProblem(wrong_kind) for a file whose name says that it is nothing this format reads."""
+def judge_name(key: str, format_name: str, mime_type: str) -> None:
+    """Raises ObjectProblem(wrong_kind) for a file whose name says that it is nothing this import reads."""
     name = key.rpartition("/")[2]
-    if not without_compression(name).lower().endswith(SUFFIXES):
-        raise ObjectProblem(
-            FileReason.WRONG_KIND,
-            f"the name {name!r} ends in none of {', '.join(SUFFIXES)} (before .gz or .zst): rename and drop it again",
-        )
-    formats.FORMATS[format_name].refuse_name(name)
+    formats.FORMATS[format_name].refuse_name(name, mime_type)
+    judge_suffix(without_compression(name), mime_type)
 
 
 def _definition(place: Workplace, key: str) -> Definition:

@@ -16,7 +16,7 @@ RowReader = Callable[[Row, bytes, int], Reading]
 
 
 class Format(Protocol):
-    """A dialect. Modules are the implementations: each has these three names."""
+    """A dialect. Modules are the implementations: each has these names."""
 
     NAME: str
 
@@ -26,8 +26,11 @@ class Format(Protocol):
     def evidence(self, row: Row) -> Sequence[str]:
         """What in this row speaks for the dialect, in words; empty if nothing does."""
 
-    def refuse_name(self, base_name: str) -> None:
+    def refuse_name(self, base_name: str, mime_type: str) -> None:
         """Raises ObjectProblem(wrong_kind) for a file name the dialect does not take."""
+
+    def refuse_columns(self, columns: Sequence[str]) -> None:
+        """Raises ObjectProblem(csv_header_missing) for the header of a CSV no row of which could be good."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from typing import Final
 
 from importer import fields
 from importer.bad_rows import FileReason, ObjectProblem, Reason, Reject, shown
-from importer.definitions import Definition
+from importer.definitions import NDJSON, Definition
 from importer.formats.reading import Reading
 from importer.model import Event, Row, UserChange, Value, event_id
 
@@ -70,12 +70,26 @@ _RESERVED: Final = frozenset(  # C17
 )
 
 
-def refuse_name(base_name: str) -> None:
-    """C2: the base name must not contain `csv` anywhere, whatever its case."""
-    if "csv" in base_name.lower():
+def refuse_name(base_name: str, mime_type: str) -> None:
+    """C2: the name of a file of JSON must not contain `csv` anywhere, whatever its case."""
+    if mime_type == NDJSON and "csv" in base_name.lower():
         raise ObjectProblem(
             FileReason.WRONG_KIND,
-            f"the name {base_name!r} contains `csv`, which this dialect refuses (its rows are JSON): rename the file",
+            f"the name {base_name!r} contains `csv`, which this dialect refuses for rows of JSON: rename the file. "
+            "(Rows of CSV are read under an import definition with mime_type TEXT_CSV.)",
+        )
+
+
+def refuse_columns(columns: Sequence[str]) -> None:
+    """The vendor's other loaders take CSV (C32): the same properties, as columns."""
+    missing = [name for name in MANDATORY if name not in columns]
+    if missing:
+        near = next((column for column in columns if len(column) <= _LONGEST_NEAR and _meant(column) in missing), None)
+        hint = f" ({shown(near)} present: did you mean {_meant(near)}?)" if near is not None else ""
+        raise ObjectProblem(
+            FileReason.CSV_HEADER_MISSING,
+            f"the first line of a CSV names its columns, among them {', '.join(MANDATORY)}; "
+            f"{missing[0]} is missing{hint}. Mend it and drop it again",
         )
 
 
