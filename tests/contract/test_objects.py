@@ -22,6 +22,7 @@ def forbidding(versions: list[dict[str, str]]) -> Any:
     for call in (client.head_object, client.get_object, client.copy_object):
         call.side_effect = FORBIDDEN
     client.list_object_versions.return_value = {"Versions": versions}
+    client.list_objects_v2.return_value = {"Contents": []}
     return S3Objects(client, SystemClock())
 
 

@@ -51,7 +51,7 @@ class ToyImporter:
                 return  # Moved by an earlier delivery.
             raise
         body = got["Body"].read()
-        read = oracle.read(body)
+        read = oracle.read("a.json", body)
         path = f"2026/11/20/{execution_id}.json"
         self.write_all("events", [self.event_item(event, read, execution_id) for event in read.events.values()])
         latest = {change[:2]: change for change in sorted(read.user_changes, key=lambda change: change[2])}

@@ -27,7 +27,7 @@ NEWER = row(99) + b"\n" + b"not json\n"
 
 @pytest.mark.parametrize("workload", WORKLOADS)
 def test_a_clean_delivery_balances_and_a_second_one_changes_nothing(workload: str) -> None:
-    """Every good row once in the store, every bad row once in errors/, the file in completed_imports/."""
+    """Every good row once in the store, every bad row once in errors/, the file in completed_imports/ (A1)."""
     key, body = WORKLOADS[workload]
     with installed() as importer:
         notification = importer.cloud.drop(key, body, Metadata={"sender": "nightly"}, Tagging="team=web")

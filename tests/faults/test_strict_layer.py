@@ -9,11 +9,13 @@ import base64
 import hashlib
 from collections.abc import Callable
 from typing import Any
+from unittest import mock
 
 import boto3
 import pytest
 from botocore.exceptions import ClientError
 
+from tests.support import strict as strict_rules
 from tests.support.cloud import Cloud
 
 MIB = 1024 * 1024
@@ -74,6 +76,17 @@ def copy_of_a_piece(cloud: Cloud) -> Any:
     )
 
 
+def piece_copied(number: int, copied_range: str) -> Act:
+    def act(cloud: Cloud) -> Any:
+        cloud.drop("source", b"bytes")
+        target = {"Bucket": cloud.bucket, "Key": "target"}
+        upload_id = s3().create_multipart_upload(**target)["UploadId"]
+        source = {"CopySource": {"Bucket": cloud.bucket, "Key": "source"}, "CopySourceRange": copied_range}
+        return s3().upload_part_copy(**target, UploadId=upload_id, PartNumber=number, **source)
+
+    return act
+
+
 def put_with_wrong_md5(cloud: Cloud) -> Any:
     md5 = base64.b64encode(hashlib.md5(b"other bytes").digest()).decode()
     return s3().put_object(Bucket=cloud.bucket, Key="a", Body=b"bytes", ContentMD5=md5)
@@ -128,6 +141,8 @@ MOTO_ACCEPTS = {
     "copy of a source that has changed": (copy(CopySourceIfMatch="other"), (412, "PreconditionFailed")),
     "copy over an existing object": (copy(IfNoneMatch="*"), (412, "PreconditionFailed")),
     "copied piece of a source that has changed": (copy_of_a_piece, (412, "PreconditionFailed")),
+    "piece number 10,001": (piece_copied(10_001, "bytes=0-4"), (400, "InvalidArgument")),
+    "copied piece that ends past the source": (piece_copied(1, "bytes=0-5"), (400, "InvalidArgument")),
     "body with another MD5": (put_with_wrong_md5, (400, "BadDigest")),
     "key of 1,025 bytes": (put_at("é" * 512 + "x"), (400, "KeyTooLongError")),
     "501 records": (records(*[b"x\n"] * 501), INVALID),
@@ -165,6 +180,7 @@ AT_THE_LIMIT = {
     "record of 1,000 KiB": records(b"x" * 1000 * 1024),
     "message with a line end": message('{"a":\n1}'),
     "expression of 4 KB": update("SET a = :n" + " " * 4086, n={"N": "1"}),
+    "piece number 10,000, to the source's end": piece_copied(10_000, "bytes=0-4"),
     "copy of an unchanged source": copy(CopySourceIfMatch=hashlib.md5(b"bytes").hexdigest()),
 }
 
@@ -250,6 +266,15 @@ def test_small_piece_in_the_middle_of_a_multipart_upload_is_refused_by_moto():
         s3().complete_multipart_upload(**target, UploadId=upload_id, MultipartUpload={"Parts": pieces})
 
     assert outcome(act, strict=False) == outcome(act, strict=True) == (400, "EntityTooSmall")
+
+
+def test_copy_of_a_source_over_5_gib_is_refused():
+    """CopyObject and a piece alike (I5); the limit is lowered here, not the object raised."""
+    with mock.patch.object(strict_rules, "COPY_SOURCE_BYTES", 4):
+        for act in (copy(), piece_copied(1, "bytes=0-4")):
+            assert outcome(act, strict=False) == (200, "accepted")
+            assert outcome(act, strict=True) == (400, "InvalidRequest")
+        assert outcome(piece_copied(1, "bytes=1-4"), strict=True) == (200, "accepted")
 
 
 def test_ranged_get_carries_no_checksum_of_the_whole_object():

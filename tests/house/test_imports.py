@@ -1,7 +1,7 @@
 """Imports point one way, and the pure rooms stay pure: read from the source, whatever is imported at run time.
 
-app, cli → assembly → doors, ledger → executions → sinks, aws, batches → formats, rows, lines, parts, compression,
-exact_json → fields → bad_rows, definitions → model
+app, cli → assembly → doors, ledger → executions → sinks, aws, batches → layouts → formats, rows, csv_rows, lines,
+parts, compression → exact_json → fields → bad_rows, definitions → model
 """
 
 import ast
@@ -22,7 +22,8 @@ FLOORS = [
     {"executions", "preview", "telemetry"},
     {"sinks", "aws"},
     {"batches"},
-    {"formats", "rows", "lines", "parts", "compression", "receipts", "costs"},
+    {"layouts"},
+    {"formats", "rows", "csv_rows", "lines", "parts", "compression", "receipts", "costs"},
     {"exact_json"},
     {"fields"},
     {"bad_rows", "definitions", "notification", "documents"},

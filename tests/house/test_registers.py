@@ -5,15 +5,16 @@ from pathlib import Path
 
 import pytest
 
-from importer import bad_rows
+from importer import bad_rows, telemetry
 from importer.bad_rows import FileReason, Reason, Reject
 from importer.formats import FORMATS
 from importer.sinks import SINKS
-from importer.telemetry import MEANING, LogKey, Metric
+from importer.telemetry import LogKey, Message, Metric
 
 ROOT = Path(__file__).parents[2]
 SOURCES = {path: path.read_text(encoding="utf-8") for path in sorted((ROOT / "src").rglob("*.py"))}
 DOCS = ROOT / "docs" / "formats.md"
+OPERATIONS = ROOT / "docs" / "operations.md"
 STABLE = re.compile(r"[a-z][a-z0-9_]*\Z")
 
 
@@ -64,42 +65,49 @@ def test_documented_cases_exist():
     assert not missing, f"docs/formats.md points at {', '.join(missing)}"
 
 
-@pytest.mark.parametrize("metric", Metric, ids=str)
-def test_every_metric_has_a_meaning(metric: Metric):
-    """One sentence each, for whoever builds an alarm on it."""
-    assert len(MEANING[metric].split()) >= 3
-
-
-def test_no_meaning_is_left_over_and_names_are_stable():
-    """CamelCase as CloudWatch has it, each once."""
-    assert set(MEANING) == set(Metric)
+def test_every_metric_has_a_unit_and_a_meaning():
+    """One sentence each, for whoever builds an alarm on it; CamelCase as CloudWatch has it."""
+    assert (set(telemetry.MEANING), set(telemetry.UNIT)) == (set(Metric), set(Metric))
+    assert all(len(sentence.split()) >= 3 for sentence in telemetry.MEANING.values())
     assert all(re.fullmatch(r"([A-Z][a-z]+)+", metric.value) for metric in Metric)
 
 
-def test_metrics_have_the_namespace_of_the_template():
-    """What telemetry says, what the functions are given, and what alarms look at."""
-    template = (ROOT / "template.yaml").read_text(encoding="utf-8")
-    given = re.findall(r"POWERTOOLS_METRICS_NAMESPACE: *(\S+)", template)
-    alarmed = set(re.findall(r"Namespace: *(\S+)", template)) - {"AWS/Lambda", "AWS/SQS", *given}
-    telemetry = (ROOT / "src/handler/importer/telemetry.py").read_text(encoding="utf-8")
-    assert (given, alarmed, "namespace S3EventImporter" in telemetry) == (["S3EventImporter"], set(), True)
+def test_every_metric_is_emitted():
+    """One that nobody counts would read as zero."""
+    text = SOURCES[ROOT / "src/handler/importer/telemetry.py"].partition("# ---- Writing it")[2]
+    assert {metric.name for metric in Metric} == set(re.findall(r"\bMetric\.([A-Z_]+)\b", text))
 
 
-def test_alarms_look_at_metrics_that_exist():
-    """An alarm on a misspelt metric never rings."""
-    template = (ROOT / "template.yaml").read_text(encoding="utf-8")
-    blocks = re.findall(
-        r"MetricName: *(\S+)\n\s*Namespace: *S3EventImporter|Namespace: *S3EventImporter\n\s*MetricName: *(\S+)",
-        template,
-    )
-    names = {first or second for first, second in blocks}
-    assert names
-    assert names <= {metric.value for metric in Metric}
+def test_the_page_has_the_metrics_of_the_register():
+    """docs/operations.md, row by row: name, unit, meaning."""
+    assert table_of("### Metrics") == [
+        [f"`{metric}`", telemetry.UNIT[metric].value.lower(), telemetry.MEANING[metric]] for metric in Metric
+    ]
 
 
 def test_log_keys_are_stable():
     """Lower case, each named after itself: queries rest on them."""
     assert [key.value for key in LogKey] == [key.name.lower() for key in LogKey]
+    assert set(telemetry.HOLDS) == set(LogKey)
+
+
+def test_the_page_has_the_log_lines_and_keys_of_the_register():
+    """docs/operations.md, row by row: message, when, keys; and each key, what it holds."""
+    assert set(telemetry.SAYS) == set(Message)
+    assert table_of("### Log keys") == [
+        [f"`{message}`", telemetry.SAYS[message][0], " ".join(f"`{key}`" for key in telemetry.SAYS[message][1])]
+        for message in Message
+    ]
+    assert table_of("### Log keys", 1) == [[f"`{key}`", telemetry.HOLDS[key]] for key in LogKey]
+
+
+def table_of(heading: str, number: int = 0) -> list[list[str]]:
+    """Cells of the rows of a table of docs/operations.md below a heading, without its head."""
+    text = OPERATIONS.read_text(encoding="utf-8")
+    assert f"\n{heading}\n" in text, f"{heading!r} is not in {OPERATIONS.name}"
+    section = text.partition(f"\n{heading}\n")[2].partition("\n###")[0]
+    tables = [block for block in section.split("\n\n") if block.lstrip().startswith("|")]
+    return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in tables[number].strip().splitlines()[2:]]
 
 
 def test_registers_have_their_names():

@@ -2,6 +2,7 @@
 
 import copy
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,10 @@ import pytest
 from samtranslator.translator.transform import transform
 from samtranslator.yaml_helper import yaml_parse
 
-TEMPLATE = yaml_parse((Path(__file__).parents[2] / "template.yaml").read_text())
+from importer import telemetry
+
+ROOT = Path(__file__).parents[2]
+TEMPLATE = yaml_parse((ROOT / "template.yaml").read_text())
 TRIGGER_PREFIX = "imports/"
 
 
@@ -50,13 +54,14 @@ def allowed(template: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def prefixes_written(template: dict[str, Any]) -> set[str]:
-    """Prefixes of the bucket that some function may put objects under."""
-    return {
-        resource["Fn::Sub"].removeprefix("${Bucket.Arn}/").removesuffix("*")
+    """Prefixes of the bucket that some role may put objects under."""
+    written = {
+        resource["Fn::Sub"]
         for statement in allowed(template)
         if "s3:PutObject" in as_list(statement["Action"])
         for resource in as_list(statement["Resource"])
     }
+    return {name.removeprefix("${Bucket.Arn}/").removesuffix("*") for name in written if "${StreamBucket" not in name}
 
 
 # ---- Loops -------------------------------------------------------------------------------------------------------
@@ -64,11 +69,15 @@ def prefixes_written(template: dict[str, Any]) -> set[str]:
 
 def test_only_files_under_imports_start_a_function(expanded):
     """Every notification of the bucket is narrowed to the folder people drop files in."""
-    (bucket,) = of_type(expanded, "AWS::S3::Bucket").values()
-    notifications = bucket["Properties"]["NotificationConfiguration"]
+    assert [name for name, bucket in of_type(expanded, "AWS::S3::Bucket").items() if notifies(bucket)] == ["Bucket"]
+    notifications = notifies(expanded["Resources"]["Bucket"])
     rules = [n["Filter"]["S3Key"]["Rules"] for n in notifications["LambdaConfigurations"]]
     assert rules == [[{"Name": "prefix", "Value": TRIGGER_PREFIX}]]
     assert set(notifications) == {"LambdaConfigurations"}
+
+
+def notifies(bucket: dict[str, Any]) -> dict[str, Any]:
+    return bucket["Properties"].get("NotificationConfiguration", {})
 
 
 def test_no_function_may_write_where_a_file_starts_one(expanded):
@@ -82,17 +91,18 @@ def test_recursion_is_still_stopped_by_aws(expanded):
     """B2: AWS breaks a loop we failed to see, unless a function says it may call itself."""
     functions = of_type(expanded, "AWS::Lambda::Function")
     assert {name: f["Properties"].get("RecursiveLoop", "Terminate") for name, f in functions.items()} == {
-        "ImportFunction": "Terminate"
+        "ImportFunction": "Terminate",
+        "SweepFunction": "Terminate",
     }
 
 
 # ---- Files -------------------------------------------------------------------------------------------------------
 
 
-def test_the_bucket_is_versioned_encrypted_and_private(expanded):
+@pytest.mark.parametrize("bucket", ["Bucket", "StreamBucket"])
+def test_buckets_are_versioned_encrypted_and_private(expanded, bucket):
     """An import is pinned to a version; nobody reads customers' files but who is allowed to."""
-    (bucket,) = of_type(expanded, "AWS::S3::Bucket").values()
-    properties = bucket["Properties"]
+    properties = expanded["Resources"][bucket]["Properties"]
     assert properties["VersioningConfiguration"] == {"Status": "Enabled"}
     assert properties["BucketEncryption"]["ServerSideEncryptionConfiguration"]
     assert properties["OwnershipControls"] == {"Rules": [{"ObjectOwnership": "BucketOwnerEnforced"}]}
@@ -101,10 +111,12 @@ def test_the_bucket_is_versioned_encrypted_and_private(expanded):
     )
 
 
-def test_the_bucket_refuses_what_is_not_encrypted_on_the_way(expanded):
+@pytest.mark.parametrize(("bucket", "condition"), [("Bucket", "RunsOnAws"), ("StreamBucket", "StreamRunsOnAws")])
+def test_buckets_refuse_what_is_not_encrypted_on_the_way(expanded, bucket, condition):
     """On AWS everybody is denied everything over plain HTTP; only the local twin has no TLS."""
-    (policy,) = of_type(expanded, "AWS::S3::BucketPolicy").values()
-    assert policy["Condition"] == "RunsOnAws"
+    policy = expanded["Resources"][f"{bucket}Policy"]
+    assert policy["Condition"] == condition
+    assert policy["Properties"]["Bucket"] == {"Ref": bucket}
     assert expanded["Conditions"]["RunsOnAws"] == {"Fn::Equals": [{"Ref": "EndpointUrl"}, ""]}
     (statement,) = policy["Properties"]["PolicyDocument"]["Statement"]
     assert statement == {
@@ -112,15 +124,14 @@ def test_the_bucket_refuses_what_is_not_encrypted_on_the_way(expanded):
         "Effect": "Deny",
         "Principal": "*",
         "Action": "s3:*",
-        "Resource": [{"Fn::GetAtt": ["Bucket", "Arn"]}, {"Fn::Sub": "${Bucket.Arn}/*"}],
+        "Resource": [{"Fn::GetAtt": [bucket, "Arn"]}, {"Fn::Sub": f"${{{bucket}.Arn}}/*"}],
         "Condition": {"Bool": {"aws:SecureTransport": "false"}},
     }
 
 
 def test_leftovers_in_the_bucket_go_away_by_themselves(expanded):
     """Segments, old versions and unfinished uploads cost money for ever unless a rule ends them."""
-    (bucket,) = of_type(expanded, "AWS::S3::Bucket").values()
-    rules = {rule["Id"]: rule for rule in bucket["Properties"]["LifecycleConfiguration"]["Rules"]}
+    rules = {rule["Id"]: rule for rule in lifecycle_of(expanded, "Bucket")}
     assert {rule["Status"] for rule in rules.values()} == {"Enabled"}
     assert rules["unfinished-work"]["Prefix"] == "work/"
     assert rules["unfinished-work"]["ExpirationInDays"] == {"Ref": "WorkRetentionDays"}
@@ -132,10 +143,16 @@ def test_leftovers_in_the_bucket_go_away_by_themselves(expanded):
 
 
 def test_no_rule_deletes_a_file_nobody_has_imported(expanded):
-    """Only work/ expires: files, bad rows and receipts stay until a person removes them."""
-    (bucket,) = of_type(expanded, "AWS::S3::Bucket").values()
-    rules = bucket["Properties"]["LifecycleConfiguration"]["Rules"]
-    assert [rule["Prefix"] for rule in rules if "ExpirationInDays" in rule] == ["work/"]
+    """Only work/ expires: files, bad rows, receipts and events stay until a person removes them."""
+    expiring = {
+        name: [rule["Prefix"] for rule in lifecycle_of(expanded, name) if "ExpirationInDays" in rule]
+        for name in of_type(expanded, "AWS::S3::Bucket")
+    }
+    assert expiring == {"Bucket": ["work/"], "StreamBucket": []}
+
+
+def lifecycle_of(template: dict[str, Any], bucket: str) -> list[dict[str, Any]]:
+    return template["Resources"][bucket]["Properties"]["LifecycleConfiguration"]["Rules"]
 
 
 def test_what_customers_gave_us_outlives_the_stack(expanded):
@@ -174,17 +191,22 @@ def test_every_function_logs_to_a_group_that_forgets(expanded):
     used = {
         f["Properties"]["LoggingConfig"]["LogGroup"]["Ref"] for f in of_type(expanded, "AWS::Lambda::Function").values()
     }
-    assert used == set(groups)
+    assert used == set(groups) - {"StreamLogs"}  # Firehose's own
 
 
 def test_a_notification_that_cannot_be_handled_is_kept(expanded):
     """AWS drops it silently after the last try unless the function has an on-failure destination."""
     configured = {
-        c["Properties"]["FunctionName"]["Ref"]: c["Properties"]["DestinationConfig"]["OnFailure"]["Destination"]
+        c["Properties"]["FunctionName"]["Ref"]: c["Properties"]["DestinationConfig"].get("OnFailure")
         for c in of_type(expanded, "AWS::Lambda::EventInvokeConfig").values()
     }
     dead_letters = {"Fn::GetAtt": ["DeadLetterQueue", "Arn"]}
-    assert configured == dict.fromkeys(of_type(expanded, "AWS::Lambda::Function"), dead_letters)
+    nothing_to_keep = ["SweepFunction"]  # what it would look at again is looked at again by the next one
+    assert configured == {
+        "ImportFunction": {"Destination": dead_letters},
+        **dict.fromkeys(nothing_to_keep),
+    }
+    assert set(configured) == set(of_type(expanded, "AWS::Lambda::Function"))
     assert {"sqs:SendMessage"} == {
         action
         for statement in allowed(expanded)
@@ -217,7 +239,9 @@ def test_the_role_itself_may_send_to_the_on_failure_queue(expanded):
 def test_listing_the_bucket_is_bound_to_prefixes(expanded):
     """The names of other people's files are data too."""
     listings = [s for s in allowed(expanded) if {"s3:ListBucket", "s3:ListBucketVersions"} & set(as_list(s["Action"]))]
-    bounds = {p for s in listings for p in as_list(s["Condition"]["StringLike"]["s3:prefix"])}
+    ours = [s for s in listings if s["Resource"] == {"Fn::GetAtt": ["Bucket", "Arn"]}]
+    assert [s["Resource"] for s in listings if s not in ours] == [{"Fn::GetAtt": ["StreamBucket", "Arn"]}]  # Firehose's
+    bounds = {p for s in ours for p in as_list(s["Condition"]["StringLike"]["s3:prefix"])}
     assert bounds == {"imports/*", "work/*", "completed_imports/*"}
 
 
@@ -243,23 +267,104 @@ def test_every_parameter_belongs_to_a_group():
     assert sorted(name for group in groups for name in group["Parameters"]) == sorted(TEMPLATE["Parameters"])
 
 
+# ---- Alarms ------------------------------------------------------------------------------------------------------
+
+
+def alarms(template: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Properties of every alarm by its anchor in docs/operations.md."""
+    found = {}
+    for name, alarm in of_type(template, "AWS::CloudWatch::Alarm").items():
+        anchor = words_of(alarm["Properties"]).split()[-1]
+        assert anchor.startswith("docs/operations.md#"), f"{name} does not end in its place in the runbook"
+        found[anchor.removeprefix("docs/operations.md#")] = alarm["Properties"]
+    assert len(found) == len(of_type(template, "AWS::CloudWatch::Alarm")), "two alarms share a place in the runbook"
+    return found
+
+
+def words_of(alarm: dict[str, Any]) -> str:
+    description = alarm["AlarmDescription"]
+    return description["Fn::Sub"] if isinstance(description, dict) else description
+
+
+def metrics_of(alarm: dict[str, Any]) -> list[tuple[str, str]]:
+    """Namespace and name of each metric an alarm looks at, directly or through an expression."""
+    looked_at = [m["MetricStat"]["Metric"] for m in alarm.get("Metrics", []) if "MetricStat" in m] or [alarm]
+    return [(metric["Namespace"], metric["MetricName"]) for metric in looked_at]
+
+
 def test_every_alarm_reaches_somebody_and_says_what_to_do(expanded):
     """An alarm at night is one sentence and the place in the runbook, not a metric's name."""
-    for name, alarm in of_type(expanded, "AWS::CloudWatch::Alarm").items():
-        properties = alarm["Properties"]
-        assert properties["AlarmActions"] == [{"Ref": "AlarmTopic"}], name
-        assert "; " in properties["AlarmDescription"], name  # what happened; what to do
-        assert properties["AlarmDescription"].split()[-1].startswith("docs/operations.md#"), name
-        assert properties["TreatMissingData"] == "notBreaching", name
+    for anchor, alarm in alarms(expanded).items():
+        assert alarm["AlarmActions"] == [{"Ref": "AlarmTopic"}], anchor
+        assert ", so " in words_of(alarm) or "; " in words_of(alarm), anchor  # what happened; what to do
+        assert len(words_of(alarm)) <= 1024, anchor  # Quota: AlarmDescription of API_PutMetricAlarm
 
 
 def test_the_alarms_cover_every_way_an_import_can_fail(expanded):
-    """Crashed, refused by Lambda, dropped by Lambda, given up, refused as a whole."""
-    metrics = {a["Properties"]["MetricName"] for a in of_type(expanded, "AWS::CloudWatch::Alarm").values()}
-    assert metrics == {
-        "Errors",
-        "Throttles",
-        "AsyncEventsDropped",
-        "ApproximateNumberOfMessagesVisible",
-        "ExecutionsFailed",
+    """Crashed, slow, refused by Lambda, late, dropped, given up, refused, badly filled, or never delivered at all."""
+    assert {anchor: metrics_of(alarm) for anchor, alarm in alarms(expanded).items()} == {
+        "function-errors": [("AWS/Lambda", "Errors")],
+        "duration": [("AWS/Lambda", "Duration")],
+        "function-throttles": [("AWS/Lambda", "Throttles")],
+        "events-old": [("AWS/Lambda", "AsyncEventAge")],
+        "events-dropped": [("AWS/Lambda", "AsyncEventsDropped")],
+        "dead-letters": [("AWS/SQS", "ApproximateNumberOfMessagesVisible")],
+        "failed-executions": [("S3EventImporter", "ExecutionsFailed")],
+        "bad-rows": [("S3EventImporter", "RowsGood"), ("S3EventImporter", "RowsBad")],
+        "oldest-waiting": [("S3EventImporter", "OldestWaitingSeconds")],
+        "stream-freshness": [("AWS/Firehose", "DeliveryToS3.DataFreshness")],
+        "stream-throttles": [("AWS/Firehose", "ThrottledRecords")],
     }
+
+
+def test_silence_of_the_sweep_rings_and_of_nothing_else(expanded):
+    """Events that do not happen send no data; only the sweep always has something to say."""
+    breaching = {anchor for anchor, alarm in alarms(expanded).items() if alarm["TreatMissingData"] != "notBreaching"}
+    assert breaching == {"oldest-waiting"}
+    assert alarms(expanded)["oldest-waiting"]["TreatMissingData"] == "breaching"
+    schedules = of_type(expanded, "AWS::Scheduler::Schedule")
+    assert [s["Properties"]["ScheduleExpression"] for s in schedules.values()] == ["rate(15 minutes)"]
+    assert alarms(expanded)["oldest-waiting"]["Period"] >= 2 * 15 * 60, "one sweep that comes late is no silence"
+
+
+def test_alarms_on_our_metrics_look_at_metrics_that_exist_under_our_name(expanded):
+    """An alarm on a misspelt metric, namespace or dimension never rings."""
+    service = expanded["Resources"]["ImportFunction"]["Properties"]["Environment"]["Variables"]
+    ours = service["POWERTOOLS_METRICS_NAMESPACE"]
+    assert "namespace S3EventImporter" in (telemetry.__doc__ or "")
+    for anchor, alarm in alarms(expanded).items():
+        for entry in [m["MetricStat"]["Metric"] for m in alarm.get("Metrics", []) if "MetricStat" in m] or [alarm]:
+            if entry["Namespace"].startswith("AWS/"):
+                continue
+            assert entry["Namespace"] == ours == "S3EventImporter", anchor
+            assert entry["MetricName"] in set(telemetry.Metric), anchor
+            assert entry["Dimensions"] == [{"Name": "service", "Value": service["POWERTOOLS_SERVICE_NAME"]}], anchor
+
+
+def test_every_threshold_on_time_follows_from_the_times_out_of_the_functions(expanded):
+    """A slow import rings at 80 % of its time; a wait rings when it is longer than all three tries can take (H1)."""
+    seconds = expanded["Resources"]["ImportFunction"]["Properties"]["Timeout"]
+    three_tries = 3 * seconds + 60 + 120
+    assert alarms(expanded)["duration"]["Threshold"] == 0.8 * seconds * 1000
+    assert alarms(expanded)["events-old"]["Threshold"] / 1000 > three_tries
+    assert alarms(expanded)["oldest-waiting"]["Threshold"] > three_tries
+
+
+def test_the_runbook_has_every_alarm_and_no_other(expanded):
+    """Means, likely causes, what to do: one section each, listed at the top of the page."""
+    page = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+    sections = re.split(r"^### ", page.partition("\n## Alarms\n")[2].partition("\n## ")[0], flags=re.MULTILINE)[1:]
+    names = [section.split("\n")[0] for section in sections]
+    assert sorted(names) == sorted(alarms(expanded))
+    for name, section in zip(names, sections, strict=True):
+        assert "**Means:**" in section, name
+        assert "**Causes:**" in section, name
+        assert "**Do:**" in section, name
+        assert f"](#{name})" in page.partition("\n## ")[0], f"{name} is not listed at the top"
+
+
+def test_the_read_me_lists_the_alarms(expanded):
+    """Whoever decides whether to use this sees what it watches."""
+    listed = set(re.findall(r"docs/operations\.md#([a-z-]+)\)", (ROOT / "README.md").read_text(encoding="utf-8")))
+    missing = sorted(set(alarms(expanded)) - listed)
+    assert not missing, f"README.md does not list {', '.join(missing)}"

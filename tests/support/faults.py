@@ -11,6 +11,7 @@ A fault is a function around one attempt: it may refuse it, execute it and lie a
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -41,14 +42,16 @@ class Fault:
         at: the call's number within the delivery, from 1; or a text its journal line must contain; or a test of it.
         times: how often. After the first hit it strikes every further call of the same service
             (an outage or a throttled table lasts; a lost reply happens once).
+        always: it strikes every call that matches and no other, as a permission does that is taken away.
         detail: what the kind understands: `seconds`, `code`, `keep` (bytes of a body that still come),
-            `do` (the action of `before` and `after`, given the cloud).
+            `do` (the action of `before` and `after`, given the cloud), `message` and `status` (of `refused`).
     """
 
     kind: str
     at: int | str | Callable[[Call], bool]
     times: int = 1
     detail: dict[str, Any] = field(default_factory=dict, hash=False)
+    always: bool = False
 
     def __str__(self) -> str:
         more = f"x{self.times}" if self.times > 1 else ""
@@ -119,9 +122,29 @@ def throttled(call: Call, execute: Execute, fault: Fault) -> AWSResponse:
 
 
 def denied(call: Call, execute: Execute, fault: Fault) -> AWSResponse:
-    """A policy changed half-way (I9)."""
+    """A policy changed half-way (I9); `message` in AWS's words, where it says which action it missed.
+
+    Of several objects at once each is denied, in an answer that is a success.
+    """
+    if call.operation == "DeleteObjects":
+        keys = re.findall(r"<Key>.*?</Key>", call.body.decode())
+        errors = "".join(f"<Error>{key}<Code>AccessDenied</Code><Message>Denied</Message></Error>" for key in keys)
+        body = f'<?xml version="1.0" encoding="UTF-8"?>\n<DeleteResult>{errors}</DeleteResult>'.encode()
+        return answer_of(call, 200, {"Content-Type": "application/xml", "Content-Length": str(len(body))}, body)
     code, status = ("AccessDenied", 403) if call.service == "s3" else ("AccessDeniedException", 400)
-    return refusal(call, code, "User is not authorized to perform this operation", status)
+    message = fault.detail.get("message", "User is not authorized to perform this operation")
+    return refusal(call, code, message, status)
+
+
+def missing_is_forbidden(call: Call, execute: Execute, fault: Fault) -> AWSResponse:
+    """What S3 says of a missing key to somebody who may not list it without naming a prefix (J6)."""
+    answer = execute()
+    return refusal(call, "AccessDenied", "Access Denied", 403) if answer.status_code == 404 else answer
+
+
+def refused(call: Call, execute: Execute, fault: Fault) -> AWSResponse:
+    """The service says no in these words: `code`, `message`, `status`."""
+    return refusal(call, fault.detail["code"], fault.detail["message"], fault.detail.get("status", 400))
 
 
 def unprocessed(call: Call, execute: Execute, fault: Fault) -> AWSResponse:
@@ -231,6 +254,8 @@ KINDS: dict[str, Callable[[Call, Execute, Fault], AWSResponse]] = {
         error_503,
         throttled,
         denied,
+        missing_is_forbidden,
+        refused,
         unprocessed,
         body_cut,
         body_reset,
@@ -248,8 +273,9 @@ _ONLY_FOR = {
     "body_reset": ("GetObject",),
     "body_stalled": ("GetObject",),
     "range_ignored": ("GetObject",),
+    "missing_is_forbidden": ("HeadObject", "GetObject"),
 }
-_NEED_DETAIL = ("before", "after")
+_NEED_DETAIL = ("before", "after", "refused", "missing_is_forbidden")
 
 
 def fits(kind: str, call: Call) -> bool:
@@ -287,8 +313,9 @@ def around_of(faults: Iterable[Fault], fired: list[str]) -> list[Callable[[Call,
 
         def around(call: Call, execute: Execute) -> AWSResponse:
             nonlocal struck_service, left
-            strikes = fault.matches(call) if struck_service is None else call.service == struck_service
-            if left <= 0 or not strikes or not fits(fault.kind, call):
+            matches_now = struck_service is None or fault.always
+            strikes = fault.matches(call) if matches_now else call.service == struck_service
+            if (left <= 0 and not fault.always) or not strikes or not fits(fault.kind, call):
                 return execute()
             left -= 1
             struck_service = call.service

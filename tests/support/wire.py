@@ -324,6 +324,9 @@ class BrokenBody(BytesIO):
             raise self._end()
         return read
 
+    def read1(self, amount: int | None = -1) -> bytes:
+        return self.read(amount)
+
     def readinto(self, buffer) -> int:  # type: ignore[override, no-untyped-def]
         read = self.read(len(buffer))
         buffer[: len(read)] = read

@@ -1,19 +1,46 @@
-"""Every metric and log key this importer emits, with what it means. No row content is ever logged (J8).
+"""Every metric and log line this importer emits, with what it means; and which words may leave it (J8).
 
-Metrics are CloudWatch EMF lines in namespace S3EventImporter, dimension `service`.
+Metrics are CloudWatch EMF lines in namespace S3EventImporter, dimension `service`. docs/operations.md has the same
+tables; tests/house/test_registers.py holds register, template and page equal.
+
+Rule: a log line, and an exception that leaves the function, holds our own words, names (of files, AWS's calls, AWS's
+error codes) and numbers. Other people's exceptions may quote a row (`KeyError: 'ann@example.org'`; DynamoDB repeats a
+value it refuses), so of those only type, code and place are told. Given up: their words, for which there is the file
+itself. Strangers' names are cut, their control characters escaped.
 """
 
+import functools
+import logging
+import sys
+import traceback
+from collections.abc import Callable
 from enum import StrEnum
+from typing import Any, Final, TypeVar
 
 from aws_lambda_powertools import Logger, Metrics
+from aws_lambda_powertools.logging.formatter import LambdaPowertoolsFormatter
 from aws_lambda_powertools.metrics import MetricUnit
 
-from importer.model import Execution, Status
-from importer.notification import Dropped
+from importer.executions.ports import Waiting
+from importer.executions.settling import SegmentsMissing
+from importer.model import Execution, Fenced, Misconfigured, Status, Unavailable
+from importer.notification import Dropped, UnknownNotification
+
+LONGEST_VALUE: Final = 1_100  # characters of one value in a log line: the longest key S3 allows, and a bit
+LONGEST_TRACEBACK: Final = 16_000
+# What they say was written by us, about names and numbers.
+_OUR_WORDS: Final = (Unavailable, Fenced, Misconfigured, SegmentsMissing, UnknownNotification)
+
+_LOGGED: Final = "_in_the_log_already"  # attribute of an exception
+
+Handler = TypeVar("Handler", bound=Callable[..., Any])
+
+
+# ---- The register ------------------------------------------------------------------------------------------------
 
 
 class Metric(StrEnum):
-    """Name of a metric; `MEANING` has its sentence."""
+    """Name of a metric; `UNIT` and `MEANING` have the rest."""
 
     EXECUTIONS_SUCCEEDED = "ExecutionsSucceeded"
     EXECUTIONS_FAILED = "ExecutionsFailed"
@@ -21,20 +48,39 @@ class Metric(StrEnum):
     ROWS_BAD = "RowsBad"
     EVENTS_WRITTEN = "EventsWritten"
     IMPORT_MILLISECONDS = "ImportMilliseconds"
+    WAITING_FILES = "WaitingFiles"
+    OLDEST_WAITING_SECONDS = "OldestWaitingSeconds"
 
 
-MEANING: dict[Metric, str] = {
+MEANING: Final[dict[Metric, str]] = {
     Metric.EXECUTIONS_SUCCEEDED: "files imported to their end, counted when the source has been moved",
-    Metric.EXECUTIONS_FAILED: "files refused as a whole; the source is still in imports/ (alarm)",
+    Metric.EXECUTIONS_FAILED: "files refused as a whole; the source is still in imports/",
     Metric.ROWS_GOOD: "rows now in the store, of files that ended",
     Metric.ROWS_BAD: "rows now in errors/, of files that ended",
     Metric.EVENTS_WRITTEN: "events written to each enabled sink, of files that ended",
     Metric.IMPORT_MILLISECONDS: "from a file's first delivery to its end",
+    Metric.WAITING_FILES: "files that have been in imports/ for five minutes or more and were not refused",
+    Metric.OLDEST_WAITING_SECONDS: "age of the oldest of them; 0 if there is none",
+}
+UNIT: Final[dict[Metric, MetricUnit]] = dict.fromkeys(Metric, MetricUnit.Count) | {
+    Metric.IMPORT_MILLISECONDS: MetricUnit.Milliseconds,
+    Metric.OLDEST_WAITING_SECONDS: MetricUnit.Seconds,
 }
 
 
+class Message(StrEnum):
+    """What a log line is about; `SAYS` has when it is written."""
+
+    DELIVERY = "delivery"
+    WAITED = "another worker is at it"
+    CLOSED = "closed"
+    DELIVER_AGAIN = "deliver again"
+    FAILED = "failed"
+    SWEPT = "swept"
+
+
 class LogKey(StrEnum):
-    """Keys of a log line beside Powertools' own."""
+    """Keys of a log line beside Powertools' own; `HOLDS` has what each holds."""
 
     BUCKET = "bucket"
     KEY = "key"
@@ -47,6 +93,47 @@ class LogKey(StrEnum):
     BAD = "bad"
     RECEIPT = "receipt"
     RENEWED = "renewed"
+    WAITING_FILES = "waiting_files"
+    OLDEST_SECONDS = "oldest_seconds"
+    COMPLETE = "complete"
+
+
+_FILE: Final = (LogKey.BUCKET, LogKey.KEY)
+_EXECUTION: Final = (*_FILE, LogKey.EXECUTION_ID, LogKey.STATUS, LogKey.PHASE)
+
+SAYS: Final[dict[Message, tuple[str, tuple[LogKey, ...]]]] = {
+    Message.DELIVERY: ("a notification's object has its execution", (*_EXECUTION, LogKey.VERSION_ID)),
+    Message.WAITED: ("this delivery returns and leaves the work to another", (*_EXECUTION, LogKey.RENEWED)),
+    Message.CLOSED: (
+        "an execution has ended",
+        (*_EXECUTION, LogKey.ERROR_CODE, LogKey.GOOD, LogKey.BAD, LogKey.RECEIPT),
+    ),
+    Message.DELIVER_AGAIN: ("level ERROR, with the exception: this try of a file failed, Lambda makes another", _FILE),
+    Message.FAILED: ("level ERROR, with the exception: the invocation failed, not at a file", ()),
+    Message.SWEPT: (
+        "the sweep has looked through imports/; the file named is the oldest that waits",
+        (*_FILE, LogKey.VERSION_ID, LogKey.WAITING_FILES, LogKey.OLDEST_SECONDS, LogKey.COMPLETE),
+    ),
+}
+HOLDS: Final[dict[LogKey, str]] = {
+    LogKey.BUCKET: "the bucket of the file",
+    LogKey.KEY: "the file's key, control characters escaped",
+    LogKey.VERSION_ID: "the version of the file; none without versioning",
+    LogKey.EXECUTION_ID: "id of the execution",
+    LogKey.STATUS: "its status",
+    LogKey.PHASE: "its phase",
+    LogKey.ERROR_CODE: "why it FAILED: a file reason",
+    LogKey.GOOD: "rows in the store",
+    LogKey.BAD: "rows in errors/",
+    LogKey.RECEIPT: "key of its receipt",
+    LogKey.RENEWED: "whether the other worker was seen to be alive",
+    LogKey.WAITING_FILES: "as the metric WaitingFiles",
+    LogKey.OLDEST_SECONDS: "as the metric OldestWaitingSeconds",
+    LogKey.COMPLETE: "false: there were too many files to look at each",
+}
+
+
+# ---- Writing it --------------------------------------------------------------------------------------------------
 
 
 class PowertoolsTelemetry:
@@ -57,29 +144,51 @@ class PowertoolsTelemetry:
         self._metrics = metrics
 
     def delivered(self, dropped: Dropped, execution: Execution) -> None:
-        self._log.info("delivery", extra=_of(execution) | {LogKey.VERSION_ID: dropped.version_id})
+        self._log.info(Message.DELIVERY, extra=_of(execution) | {LogKey.VERSION_ID: dropped.version_id})
 
     def waited(self, execution: Execution, renewed: bool) -> None:
-        self._log.info("another worker is at it", extra=_of(execution) | {LogKey.RENEWED: renewed})
+        self._log.info(Message.WAITED, extra=_of(execution) | {LogKey.RENEWED: renewed})
 
     def closed(self, execution: Execution) -> None:
         outcome = execution.outcome
         succeeded = execution.status is Status.SUCCEEDED
-        self._metrics.add_metric(
-            Metric.EXECUTIONS_SUCCEEDED if succeeded else Metric.EXECUTIONS_FAILED, MetricUnit.Count, 1
-        )
+        self._count(Metric.EXECUTIONS_SUCCEEDED if succeeded else Metric.EXECUTIONS_FAILED, 1)
         said = _of(execution)
         if execution.error is not None:
             said[LogKey.ERROR_CODE] = execution.error.code
         if outcome is not None:
             sums = outcome.sums
-            self._metrics.add_metric(Metric.ROWS_GOOD, MetricUnit.Count, sums.good)
-            self._metrics.add_metric(Metric.ROWS_BAD, MetricUnit.Count, sums.bad)
-            self._metrics.add_metric(Metric.EVENTS_WRITTEN, MetricUnit.Count, sums.events)
-            taken_ms = outcome.end_date - execution.created_ms
-            self._metrics.add_metric(Metric.IMPORT_MILLISECONDS, MetricUnit.Milliseconds, taken_ms)
+            self._count(Metric.ROWS_GOOD, sums.good)
+            self._count(Metric.ROWS_BAD, sums.bad)
+            self._count(Metric.EVENTS_WRITTEN, sums.events)
+            self._count(Metric.IMPORT_MILLISECONDS, outcome.end_date - execution.created_ms)
             said |= {LogKey.GOOD: sums.good, LogKey.BAD: sums.bad, LogKey.RECEIPT: outcome.destination.receipt}
-        self._log.info("closed", extra=said)
+        self._log.info(Message.CLOSED, extra=said)
+
+    def swept(self, bucket: str, waiting: Waiting) -> None:
+        self._count(Metric.WAITING_FILES, waiting.files)
+        self._count(Metric.OLDEST_WAITING_SECONDS, waiting.oldest_seconds)
+        oldest = waiting.oldest
+        self._log.info(
+            Message.SWEPT,
+            extra={
+                LogKey.BUCKET: bucket,
+                LogKey.KEY: None if oldest is None else oldest.key,
+                LogKey.VERSION_ID: None if oldest is None else oldest.version_id,
+                LogKey.WAITING_FILES: waiting.files,
+                LogKey.OLDEST_SECONDS: waiting.oldest_seconds,
+                LogKey.COMPLETE: waiting.complete,
+            },
+        )
+
+    def _count(self, metric: Metric, value: float) -> None:
+        self._metrics.add_metric(metric, UNIT[metric], value)
+
+
+def failed(logger: Logger, dropped: Dropped) -> None:
+    """Log the exception being handled: this try of one object failed, and Lambda is to deliver again."""
+    logger.exception(Message.DELIVER_AGAIN, extra={LogKey.BUCKET: dropped.bucket, LogKey.KEY: dropped.key})
+    setattr(sys.exception(), _LOGGED, True)
 
 
 def _of(execution: Execution) -> dict[str, str | int | None]:
@@ -91,3 +200,87 @@ def _of(execution: Execution) -> dict[str, str | int | None]:
         LogKey.STATUS: execution.status.value,
         LogKey.PHASE: execution.phase.value,
     }
+
+
+# ---- What may be said --------------------------------------------------------------------------------------------
+
+
+class Crashed(Exception):
+    """A bug, told by its type and place: its own words may hold a row, and Lambda would log them."""
+
+
+def make_logger() -> Logger:
+    """The one logger of a function: JSON lines that hold nothing of a row at any level."""
+    for library in ("boto3", "botocore", "urllib3"):  # at DEBUG, by whatever door, they log requests and answers whole
+        logging.getLogger(library).setLevel(logging.WARNING)
+    return Logger(logger_formatter=_DiscreetFormatter(serialize_stacktrace=False))
+
+
+def discreet(logger: Logger) -> Callable[[Handler], Handler]:
+    """For a Lambda handler: lets no exception out whose words may hold what a row holds.
+
+    Lambda puts what a handler raises into the log and into the dead letter.
+    """
+
+    def around(handler: Handler) -> Handler:
+        @functools.wraps(handler)
+        def discreetly(event: Any, context: Any) -> Any:
+            try:
+                return handler(event, context)
+            except Exception as error:
+                if not hasattr(error, _LOGGED):
+                    logger.exception(Message.FAILED)
+                raise _reworded(error).with_traceback(error.__traceback__) from None
+
+        return discreetly  # type: ignore[return-value]
+
+    return around
+
+
+class _DiscreetFormatter(LambdaPowertoolsFormatter):
+    """JSON lines with the values cut and escaped, and exceptions told by `_told`."""
+
+    def formatException(self, exc_info: Any) -> str:
+        told: list[str] = []
+        error: BaseException | None = exc_info[1]
+        while error is not None:
+            frames = "".join(traceback.format_list(traceback.extract_tb(error.__traceback__)))
+            told.insert(0, f"Traceback (most recent call last):\n{frames}{_told(error)}")
+            error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+        return "\n\nwhich led to\n\n".join(told)[-LONGEST_TRACEBACK:]
+
+    def serialize(self, log: Any) -> str:
+        log.pop("exception_notes", None)  # anybody's words
+        return super().serialize(
+            {
+                name: _printable(value) if isinstance(value, str) and name != "exception" else value
+                for name, value in log.items()
+            }
+        )
+
+
+def _told(error: BaseException) -> str:
+    """Type and place of an exception; its words if they are ours; AWS's code and call if it is an answer of AWS."""
+    kind = type(error).__name__
+    if isinstance(error, _OUR_WORDS):
+        return f"{kind}: {_printable(str(error))}"
+    answer = getattr(error, "response", None)
+    if isinstance(answer, dict):  # botocore's ClientError; the message of an answer may quote what was sent
+        code = answer.get("Error", {}).get("Code", "")
+        return f"{kind}: {_printable(str(code))} from {getattr(error, 'operation_name', 'AWS')} (its words withheld)"
+    frames = traceback.extract_tb(error.__traceback__)
+    place = f" at {frames[-1].filename.rpartition('/')[2]}:{frames[-1].lineno} in {frames[-1].name}" if frames else ""
+    return f"{kind}{place} (its words withheld)"
+
+
+def _reworded(error: Exception) -> Exception:
+    """An exception of the same kind, its words cut and escaped, if they are ours; else Crashed. Without its cause."""
+    kind = type(error)
+    return kind.__new__(kind, _printable(str(error))) if isinstance(error, _OUR_WORDS) else Crashed(_told(error))
+
+
+def _printable(text: str) -> str:
+    cut = text if len(text) <= LONGEST_VALUE else text[: LONGEST_VALUE - 1] + "…"
+    if cut.isprintable():
+        return cut
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in cut)

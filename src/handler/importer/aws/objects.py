@@ -2,15 +2,24 @@
 
 import base64
 import hashlib
-import re
 from collections.abc import Iterator, Sequence
-from contextlib import closing, suppress
-from types import TracebackType
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
-from botocore.exceptions import ClientError, FlexibleChecksumError, IncompleteReadError
-from urllib3.exceptions import HTTPError
+from botocore.exceptions import ClientError
 
+from importer.aws import copying, reading, uploads
+from importer.aws.answers import (
+    code,
+    is_archived,
+    is_denied,
+    is_gone,
+    is_replaced,
+    names_its_permission,
+    told,
+    unavailable,
+    under,
+)
 from importer.bad_rows import FileReason, ObjectProblem
 from importer.model import Clock, S3Object, Unavailable
 from importer.notification import Dropped
@@ -19,12 +28,7 @@ from importer.sinks.calls import LOST
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
-READ_BYTES: Final = 256 << 10  # Measured: larger reads cost no less CPU and more memory
-PIECE_BYTES: Final = 8 << 20  # Quota: at least 5 MiB a piece but the last (N6)
-READ_TRIES: Final = 5  # in a row without a byte; any progress counts anew (C1)
-COPY_BYTES: Final = 5 << 30  # Quota: CopyObject (I5)
-_GONE: Final = frozenset({"NoSuchKey", "NoSuchVersion", "404", "NotFound", "MethodNotAllowed", "405"})
-_CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)\Z")
+DELETE_KEYS: Final = 1_000  # Quota: DeleteObjects
 
 
 class S3Objects:
@@ -39,18 +43,23 @@ class S3Objects:
         self._copier = copier or client
         self._clock = clock
 
+    # -- reading ------------------------------------------------------------------------------------------------
+
     def head(self, dropped: Dropped) -> S3Object | None:
-        version = {"VersionId": dropped.version_id} if dropped.version_id else {}
-        try:
-            found = self._s3.head_object(Bucket=dropped.bucket, Key=dropped.key, **version)  # type: ignore[arg-type]
-        except ClientError as error:
-            if _code(error) in _GONE or (_is_denied(error) and not self._is_listed(dropped)):
-                return None
-            _unavailable(
-                error, f"HEAD s3://{dropped.bucket}/{dropped.key}", "s3:GetObject (by version: s3:GetObjectVersion)"
-            )
-        except LOST as error:
-            raise Unavailable(f"HEAD s3://{dropped.bucket}/{dropped.key}: {error}") from error
+        version: Any = {"VersionId": dropped.version_id} if dropped.version_id else {}
+        call = f"HEAD s3://{dropped.bucket}/{dropped.key}"
+        with told(call, _reading(dropped)):
+            try:
+                found = self._s3.head_object(Bucket=dropped.bucket, Key=dropped.key, **version)
+            except ClientError as error:
+                if is_gone(error):
+                    return None
+                if is_denied(error):
+                    there = self._is_listed(dropped)
+                    if there is False:
+                        return None
+                    unavailable(error, call, _reading(dropped, there))
+                raise
         return S3Object(
             dropped.bucket,
             dropped.key,
@@ -61,294 +70,228 @@ class S3Objects:
             int(found["LastModified"].timestamp() * 1000),
         )
 
-    def read(self, source: S3Object, start: int) -> Iterator[bytes]:
-        position = start
-        tries = 0
-        while position < source.size_bytes:  # never a GET for zero bytes: S3 answers 416 (A9)
-            try:
-                for chunk in self._body(source, position):
-                    position += len(chunk)
-                    tries = 0
-                    yield chunk
-                # Counted, not believed: a body that ends early without an error is continued too (C2).
-                failure: Exception = EOFError(f"the body ended at byte {position} of {source.size_bytes}")
-            except (*LOST, IncompleteReadError, HTTPError, OSError) as error:
-                failure = error
-            except FlexibleChecksumError as error:
-                raise Unavailable(f"{source.uri}: the bytes read do not match S3's checksum") from error
-            if position < source.size_bytes:
-                tries += 1
-                if tries >= READ_TRIES:
-                    raise Unavailable(
-                        f"{source.uri}: no byte after {position} in {tries} tries: {failure}"
-                    ) from failure
-                self._clock.sleep(0.2 * 2**tries)
-
-    def _body(self, source: S3Object, position: int) -> Iterator[bytes]:
-        """The bytes from `position` on, of one GET, at most to the end; it may end early."""
-        wanted: dict[str, Any] = {"Bucket": source.bucket, "Key": source.key, "IfMatch": source.etag}
-        if source.version_id is not None:
-            wanted["VersionId"] = source.version_id
-        if position:
-            wanted["Range"] = f"bytes={position}-"
-        try:
-            answer = self._s3.get_object(**wanted)
-        except ClientError as error:
-            self._read_problem(error, source)
-        # A range may be answered with the whole body: look at what came, never assume 206 (N11).
-        at = 0
-        if answer["ResponseMetadata"]["HTTPStatusCode"] == 206:
-            given = _CONTENT_RANGE.match(answer.get("ContentRange", ""))
-            if given is None or int(given[1]) > position or int(given[3]) != source.size_bytes:
-                raise Unavailable(
-                    f"{source.uri}: asked for bytes from {position}, given {answer.get('ContentRange')!r}"
-                )
-            at = int(given[1])
-        elif answer["ContentLength"] != source.size_bytes:
-            raise Unavailable(
-                f"{source.uri}: {answer['ContentLength']} bytes, {source.size_bytes} when it was looked at"
-            )
-        with closing(answer["Body"]) as body:
-            while chunk := body.read(READ_BYTES):
-                begin, at = max(position - at, 0), at + len(chunk)
-                if begin < len(chunk):
-                    yield chunk[begin:] if begin else chunk
+    def read(self, source: S3Object, start: int, stop: int | None = None) -> Iterator[bytes]:
+        with self._told_of(source, f"GET {source.uri}", _reading(source)):
+            yield from reading.bytes_of(self._s3, self._clock, source, start, stop)
 
     def get(self, bucket: str, key: str) -> bytes | None:
-        try:
-            return self._s3.get_object(Bucket=bucket, Key=key)["Body"].read()
-        except ClientError as error:
-            if _code(error) in _GONE:
-                return None
-            _unavailable(error, f"GET s3://{bucket}/{key}", "s3:GetObject")
-        except (*LOST, IncompleteReadError, HTTPError) as error:
-            raise Unavailable(f"GET s3://{bucket}/{key}: {error}") from error
+        with told(f"GET s3://{bucket}/{key}", f"s3:GetObject on {under(bucket, key)}"):
+            return reading.whole(self._s3, self._clock, bucket, key)
 
     def exists(self, bucket: str, key: str) -> bool:
         return self._head_ours(bucket, key) is not None
 
-    def put(self, bucket: str, key: str, body: bytes, content_type: str) -> None:
-        try:
-            self._s3.put_object(Bucket=bucket, Key=key, Body=body, ContentType=content_type)
-        except ClientError as error:
-            _unavailable(error, f"PUT s3://{bucket}/{key}", "s3:PutObject")
-        except LOST as error:
-            raise Unavailable(f"PUT s3://{bucket}/{key}: {error}") from error
-
-    def writer(self, bucket: str, key: str, content_type: str) -> "PieceWriter":
-        return PieceWriter(self, self._s3, bucket, key, content_type)
-
     def keys(self, bucket: str, prefix: str) -> Iterator[str]:
-        try:
+        with told(f"LIST s3://{bucket}/{prefix}", f"s3:ListBucket on s3://{bucket} for {prefix.partition('/')[0]}/*"):
             for page in self._s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
                 yield from (entry["Key"] for entry in page.get("Contents", []))
-        except ClientError as error:
-            _unavailable(error, f"LIST s3://{bucket}/{prefix}", "s3:ListBucket")
-        except LOST as error:
-            raise Unavailable(f"LIST s3://{bucket}/{prefix}: {error}") from error
+
+    def versions(self, bucket: str, prefix: str) -> Iterator[S3Object]:
+        deleted = ""  # the key whose delete marker stood on an earlier page than its versions
+        first = prefix.partition("/")[0]
+        with told(f"LIST VERSIONS s3://{bucket}/{prefix}", f"s3:ListBucketVersions on s3://{bucket} for {first}/*"):
+            # Answers without versioning too, with the version "null".
+            for page in self._s3.get_paginator("list_object_versions").paginate(Bucket=bucket, Prefix=prefix):
+                covered = {marker["Key"] for marker in page.get("DeleteMarkers", []) if marker["IsLatest"]} | {deleted}
+                for entry in page.get("Versions", []):
+                    if entry["Key"] not in covered:
+                        yield S3Object(
+                            bucket,
+                            entry["Key"],
+                            None if entry["VersionId"] == "null" else entry["VersionId"],
+                            entry["ETag"].strip('"'),
+                            entry["Size"],
+                            int(entry["LastModified"].timestamp() * 1000),
+                        )
+                last = page.get("NextKeyMarker", "")
+                deleted = last if last in covered else ""
+
+    # -- writing ------------------------------------------------------------------------------------------------
+
+    def put(self, bucket: str, key: str, body: bytes, content_type: str) -> None:
+        with told(*uploads.writing(bucket, key)):
+            uploads.put(self._s3, bucket, key, body, content_type)
+
+    def writer(self, bucket: str, key: str, content_type: str) -> uploads.PieceWriter:
+        return uploads.PieceWriter(self._s3, bucket, key, content_type)
+
+    # -- moving -------------------------------------------------------------------------------------------------
 
     def copy(self, source: S3Object, key: str, sha256: str) -> None:
         if self._is_copy(source, key, sha256):
             return
-        if source.size_bytes > COPY_BYTES:
-            raise Unavailable(f"{source.uri}: {source.size_bytes} bytes; objects over 5 GiB cannot be moved yet")
-        origin: dict[str, str] = {"Bucket": source.bucket, "Key": source.key}
-        if source.version_id is not None:
-            origin["VersionId"] = source.version_id
-        try:
-            self._copier.copy_object(
-                Bucket=source.bucket,
-                Key=key,
-                CopySource=origin,  # type: ignore[arg-type]
-                CopySourceIfMatch=source.etag,
-                MetadataDirective="COPY",
-                TaggingDirective="COPY",
-                ChecksumAlgorithm="SHA256",  # so that S3 itself says what it wrote
-            )
-        except ClientError as error:
-            self._read_problem(
-                error, source, "s3:GetObject and s3:GetObjectTagging on imports/, s3:PutObject on completed_imports/"
-            )
-        except LOST as error:
-            raise Unavailable(f"COPY {source.uri}: {error}") from error
+        with self._told_of(source, f"HEAD {source.uri}", _reading(source)):
+            found = self._head_source(source)
+        if found["ETag"].strip('"') != source.etag:
+            raise _replaced(source)
+        copying.copy(self._copier, source, key, found, self._told_of)
         if not self._is_copy(source, key, sha256):
             raise Unavailable(f"s3://{source.bucket}/{key} is not a copy of {source.uri}: the source stays")
 
     def delete_version(self, source: S3Object) -> None:
-        try:
-            if source.version_id is not None:
-                self._s3.delete_object(Bucket=source.bucket, Key=source.key, VersionId=source.version_id)
-            else:  # HEAD, then DELETE would be a race that loses a newer upload (I4)
-                self._s3.delete_object(Bucket=source.bucket, Key=source.key, IfMatch=source.etag)
-        except ClientError as error:
-            if _code(error) in _GONE or _status(error) == 412:  # a newer upload has taken its place: not ours to touch
-                return
-            _unavailable(error, f"DELETE {source.uri}", "s3:DeleteObject and s3:DeleteObjectVersion")
-        except LOST as error:
-            raise Unavailable(f"DELETE {source.uri}: {error}") from error
+        if source.version_id is None:  # HEAD, then DELETE would be a race that loses a newer upload (I4)
+            self._delete_if_unchanged(source)
+            return
+        needed = f"s3:DeleteObjectVersion on {under(source.bucket, source.key)}"
+        with told(f"DELETE {source.uri}", needed), _nothing_left():
+            self._s3.delete_object(Bucket=source.bucket, Key=source.key, VersionId=source.version_id)
 
     def hide(self, source: S3Object) -> None:
-        try:
-            self._s3.delete_object(Bucket=source.bucket, Key=source.key, IfMatch=source.etag)
-        except ClientError as error:
-            if _code(error) in _GONE or _status(error) == 412:  # something newer covers it already
-                return
-            _unavailable(error, f"DELETE {source.uri}", "s3:DeleteObject")
-        except LOST as error:
-            raise Unavailable(f"DELETE {source.uri}: {error}") from error
+        self._delete_if_unchanged(source)
 
     def delete(self, bucket: str, keys: Sequence[str]) -> None:
-        try:
-            for at in range(0, len(keys), 1_000):  # Quota: DeleteObjects takes 1,000 keys
-                some = keys[at : at + 1_000]
-                self._s3.delete_objects(
-                    Bucket=bucket, Delete={"Objects": [{"Key": key} for key in some], "Quiet": True}
-                )
-        except ClientError as error:
-            _unavailable(error, f"DELETE {len(keys)} objects under work/", "s3:DeleteObject")
-        except LOST as error:
-            raise Unavailable(f"DELETE {len(keys)} objects under work/: {error}") from error
+        for at in range(0, len(keys), DELETE_KEYS):
+            some = keys[at : at + DELETE_KEYS]
+            call, needed = f"DELETE {len(some)} objects of {bucket}", f"s3:DeleteObject on {under(bucket, some[0])}"
+            with told(call, needed):
+                listed: Any = [{"Key": key} for key in some]
+                answer = self._s3.delete_objects(Bucket=bucket, Delete={"Objects": listed, "Quiet": True})
+            for error in answer.get("Errors", []):  # a success may hold refusals
+                raise Unavailable(f"{call}: {error.get('Code')} for {error.get('Key')}; allow {needed}")
+
+    def _delete_if_unchanged(self, source: S3Object) -> None:
+        needed = f"s3:DeleteObject and s3:GetObject on {under(source.bucket, source.key)}"  # both, for If-Match (N1)
+        with told(f"DELETE {source.uri}", needed), _nothing_left():
+            self._s3.delete_object(Bucket=source.bucket, Key=source.key, IfMatch=source.etag)
+
+    # -- proving ------------------------------------------------------------------------------------------------
 
     def _is_copy(self, source: S3Object, key: str, sha256: str) -> bool:
-        """Whether `key` holds the bytes that were imported: by S3's own SHA-256, else by reading it back (A11)."""
+        """Whether `key` holds the bytes that were imported (A11).
+
+        By S3's own SHA-256 of it, else by S3's CRC64NVME of both, else by reading it back. Only checksums of whole
+        objects are compared: those made of pieces' checksums say how an object was cut, and so do ETags.
+        """
         found = self._head_ours(source.bucket, key)
         if found is None or found["ContentLength"] != source.size_bytes:
             return False
-        checksum = found.get("ChecksumSHA256", "")
-        if checksum and found.get("ChecksumType", "FULL_OBJECT") == "FULL_OBJECT" and "-" not in checksum:
-            return base64.b64decode(checksum).hex() == sha256
+        if of_copy := _checksum(found, "SHA256"):
+            return base64.b64decode(of_copy).hex() == sha256
+        if (of_copy := _checksum(found, "CRC64NVME")) and (of_source := self._crc_of_source(source)):
+            return of_copy == of_source
         digest = hashlib.sha256()
         copy = S3Object(source.bucket, key, None, found["ETag"].strip('"'), source.size_bytes, 0)
-        for chunk in self.read(copy, 0):
-            digest.update(chunk)
+        try:
+            for chunk in self.read(copy, 0):
+                digest.update(chunk)
+        except ObjectProblem as problem:  # of the copy, written over by another worker: no fault of the file
+            raise Unavailable(f"s3://{source.bucket}/{key} changed while it was proven: {problem.message}") from problem
         return digest.hexdigest() == sha256
 
-    def _head_ours(self, bucket: str, key: str) -> Any:
+    def _crc_of_source(self, source: S3Object) -> str | None:
         try:
-            return self._s3.head_object(Bucket=bucket, Key=key, ChecksumMode="ENABLED")
-        except ClientError as error:
-            # Without s3:ListBucket a missing key is 403 (J6); if reading is denied, the copy's proof fails.
-            if _code(error) in _GONE or _is_denied(error):
-                return None
-            _unavailable(error, f"HEAD s3://{bucket}/{key}", "s3:GetObject")
-        except LOST as error:
-            raise Unavailable(f"HEAD s3://{bucket}/{key}: {error}") from error
-
-    def _is_listed(self, dropped: Dropped | S3Object) -> bool:
-        """Whether the object is there though HEAD was denied: a missing key is 403 where it may not be listed (J6)."""
-        wanted = {"Bucket": dropped.bucket, "Prefix": dropped.key}
-        try:
-            if dropped.version_id is None:
-                entries: Any = self._s3.list_objects_v2(**wanted, MaxKeys=1).get("Contents", [])  # type: ignore[arg-type]
-            else:
-                entries = self._s3.list_object_versions(**wanted).get("Versions", [])  # type: ignore[arg-type]
+            found = self._head_source(source)
         except (ClientError, *LOST):
-            return True  # not even that can be asked: then the permission is what is missing
-        return any(
-            entry["Key"] == dropped.key and dropped.version_id in (None, entry.get("VersionId")) for entry in entries
-        )
+            return None  # gone or silent: the copy is read back instead
+        return _checksum(found, "CRC64NVME") if found["ETag"].strip('"') == source.etag else None
 
-    def _read_problem(
-        self, error: ClientError, source: S3Object, permission: str = "s3:GetObject, s3:GetObjectVersion"
-    ) -> NoReturn:
-        """What an answer to GET or COPY of the source says about it.
+    def _head_ours(self, bucket: str, key: str) -> Any:
+        call, needed = f"HEAD s3://{bucket}/{key}", f"s3:GetObject on {under(bucket, key)}"
+        with told(call, needed):
+            try:
+                return self._s3.head_object(Bucket=bucket, Key=key, ChecksumMode="ENABLED")
+            except ClientError as error:
+                if is_gone(error):
+                    return None
+                if is_denied(error):
+                    there = self._is_listed(Dropped(bucket, key, None, ""))
+                    if there is False:
+                        return None
+                    unavailable(error, call, needed if there else f"{needed}, s3:ListBucket on s3://{bucket}")
+                raise
+
+    def _head_source(self, source: S3Object) -> Any:
+        version: Any = {} if source.version_id is None else {"VersionId": source.version_id}
+        return self._s3.head_object(Bucket=source.bucket, Key=source.key, ChecksumMode="ENABLED", **version)
+
+    # -- what a refusal says ------------------------------------------------------------------------------------
+
+    @contextmanager
+    def _told_of(self, source: S3Object, call: str, permission: str) -> Iterator[None]:
+        """Inside, S3's refusals become what they say about the source.
 
         Raises:
             ObjectProblem, Unavailable.
         """
-        if _code(error) in _GONE or (_is_denied(error) and not self._is_listed(source)):
+        try:
+            yield
+        except ClientError as error:
+            self._source_problem(error, source, call, permission)
+        except LOST as error:
+            raise Unavailable(f"{call}: {error}") from error
+
+    def _source_problem(self, error: ClientError, source: S3Object, call: str, permission: str) -> NoReturn:
+        there = self._is_listed(source) if is_denied(error) else True
+        if is_gone(error) or there is False:
             raise ObjectProblem(FileReason.OBJECT_GONE, f"{source.uri} was deleted before it was imported") from error
-        if _status(error) == 412:
-            raise ObjectProblem(
-                FileReason.REPLACED_WHILE_READING,
-                f"{source.uri} was replaced by a newer upload, imported on its own; turn on versioning to import both",
-            ) from error
-        if _code(error) == "InvalidObjectState":
+        if is_replaced(error):
+            raise _replaced(source) from error
+        if is_archived(error):
             raise ObjectProblem(
                 FileReason.OBJECT_ARCHIVED,
                 f"{source.uri} lies in an archive storage class: restore it and drop a copy",
             ) from error
-        _unavailable(error, f"GET {source.uri}", permission)
+        if there is None:
+            permission = f"{permission}, {_listing(source)}"
+        if code(error) == "InvalidRange":
+            raise Unavailable(f"{call}: S3 has fewer bytes than the {source.size_bytes} it told of") from error
+        if is_denied(error) and call.startswith("GET") and not names_its_permission(error):
+            # HEAD needs what GET needs, but not the key: if only GET is denied, the key is what is missing (C8).
+            try:
+                used = copying.kms_key(self._head_source(source))
+            except (ClientError, *LOST):
+                used = None
+            permission = f"kms:Decrypt on {used}" if used else permission
+        unavailable(error, call, permission)
 
+    def _is_listed(self, dropped: Dropped | S3Object) -> bool | None:
+        """Whether the object is there though it was denied: a missing key is 403 where it may not be listed (J6).
 
-class PieceWriter:
-    """See `executions.ports.Writer`: one PUT for a small object, a multipart upload for a large one."""
-
-    def __init__(self, objects: S3Objects, client: "S3Client", bucket: str, key: str, content_type: str) -> None:
-        self._objects = objects
-        self._s3 = client
-        self._where: Any = {"Bucket": bucket, "Key": key}
-        self._content_type = content_type
-        self._waiting: list[bytes] = []
-        self._waiting_bytes = 0
-        self._upload: str | None = None
-        self._pieces: list[dict[str, Any]] = []
-
-    def __enter__(self) -> "PieceWriter":
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        if self._upload is not None:
-            # What cannot be aborted now is removed by the bucket's rule for incomplete uploads.
-            with suppress(ClientError, *LOST):
-                self._s3.abort_multipart_upload(**self._where, UploadId=self._upload)
-
-    def write(self, data: bytes) -> None:
-        self._waiting.append(data)
-        self._waiting_bytes += len(data)
-        if self._waiting_bytes >= PIECE_BYTES:
-            self._send_piece()
-
-    def commit(self) -> None:
-        if self._upload is None:
-            self._objects.put(self._where["Bucket"], self._where["Key"], b"".join(self._waiting), self._content_type)
-            return
-        if self._waiting:
-            self._send_piece()
+        None: that may not be asked either.
+        """
+        wanted: Any = {"Bucket": dropped.bucket, "Prefix": dropped.key}
         try:
-            self._s3.complete_multipart_upload(
-                **self._where,
-                UploadId=self._upload,
-                MultipartUpload={"Parts": self._pieces},  # type: ignore[typeddict-item]
-            )
-        except ClientError as error:
-            _unavailable(error, f"PUT s3://{self._where['Bucket']}/{self._where['Key']}", "s3:PutObject")
-        except LOST as error:
-            raise Unavailable(f"PUT s3://{self._where['Bucket']}/{self._where['Key']}: {error}") from error
-        self._upload = None
-
-    def _send_piece(self) -> None:
-        try:
-            if self._upload is None:
-                self._upload = self._s3.create_multipart_upload(**self._where, ContentType=self._content_type)[
-                    "UploadId"
-                ]
-            number = len(self._pieces) + 1
-            answer = self._s3.upload_part(
-                **self._where, UploadId=self._upload, PartNumber=number, Body=b"".join(self._waiting)
-            )
-        except ClientError as error:
-            _unavailable(error, f"PUT s3://{self._where['Bucket']}/{self._where['Key']}", "s3:PutObject")
-        except LOST as error:
-            raise Unavailable(f"PUT s3://{self._where['Bucket']}/{self._where['Key']}: {error}") from error
-        self._pieces.append({"ETag": answer["ETag"], "PartNumber": number})
-        self._waiting, self._waiting_bytes = [], 0
+            if dropped.version_id is None:
+                entries: Any = self._s3.list_objects_v2(**wanted, MaxKeys=1).get("Contents", [])
+            else:
+                entries = self._s3.list_object_versions(**wanted).get("Versions", [])
+        except (ClientError, *LOST):
+            return None
+        return any(
+            entry["Key"] == dropped.key and dropped.version_id in (None, entry.get("VersionId")) for entry in entries
+        )
 
 
-def _code(error: ClientError) -> str:
-    return str(error.response.get("Error", {}).get("Code", ""))
+def _reading(dropped: Dropped | S3Object, there: bool | None = True) -> str:
+    action = "s3:GetObject" if dropped.version_id is None else "s3:GetObjectVersion"
+    needed = f"{action} on {under(dropped.bucket, dropped.key)}"
+    return f"{needed}, {_listing(dropped)}" if there is None else needed
 
 
-def _status(error: ClientError) -> int:
-    return int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+def _listing(dropped: Dropped | S3Object) -> str:
+    action = "s3:ListBucket" if dropped.version_id is None else "s3:ListBucketVersions"
+    return f"{action} on s3://{dropped.bucket}"
 
 
-def _is_denied(error: ClientError) -> bool:
-    return _status(error) == 403 and _code(error) != "InvalidObjectState"
+def _replaced(source: S3Object) -> ObjectProblem:
+    return ObjectProblem(
+        FileReason.REPLACED_WHILE_READING,
+        f"{source.uri} was replaced by a newer upload, imported on its own; turn on versioning to import both",
+    )
 
 
-def _unavailable(error: ClientError, call: str, permission: str) -> NoReturn:
-    remedy = f"; allow {permission} (and the bucket's KMS key, if it has one)" if _is_denied(error) else ""
-    raise Unavailable(f"{call}: {_code(error)}{remedy}") from error
+def _checksum(found: Any, algorithm: str) -> str | None:
+    """The checksum of a whole object by the answer to a HEAD; None for one made of its pieces' checksums."""
+    checksum: str = found.get(f"Checksum{algorithm}", "")
+    is_whole = found.get("ChecksumType", "FULL_OBJECT") == "FULL_OBJECT" and "-" not in checksum
+    return checksum if checksum and is_whole else None
+
+
+@contextmanager
+def _nothing_left() -> Iterator[None]:
+    """Inside, what is gone or replaced by a newer upload is not ours to delete any more."""
+    try:
+        yield
+    except ClientError as error:
+        if not (is_gone(error) or is_replaced(error)):
+            raise

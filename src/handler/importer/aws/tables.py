@@ -36,7 +36,7 @@ from importer.model import (
     Unavailable,
     Value,
 )
-from importer.sinks.calls import LOST
+from importer.sinks.calls import LOST, said
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -325,8 +325,8 @@ class _Refused(Exception):
 
 def _unavailable(error: ClientError, operation: str, code: str) -> NoReturn:
     action = "".join(word.title() for word in operation.split("_"))
-    remedy = f"; allow dynamodb:{action} on the imports table" if "AccessDenied" in code else ""
-    raise Unavailable(f"{operation} on the imports table: {error}{remedy}") from error
+    remedy = f"; allow dynamodb:{action} on the imports table and its index" if "AccessDenied" in code else ""
+    raise Unavailable(f"{operation} on the imports table: {said(error)}{remedy}") from error
 
 
 def _key(pk: str, sk: str) -> dict[str, Any]:
@@ -384,6 +384,7 @@ def _execution_item(execution: Execution) -> dict[str, Any]:
     state = {
         "source": asdict(execution.source),
         "definition": execution.definition,
+        "sinks": execution.sinks,
         "outcome": None
         if outcome is None
         else {
@@ -413,6 +414,7 @@ def _execution_of(item: dict[str, Any]) -> Execution:
         definition=state["definition"],
         format=item["format"],
         part_count=item["num_tasks"],
+        sinks=tuple(state.get("sinks", ("dynamodb",))),  # not said before there was a choice
         rules_version=item["rules_version"],
         start_date=item["start_date"],
         parts_done=frozenset(item.get("parts_done", ())),

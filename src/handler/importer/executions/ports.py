@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Protocol
 
-from importer.batches import Limit
 from importer.model import Clock, Execution, LeaseHeld, Outcome, Part, PartState, Provenance, S3Object, Value
 from importer.notification import Dropped
 from importer.sinks import Sink
@@ -31,8 +30,11 @@ class Objects(Protocol):
     def head(self, dropped: Dropped) -> S3Object | None:
         """The version a notification named (the current one where it named none); None if it is gone."""
 
-    def read(self, source: S3Object, start: int) -> Iterator[bytes]:
-        """The stored bytes from `start` to the end, whatever happens on the wire; never a quiet early end.
+    def read(self, source: S3Object, start: int, stop: int | None = None) -> Iterator[bytes]:
+        """The stored bytes of `[start, stop)`, whatever happens on the wire; never a quiet early end.
+
+        Args:
+            stop: None reads to the end.
 
         Raises:
             ObjectProblem: object_gone, replaced_while_reading, object_archived.
@@ -67,6 +69,9 @@ class Objects(Protocol):
 
     def delete(self, bucket: str, keys: Sequence[str]) -> None:
         """Delete objects of ours."""
+
+    def versions(self, bucket: str, prefix: str) -> Iterator[S3Object]:
+        """Every version of every object under a prefix, in byte order of the keys, but for those somebody deleted."""
 
 
 class Records(Protocol):
@@ -128,6 +133,23 @@ class Records(Protocol):
         """Nothing is left to do: FINALISING becomes SUCCEEDED. False if another worker closed it."""
 
 
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """What a sweep found under `imports/`.
+
+    Attributes:
+        files: how many wait; where `complete` is False, those nobody has looked at are among them.
+        oldest: the one that has waited longest; None where nothing waits.
+        oldest_seconds: since it was dropped; 0 where nothing waits.
+        complete: everything was listed and looked at.
+    """
+
+    files: int
+    oldest: S3Object | None
+    oldest_seconds: int
+    complete: bool
+
+
 class Telemetry(Protocol):
     """What operators see; telemetry.py names every metric and log key."""
 
@@ -137,22 +159,23 @@ class Telemetry(Protocol):
 
     def closed(self, execution: Execution) -> None: ...
 
+    def swept(self, bucket: str, waiting: Waiting) -> None: ...
+
 
 @dataclass(frozen=True, slots=True)
 class Workplace:
     """Everything a worker works with.
 
     Attributes:
-        open_sink: the enabled destinations, opened for one execution.
-        limits: their limits, each a pure check.
+        open_sink: the named destinations, opened for one execution. Raises Unavailable for one that is not set up.
+        sinks: names of the destinations that new executions write to; an execution keeps those it began with.
         remaining_ms: time left to this invocation.
         progress_every_ms: how long the position may lag behind the work; what a crash makes to be done again.
     """
 
     objects: Objects
     records: Records
-    open_sink: Callable[[Provenance], Sink]
-    limits: Sequence[Limit]
+    open_sink: Callable[[Provenance, tuple[str, ...]], Sink]
     sinks: tuple[str, ...]
     clock: Clock
     telemetry: Telemetry

@@ -108,11 +108,11 @@ def _closed_by_another(place: Workplace, execution: Execution, missing: Segments
 def _closed(place: Workplace, execution: Execution, outcome: Outcome) -> Execution:
     was_us = place.records.close(execution, outcome)
     closed = place.records.execution(execution.id) or execution
+    if was_us:
+        place.telemetry.closed(closed)
     work = list(place.objects.keys(execution.source.bucket, _work_of(execution)))
     if work:  # a crash before this leaves them to the bucket's lifecycle rule
         place.objects.delete(execution.source.bucket, work)
-    if was_us:
-        place.telemetry.closed(closed)
     return closed
 
 

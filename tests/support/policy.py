@@ -1,0 +1,129 @@
+"""The template's permissions, and which of them a call needs: a small model of IAM for the calls this project makes.
+
+A permission is (action, where): `("s3:PutObject", "errors/")`, `("s3:ListBucket", "list work/")`,
+`("dynamodb:Query", "ImportsTable/index/unfinished")`.
+Source: the Service Authorization Reference of S3, DynamoDB and Firehose, and S3's "required permissions" per call.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
+
+from samtranslator.yaml_helper import yaml_parse
+
+if TYPE_CHECKING:
+    from .wire import Call
+
+Permission = tuple[str, str]
+
+TEMPLATE = Path(__file__).parents[2] / "template.yaml"
+# Lambda itself does these with the role, not our code: no call of ours can be denied them.
+BY_LAMBDA = ("sqs:", "logs:")
+
+
+def granted(role: str) -> set[Permission]:
+    """What a role of the template may do, but for what Lambda does with it."""
+    resources = yaml_parse(TEMPLATE.read_text(encoding="utf-8"))["Resources"]
+    policies: list[dict[str, Any]] = list(resources[role]["Properties"].get("Policies", []))
+    policies += [
+        resource["Properties"]
+        for resource in resources.values()
+        if resource["Type"] == "AWS::IAM::Policy" and {"Ref": role} in resource["Properties"]["Roles"]
+    ]
+    return {
+        (action, where)
+        for policy in policies
+        for statement in policy["PolicyDocument"]["Statement"]
+        for action in _listed(statement["Action"])
+        if not action.startswith(BY_LAMBDA)
+        for where in _places(statement)
+    }
+
+
+def _places(statement: dict[str, Any]) -> Iterator[str]:
+    for resource in _listed(statement["Resource"]):
+        if "Fn::Sub" in resource:
+            name = re.sub(r"\$\{(\w+)\.Arn\}", r"\1", resource["Fn::Sub"])
+            yield name.removeprefix("Bucket/").removesuffix("*")
+        else:
+            (name, _) = resource["Fn::GetAtt"]
+            prefixes = statement.get("Condition", {}).get("StringLike", {}).get("s3:prefix")
+            yield from (
+                [name] if prefixes is None else [f"list {prefix.removesuffix('*')}" for prefix in _listed(prefixes)]
+            )
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+def needed(call: Call) -> set[Permission]:
+    """The permissions this call needs, all of them."""
+    if call.service == "s3":
+        return set(_needed_of_s3(call))
+    if call.service == "dynamodb":
+        tables = {
+            call.cloud.events_table: "EventsTable",
+            call.cloud.users_table: "UsersTable",
+            call.cloud.imports_table: "ImportsTable",
+        }
+        names = list(call.document.get("RequestItems", {})) or [call.document["TableName"]]
+        index = f"/index/{call.document['IndexName']}" if "IndexName" in call.document else ""
+        return {(f"dynamodb:{call.operation}", tables[name] + index) for name in names}
+    if call.service == "firehose":
+        return {(f"firehose:{call.operation}", "DeliveryStream")}
+    raise AssertionError(f"teach {__name__} what {call.label} needs")
+
+
+def _needed_of_s3(call: Call) -> Iterator[Permission]:
+    key, operation = call.key or "", call.operation
+    where = _folder(key)
+    of_version = "Version" if "versionId" in call.query else ""
+    match operation:
+        case "HeadObject" | "GetObject":
+            yield f"s3:GetObject{of_version}", where
+        case "GetObjectTagging":
+            yield f"s3:GetObject{of_version}Tagging", where
+        case "PutObject" | "CreateMultipartUpload" | "UploadPart" | "CompleteMultipartUpload":
+            yield "s3:PutObject", where
+            if call.header("x-amz-tagging"):
+                yield "s3:PutObjectTagging", where
+        case "AbortMultipartUpload":
+            yield "s3:AbortMultipartUpload", where
+        case "CopyObject" | "UploadPartCopy":
+            yield "s3:PutObject", where
+            path, _, version = (call.header("x-amz-copy-source") or "").partition("?versionId=")
+            source = unquote(path).lstrip("/").partition("/")[2]
+            what = "s3:GetObjectVersion" if version else "s3:GetObject"
+            yield what, _folder(source)
+            if operation == "CopyObject" and _tags(call, source, version or None):
+                yield f"{what}Tagging", _folder(source)
+                yield "s3:PutObjectTagging", where
+        case "DeleteObject":
+            yield f"s3:DeleteObject{of_version}", where
+            if call.header("If-Match"):
+                yield f"s3:GetObject{of_version}", where
+        case "DeleteObjects":
+            for name in re.findall(r"<Key>(.*?)</Key>", call.body.decode()):
+                yield "s3:DeleteObject", _folder(name)
+        case "ListObjectsV2":
+            yield "s3:ListBucket", f"list {_folder(call.query.get('prefix', ''))}"
+        case "ListObjectVersions":
+            yield "s3:ListBucketVersions", f"list {_folder(call.query.get('prefix', ''))}"
+        case _:
+            raise AssertionError(f"teach {__name__} what {call.label} needs")
+
+
+def _tags(call: Call, key: str, version_id: str | None) -> dict[str, str]:
+    try:
+        return call.cloud.metadata(key, version_id)["tags"]  # type: ignore[no-any-return]
+    except KeyError:
+        return {}
+
+
+def _folder(key: str) -> str:
+    return key.partition("/")[0] + "/"
