@@ -7,7 +7,6 @@
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any, Final
 
@@ -22,7 +21,7 @@ from importer.bad_rows import FileReason, ObjectProblem
 from importer.batches import Limit
 from importer.definitions import DATE_FORMATS, DEFAULT, NDJSON, TEXT_CSV, Definition
 from importer.documents import document as execution_document
-from importer.model import TO_THE_END, FileError, S3Object
+from importer.model import TO_THE_END, FileError, Misconfigured, S3Object
 from importer.notification import Dropped
 from importer.preview import Findings, document, previewed
 from importer.sinks import SINKS
@@ -315,9 +314,9 @@ def import_(
         if stored is None:
             raise click.UsageError(f"there is no import definition {import_id!r} in {connection.name}")
         try:
-            definition = replace(Definition.of(stored), id=import_id)
-        except ValueError as problem:
-            raise click.UsageError(f"the import definition {import_id!r} is wrong: {problem}") from None
+            definition = Definition.named(import_id, stored)
+        except Misconfigured as problem:
+            raise click.UsageError(str(problem)) from None
     outcomes = dropping.import_files(
         connection, files, definition, time.monotonic() + timeout_s, bad_rows, quiet=as_json
     )

@@ -12,13 +12,13 @@ from importer.aws.settings import Settings
 from importer.executions import Workplace, files_waiting, import_dropped
 from importer.model import Value
 from importer.notification import UnknownNotification, dropped_objects
-from importer.telemetry import discreet, failed, make_logger
+from importer.telemetry import NAMESPACE, discreet, failed, make_logger
 
 # An invocation that closed no execution has no metrics; that is not worth a line in the log.
 warnings.filterwarnings("ignore", "No application metrics to publish*")
 
 logger = make_logger()
-metrics = Metrics()
+metrics = Metrics(namespace=NAMESPACE)
 
 
 @cache

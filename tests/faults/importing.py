@@ -76,7 +76,11 @@ class Importer:
 
 @contextmanager
 def installed(
-    versioned: bool = True, in_flight: int = 1, sinks: tuple[str, ...] = ("dynamodb",), stream_gzip: bool = False
+    versioned: bool = True,
+    in_flight: int = 1,
+    sinks: tuple[str, ...] = ("dynamodb",),
+    stream_gzip: bool = False,
+    progress_every_ms: int = 0,
 ) -> Iterator[Importer]:
     """A fresh cloud with the importer installed, and an import definition `tables` for files of CSV."""
     with (
@@ -92,10 +96,12 @@ def installed(
             cloud.imports_table,
             {"pk": "IMPORT#tables", "sk": "IMPORT", "definition": {"id": "tables", "mime_type": "TEXT_CSV"}},
         )
-        yield _importer(cloud, in_flight, sinks, stream_gzip)
+        yield _importer(cloud, in_flight, sinks, stream_gzip, progress_every_ms)
 
 
-def _importer(cloud: Cloud, in_flight: int, sinks: tuple[str, ...], stream_gzip: bool) -> Importer:
+def _importer(
+    cloud: Cloud, in_flight: int, sinks: tuple[str, ...], stream_gzip: bool, progress_every_ms: int = 0
+) -> Importer:
     settings = Settings(
         cloud.bucket,
         cloud.events_table,
@@ -106,7 +112,7 @@ def _importer(cloud: Cloud, in_flight: int, sinks: tuple[str, ...], stream_gzip:
         stream_gzip=stream_gzip,
     )
     telemetry = QuietTelemetry()
-    return Importer(cloud, telemetry, assembly.maker(settings, telemetry, cloud.clock, in_flight, 0))
+    return Importer(cloud, telemetry, assembly.maker(settings, telemetry, cloud.clock, in_flight, progress_every_ms))
 
 
 def survives(importer: Importer, notification: dict[str, Any], sources: dict[str, Any], *faults: Fault) -> None:

@@ -8,18 +8,22 @@ import gzip
 import json
 import random
 import threading
+from collections.abc import Callable
 from unittest import mock
 
 import pytest
 
 from importer.aws.tables import ImportsTable
 from importer.executions import importing
-from importer.model import Execution, Status, Unavailable
+from importer.executions.settling import SegmentsMissing
+from importer.model import RULES_VERSION, Execution, Status, Unavailable
 from tests.faults.importing import VENDOR_ROWS, WORKLOADS, Importer, installed, row, survives
 from tests.support.books import assert_books_balance, assert_nothing_lost
+from tests.support.cloud import Cloud
 from tests.support.faults import Fault, attempt, every, pairs
 from tests.support.interleave import interleaved
 from tests.support.scenarios import calls_of, explore, report, sample, seed
+from tests.support.wire import Call
 
 EVERYTHING = 10**9
 NEWER = row(99) + b"\n" + b"not json\n"
@@ -209,7 +213,7 @@ def test_a_newer_version_of_the_function_starts_an_unfinished_execution_over() -
         def play(fault: Fault) -> None:
             attempt(importer.cloud, lambda: importer.deliver(notification), fault)
             importer.cloud.clock.sleep(60)
-            with mock.patch.object(importing, "RULES_VERSION", 2):
+            with mock.patch.object(importing, "RULES_VERSION", RULES_VERSION + 1):
                 importer.deliver_as_lambda_does(notification)
             assert_books_balance(importer.cloud, {key: body})
 
@@ -222,12 +226,12 @@ def test_an_older_version_of_the_function_leaves_a_newer_ones_execution_alone() 
     key, body = WORKLOADS["medium"]
     with installed() as importer:
         notification = importer.cloud.drop(key, body)
-        with mock.patch.object(importing, "RULES_VERSION", 2):
+        with mock.patch.object(importing, "RULES_VERSION", RULES_VERSION + 1):
             attempt(importer.cloud, lambda: importer.deliver(notification), Fault("kill_after", "BatchWriteItem"))
         importer.cloud.clock.sleep(60)
         with pytest.raises(Unavailable, match="newer version"):
             importer.deliver(notification)
-        with mock.patch.object(importing, "RULES_VERSION", 2):
+        with mock.patch.object(importing, "RULES_VERSION", RULES_VERSION + 1):
             importer.deliver(notification)
         assert_books_balance(importer.cloud, {key: body})
 
@@ -239,11 +243,11 @@ def test_old_and_new_function_at_once_never_leave_an_execution_that_nobody_works
         notification = importer.cloud.drop(key, body)
 
         def newer() -> list[Execution]:
-            rules.version = 2
+            rules.version = RULES_VERSION + 1
             return importer.deliver(notification)
 
         def older() -> list[Execution]:  # a retry meets the function that has been deployed meanwhile
-            rules.version = getattr(rules, "version", 0) + 1
+            rules.version = getattr(rules, "version", RULES_VERSION - 1) + 1
             return importer.deliver(notification)
 
         rules = threading.local()
@@ -321,6 +325,104 @@ def _ids(importer: Importer) -> list[str]:
     """Execution ids, oldest first."""
     found = [item for item in importer.cloud.items("imports") if item["sk"] == "EXEC"]
     return [item["id"] for item in sorted(found, key=lambda item: item["creation_date"])]
+
+
+class _Dies(Exception):
+    """A worker ends between its delete and its close."""
+
+
+@pytest.mark.parametrize("versioned", [True, False])
+@pytest.mark.parametrize(("call", "time"), [("s3 CopyObject", 1), ("s3 HeadObject imports/", 2), ("s3 GetObject", 3)])
+def test_a_file_another_worker_has_moved_meanwhile_never_ends_failed(versioned: bool, call: str, time: int) -> None:
+    """Two settle at once: what the slower one finds gone was moved, and the copy proves it."""
+    key, body = WORKLOADS["long lines"]
+    with installed(versioned=versioned) as importer:
+        notification = importer.cloud.drop(key, body)
+        seen = [0]
+
+        def at(made: Call) -> bool:
+            seen[0] += call in made.label
+            return call in made.label and seen[0] == time
+
+        def other(cloud: Cloud) -> None:
+            with cloud.unseen(), mock.patch.object(ImportsTable, "close", side_effect=_Dies), pytest.raises(_Dies):
+                importer.deliver(notification)
+
+        attempt(importer.cloud, lambda: importer.deliver(notification), Fault("before", at, detail={"do": other}))
+        importer.cloud.clock.sleep(3600)
+        importer.deliver(notification)
+        assert_books_balance(importer.cloud, {key: body})
+
+
+def test_what_was_read_before_a_damage_counts_at_any_pace_of_progress() -> None:
+    """A truncated file read within seconds: the receipt tells of the rows that are stored."""
+    text = b"".join(row(number) + b"\n" for number in range(400)) + b"not json\n"
+    stored = gzip.compress(text, mtime=0) + gzip.compress(row(1), mtime=0)[:-4]
+    with installed(progress_every_ms=5_000) as importer:
+        (execution,) = importer.deliver(importer.cloud.drop("imports/cut.json.gz", stored))
+        assert execution.outcome is not None
+        (receipt,) = map(json.loads, importer.cloud.objects("receipts/").values())
+        stored_events = len(importer.cloud.items("events"))
+        told = receipt["status"], receipt["complete"], receipt["good"], receipt["bad"], receipt["unread"][0]["from"]
+        # The last batch has no end before the damage, so it is not read.
+        assert told == ("FAILED", False, stored_events, 0, execution.outcome.read_to[0])
+        assert stored_events > 380
+
+
+def test_a_failed_execution_whose_long_rows_cannot_be_had_any_more_is_closed_all_the_same() -> None:
+    """Archived in the middle: FAILED with receipt and errors, an empty line where the long row stood (C7)."""
+    key, body = WORKLOADS["long lines"]
+    body = body + b"\n" + row(5) + b"\n"
+    with installed() as importer:
+        cloud = importer.cloud
+        notification = cloud.drop(key, body)
+
+        attempt(cloud, lambda: importer.deliver(notification), Fault("kill_after", _progress_number(3)))
+        cloud.clock.sleep(60)
+        cloud._object(key)._storage_class = "GLACIER"  # type: ignore[union-attr]  # as a lifecycle rule does
+        (execution,) = importer.deliver(notification)
+        assert execution.error is not None
+        assert (execution.error.code, execution.phase.value) == ("object_archived", "CLOSED")
+        (receipt,) = map(json.loads, cloud.objects("receipts/").values())
+        assert receipt["bad"] == cloud.objects("errors/")[receipt["errors_uri"].split("/", 3)[3]].count(b"\n") > 0
+
+
+def _progress_number(wanted: int) -> Callable[[Call], bool]:
+    """The so-manieth move of a part's position."""
+    seen = [0]
+
+    def progress(call: Call) -> bool:
+        is_progress = call.operation == "UpdateItem" and "next_offset = :after" in call.document["UpdateExpression"]
+        seen[0] += is_progress
+        return is_progress and seen[0] == wanted
+
+    return progress
+
+
+def test_a_header_that_is_gone_is_never_papered_over() -> None:
+    """An errors file without it could not be dropped again: the settlement stops instead."""
+    key, body = WORKLOADS["CSV"]
+    with installed() as importer:
+        notification = importer.cloud.drop(key, body)
+        attempt(importer.cloud, lambda: importer.deliver(notification), Fault("kill_before", "CopyObject"))
+        (header,) = [name for name in importer.cloud.objects("work/") if name.endswith("/header")]
+        importer.cloud.remove(header)
+        importer.cloud.clock.sleep(60)
+        with pytest.raises(SegmentsMissing, match="the header"):
+            importer.deliver(notification)
+
+
+def test_a_throttled_stream_does_not_have_the_tables_written_again() -> None:
+    """They would be paid for again every 15 seconds (G4)."""
+    key, body = "imports/one.json", VENDOR_ROWS
+    with installed(sinks=("dynamodb", "firehose")) as importer:
+        notification = importer.cloud.drop(key, body)
+        throttled = Fault("throttled", "PutRecordBatch", times=40)
+        (ended, *_) = importer.deliver_as_lambda_does(notification, throttled)
+        writes = [call.operation for call in ended.calls if call.operation in ("BatchWriteItem", "PutItem")]
+        streamed = [call for call in ended.calls if call.operation == "PutRecordBatch"]
+        assert (writes.count("BatchWriteItem"), len(streamed)) == (1, 41)
+        assert_books_balance(importer.cloud, {key: body})
 
 
 def test_long_rows_are_copied_although_the_file_is_moved_already() -> None:

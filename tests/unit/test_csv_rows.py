@@ -3,11 +3,15 @@
 import csv
 import io
 import itertools
+import tracemalloc
+from collections.abc import Iterator
+from unittest import mock
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from importer import csv_rows
 from importer.bad_rows import FileReason, ObjectProblem, Reason, Reject, row_text
 from importer.csv_rows import Csv
 from importer.definitions import NDJSON, TEXT_CSV
@@ -128,11 +132,31 @@ def test_bytes_that_are_no_utf_8_are_refused_with_their_place():
     ]
 
 
-def test_a_quoted_field_that_would_outgrow_the_limit_is_one_bad_row():
+@pytest.fixture
+def small_limit() -> Iterator[int]:
+    """256 KiB instead of 8 MiB, so that a test need not read a million lines."""
+    with mock.patch.object(csv_rows, "MAX_LINE_BYTES", 1 << 18):
+        yield 1 << 18
+
+
+def test_a_quoted_field_that_would_outgrow_the_limit_is_one_bad_row(small_limit: int):
     """Its first line; what follows is read (E8)."""
-    file = b'a,b\n1,"open\n' + b"x,y\n" * (MAX_LINE_BYTES // 4)
+    file = b'a,b\n1,"open\n' + b"x,y\n" * (small_limit // 4)
     found = records_of(file)
-    assert (found[0], len(found), found[1]) == ((4, b'1,"open\n'), 1 + MAX_LINE_BYTES // 4, (12, b"x,y\n"))
+    assert (found[0], len(found), found[1]) == ((4, b'1,"open\n'), 1 + small_limit // 4, (12, b"x,y\n"))
+
+
+def test_a_stray_mark_before_many_short_lines_takes_no_memory(small_limit: int):
+    """They are kept as bytes until it is known that no run of them is a record."""
+    file = b'a,b\n"' + b"\n" * small_limit
+    part = Part(4, TO_THE_END)
+    chunks = [file[at : at + (1 << 12)] for at in range(3, len(file), 1 << 12)]
+    tracemalloc.start()
+    try:
+        count = sum(1 for _ in Csv.of(file[:HEAD_BYTES]).lines(chunks, part))
+        assert (count, tracemalloc.get_traced_memory()[1] < 8 * small_limit) == (small_limit, True)
+    finally:
+        tracemalloc.stop()
 
 
 def test_a_line_over_the_limit_is_told_as_in_any_file():

@@ -10,8 +10,7 @@ them. So each line is looked at twice at most. A CSV is never split (E11): no by
 """
 
 import re
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from enum import Enum
 from typing import Final
 
@@ -19,10 +18,8 @@ from importer.bad_rows import FileReason, ObjectProblem, Reason, Reject, row_tex
 from importer.lines import BOM, HEAD_BYTES, MAX_LINE_BYTES, lines
 from importer.model import TO_THE_END, Line, Part, Row
 
-# A quoted field from behind its opening mark to its closing one; without the latter it is still open.
-_TO_CLOSING: Final = re.compile(rb'[^"]*+(?:""[^"]*+)*+"')
-_PLAIN_FIELD: Final = re.compile(rb'[^",]*+')
-_FIELD: Final = re.compile(r'"((?:[^"]|"")*+)"|([^",]*+)')
+_PLAIN_FIELD: Final = re.compile(rb'[^",]*')
+_LONE_CR: Final = re.compile(rb"\r(?!\n)")
 _OTHER_DELIMITERS: Final = {";": "semicolons", "\t": "tabs", "|": "bars"}
 
 
@@ -38,38 +35,66 @@ def records(chunks: Iterable[bytes], part: Part) -> Iterator[Line]:
     Args:
         chunks: as for `lines`; the part begins where a record does.
     """
-    ahead: deque[Line] = deque()
-    source = lines(chunks, Part(part.start, TO_THE_END))
-
-    def following() -> Line | None:
-        return ahead.popleft() if ahead else next(source, None)
-
-    while (line := following()) is not None and line[0] < part.stop:
+    source = _Lines(lines(chunks, Part(part.start, TO_THE_END)))
+    while (line := source.next()) is not None and line[0] < part.stop:
         offset, raw = line
         if isinstance(raw, bytes) and b'"' in raw and _state(raw, inside=False) is _State.OPEN:
-            run = _run(raw, following, ahead)
+            run = _run(raw, source)
             if run is not None:
                 yield offset, run
                 continue
         yield line
 
 
-def _run(first: bytes, following: Callable[[], Line | None], ahead: deque[Line]) -> bytes | None:
-    """The record that `first` begins; None if no run of lines is one: then those read are `ahead` again."""
-    taken: list[Line] = []
-    size = len(first)
-    while (line := following()) is not None:
-        taken.append(line)
+class _Lines:
+    """Lines, of which the last ones can be given again. As bytes: a list of a million short ones would be too large."""
+
+    def __init__(self, source: Iterator[Line]) -> None:
+        self._source = source
+        self._again = b""
+        self._at = 0  # of `_again`
+        self._offset = 0  # address of its first byte
+        self._behind: Line | None = None  # the line over the limit that followed
+
+    def next(self) -> Line | None:
+        if self._at < len(self._again):
+            start = self._at
+            self._at = self._again.find(b"\n", start) + 1 or len(self._again)
+            return self._offset + start, self._again[start : self._at]
+        behind, self._behind = self._behind, None
+        return behind or next(self._source, None)
+
+    def give_again(self, offset: int, raw: bytes, behind: Line | None) -> None:
+        """Give these lines again: the last ones given, `behind` the very last if it is a line over the limit."""
+        if self._offset <= offset and offset + len(raw) == self._offset + self._at and behind is None:
+            self._at -= len(raw)  # all of them come from what is given again already
+        else:
+            self._again, self._at, self._offset, self._behind = raw, 0, offset, behind
+
+
+def _run(first: bytes, source: _Lines) -> bytes | None:
+    """The record that `first` begins; None if no run of lines is one: then the other lines are given again."""
+    run = bytearray(first)
+    begin = None
+    behind: Line | None = None
+    while (line := source.next()) is not None:
+        begin = line[0] if begin is None else begin
         raw = line[1]
-        size += len(raw)
-        if not isinstance(raw, bytes) or size > MAX_LINE_BYTES:
+        if not isinstance(raw, bytes):
+            behind = line
             break
-        state = _state(raw, inside=True) if b'"' in raw else _State.OPEN
+        run += raw
+        if len(run) > MAX_LINE_BYTES:
+            break
+        if b'"' not in raw:
+            continue
+        state = _state(raw, inside=True)
         if state is _State.WHOLE:
-            return b"".join([first, *(raw for _, raw in taken if isinstance(raw, bytes))])
+            return bytes(run)
         if state is _State.BROKEN:
             break
-    ahead.extendleft(reversed(taken))
+    if begin is not None:
+        source.give_again(begin, bytes(run[len(first) :]), behind)
     return None
 
 
@@ -79,10 +104,9 @@ def _state(raw: bytes, inside: bool) -> _State:
     at = 0
     while True:
         if inside or text[at : at + 1] == b'"':
-            closing = _TO_CLOSING.match(text, at if inside else at + 1)
-            if closing is None:
+            at = _closing(text, at if inside else at + 1)
+            if at < 0:
                 return _State.OPEN
-            at = closing.end()
             inside = False
         else:
             at = _PLAIN_FIELD.match(text, at).end()  # type: ignore[union-attr]  # matches the empty field too
@@ -91,6 +115,15 @@ def _state(raw: bytes, inside: bool) -> _State:
         if text[at : at + 1] != b",":
             return _State.BROKEN
         at += 1
+
+
+def _closing(text: bytes, at: int) -> int:
+    """Where a quoted field ends that goes on at `at`: behind its closing mark; -1 if it stays open."""
+    while (mark := text.find(b'"', at)) >= 0:
+        if text[mark + 1 : mark + 2] != b'"':
+            return mark + 1
+        at = mark + 2
+    return -1
 
 
 class Csv:
@@ -122,6 +155,7 @@ class Csv:
             if not text.strip(b" \t\r"):
                 continue
             if len(head) >= HEAD_BYTES and not raw.endswith(b"\n"):  # type: ignore[union-attr]
+                _refuse_lone_crs(head)
                 raise _no_header(f"the first record is longer than {HEAD_BYTES >> 10} KiB")
             return cls(head[: skipped + offset + len(raw)], _columns(text))
         if len(head) >= HEAD_BYTES:
@@ -172,11 +206,15 @@ def _fields(text: bytes) -> list[str]:
         )
     fields: list[str] = []
     at = 0
-    while at <= len(characters):
-        field = _FIELD.match(characters, at)
-        assert field is not None
-        fields.append(field[2] if field[1] is None else field[1].replace('""', '"'))
-        at = field.end() + 1
+    while at <= len(text):
+        if text[at : at + 1] == b'"':
+            stop = _closing(text, at + 1)
+            fields.append(text[at + 1 : stop - 1].replace(b'""', b'"').decode())
+        else:
+            stop = text.find(b",", at)
+            stop = len(text) if stop < 0 else stop
+            fields.append(text[at:stop].decode())
+        at = stop + 1
     return fields
 
 
@@ -193,8 +231,7 @@ def _columns(text: bytes) -> list[str]:
         for delimiter, name in _OTHER_DELIMITERS.items():
             if delimiter in columns[0]:
                 raise _no_header(f"columns are divided by {name}; write the file with commas")
-    if b"\r" in text:
-        raise _no_header("the lines end in CR alone; write them with LF (`tr '\\r' '\\n' < FILE`)")
+    _refuse_lone_crs(text)
     seen: set[str] = set()
     for place, column in enumerate(columns, start=1):
         if not column.strip():
@@ -203,6 +240,11 @@ def _columns(text: bytes) -> list[str]:
             raise _no_header(f"two columns are named {shown(column)!r}")
         seen.add(column)
     return columns
+
+
+def _refuse_lone_crs(header: bytes) -> None:
+    if _LONE_CR.search(header):
+        raise _no_header("the lines end in CR alone; write them with LF (`tr '\\r' '\\n' < FILE`)")
 
 
 def _no_header(why: str) -> ObjectProblem:

@@ -69,6 +69,20 @@ class Definition:
                 raise Misconfigured(f"{name}: expected {wanted.__name__}, found {type(value).__name__}")
         return cls(**stored)  # type: ignore[arg-type]  # checked just above
 
+    @classmethod
+    def named(cls, import_id: str, stored: Value) -> "Definition":
+        """The definition stored under an id, which is its own whatever it says.
+
+        Raises:
+            Misconfigured: as `of`, with the import's id.
+        """
+        try:
+            if not isinstance(stored, dict):
+                raise Misconfigured("the attribute `definition` must be a map")
+            return cls.of({**stored, "id": import_id})
+        except Misconfigured as problem:
+            raise Misconfigured(f"import definition {import_id!r}: {problem}") from None
+
     def as_stored(self) -> dict[str, Value]:
         return asdict(self)
 

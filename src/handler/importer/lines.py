@@ -146,19 +146,31 @@ def judge_layout(head: bytes) -> None:
     text = head[:HEAD_BYTES].removeprefix(BOM).lstrip(_SPACE)
     first, ended, rest = text.partition(b"\n")
     first = first.strip(_SPACE)
+    if _begins_with_an_object(rest):
+        return  # an odd first row among others is a row's affair
     if not ended and _ROWS_BETWEEN_CRS.search(text):
         raise ObjectProblem(
             FileReason.NOT_LINE_DELIMITED,
             "the lines end in CR alone: write them with LF (`tr '\\r' '\\n' < FILE`) and drop the file again",
         )
     if first[:1] == b"[" and first[1:].lstrip(_SPACE)[:1] in (b"", b"{"):
-        whole = first.endswith(b"]") and rest.strip(_SPACE)  # one odd row among others is a row's affair
-        if first != b"[]" and not whole:
+        if first != b"[]":
             raise _one_value("begins an array", "'.[]'")
     elif first == b"{":
         raise _one_value("is only `{`", ".")
     elif first[:1] == b"{" and ended and _goes_on(text, first, rest):
         raise _one_value("ends inside an object", ".")
+
+
+def _begins_with_an_object(rest: bytes) -> bool:
+    """Whether the next line that is not blank is a whole object by itself, as a row is."""
+    line = rest.lstrip(_SPACE).partition(b"\n")[0].strip(_SPACE)
+    if not (line.startswith(b"{") and line.endswith(b"}")):
+        return False
+    try:
+        return isinstance(json.loads(line), dict)
+    except (ValueError, RecursionError):
+        return False
 
 
 def _goes_on(text: bytes, first: bytes, rest: bytes) -> bool:

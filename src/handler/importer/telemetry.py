@@ -26,6 +26,7 @@ from importer.executions.settling import SegmentsMissing
 from importer.model import Execution, Fenced, Misconfigured, Status, Unavailable
 from importer.notification import Dropped, UnknownNotification
 
+NAMESPACE: Final = "S3EventImporter"
 LONGEST_VALUE: Final = 1_100  # characters of one value in a log line: the longest key S3 allows, and a bit
 LONGEST_TRACEBACK: Final = 16_000
 # What they say was written by us, about names and numbers.

@@ -120,11 +120,16 @@ class S3Objects:
     def copy(self, source: S3Object, key: str, sha256: str) -> None:
         if self._is_copy(source, key, sha256):
             return
-        with self._told_of(source, f"HEAD {source.uri}", _reading(source)):
-            found = self._head_source(source)
-        if found["ETag"].strip('"') != source.etag:
-            raise _replaced(source)
-        copying.copy(self._copier, source, key, found, self._told_of)
+        try:
+            with self._told_of(source, f"HEAD {source.uri}", _reading(source)):
+                found = self._head_source(source)
+            if found["ETag"].strip('"') != source.etag:
+                raise _replaced(source)
+            copying.copy(self._copier, source, key, found, self._told_of)
+        except ObjectProblem:
+            if self._is_copy(source, key, sha256):  # another worker has moved it since we looked
+                return
+            raise
         if not self._is_copy(source, key, sha256):
             raise Unavailable(f"s3://{source.bucket}/{key} is not a copy of {source.uri}: the source stays")
 

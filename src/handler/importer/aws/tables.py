@@ -82,9 +82,9 @@ class ImportsTable:
         )
         return [item["pk"]["S"].removeprefix("EXEC#") for item in answer["Items"]]
 
-    def definition(self, import_id: str) -> dict[str, Value] | None:
+    def definition(self, import_id: str) -> Value:
         item = self._get(f"IMPORT#{import_id}", "IMPORT")
-        return None if item is None else item["definition"]
+        return None if item is None else item.get("definition", "")
 
     def begin(self, execution: Execution, now_ms: int) -> Execution:
         return self._move(execution, replace(execution, status=Status.RUNNING, start_date=now_ms))

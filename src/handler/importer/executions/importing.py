@@ -119,19 +119,29 @@ def _read_on(place: Workplace, execution: Execution, part: Part, state: PartStat
     begun = state.next_offset
     todo = remainder(part, begun)
     found = layout.lines(text.read(reading_start(todo)), todo)
-    for batch in batches(found, rules, layout, state.tally.file_lines):
-        time_is_up = place.remaining_ms() < RESERVE_MS
-        if time_is_up and state.next_offset != begun:  # every delivery gets at least one batch done
+    try:
+        for batch in batches(found, rules, layout, state.tally.file_lines):
+            time_is_up = place.remaining_ms() < RESERVE_MS
+            if time_is_up and state.next_offset != begun:  # every delivery gets at least one batch done
+                save()
+                raise Unavailable(f"time is up with {source.uri} read to byte {state.next_offset}: deliver again")
+            _write(place, sink, batch, save, breathe)  # 1 durable when it returns
+            if batch.bad_rows:
+                place.objects.put(  # 2 durable; same batch, same bytes, so that doing it twice changes nothing
+                    source.bucket,
+                    segment_key(execution, batch.start),
+                    segment(batch.bad_rows),
+                    "application/octet-stream",
+                )
+            state = PartState(part.start, part.stop, batch.next_offset, state.tally.plus(batch.tally), False, None)
+            if (
+                place.clock.now_ms() - saved_ms >= place.progress_every_ms
+            ):  # 3 the position moves last, tallies absolute
+                save()
+    except ObjectProblem:
+        if state != saved:  # what was read before the damage is imported, and counts
             save()
-            raise Unavailable(f"time is up with {source.uri} read to byte {state.next_offset}: deliver again")
-        _write(place, sink, batch, save, breathe)  # 1 durable when it returns
-        if batch.bad_rows:
-            place.objects.put(  # 2 durable; same batch, same bytes, so that doing it twice changes nothing
-                source.bucket, segment_key(execution, batch.start), segment(batch.bad_rows), "application/octet-stream"
-            )
-        state = PartState(part.start, part.stop, batch.next_offset, state.tally.plus(batch.tally), False, None)
-        if place.clock.now_ms() - saved_ms >= place.progress_every_ms:  # 3 the position moves last, tallies absolute
-            save()
+        raise
     state = PartState(part.start, part.stop, state.next_offset, state.tally, True, text.sha256())
     save()
 

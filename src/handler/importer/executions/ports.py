@@ -85,8 +85,8 @@ class Records(Protocol):
     def unfinished(self, source_uri: str) -> list[str]:
         """Ids of executions of any version of this object that are not closed. A hint: may lag (F10)."""
 
-    def definition(self, import_id: str) -> dict[str, Value] | None:
-        """The stored import definition of that id."""
+    def definition(self, import_id: str) -> Value:
+        """What is stored as the import definition of that id; None if nothing is. `Definition.named` judges it."""
 
     def begin(self, execution: Execution, now_ms: int) -> Execution:
         """PENDING → RUNNING."""

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Final
 
-from importer.bad_rows import FileReason, ObjectProblem, document, read_segment
+from importer.bad_rows import ObjectProblem, document, read_segment
 from importer.definitions import NDJSON, TEXT_CSV
 from importer.executions.destinations import claimed_name, day_of, destination
 from importer.executions.plain_text import PlainText
@@ -26,7 +26,7 @@ _MEDIA_TYPES: Final = {NDJSON: "application/x-ndjson", TEXT_CSV: "text/csv"}
 
 
 class SegmentsMissing(Exception):
-    """Fewer bad rows in the segments than were counted. A bug, unless another worker has closed the execution."""
+    """Fewer bad rows in work/ than were counted, or no header: a bug, unless another worker closed the execution."""
 
 
 def segment_key(execution: Execution, batch_start: int) -> str:
@@ -173,7 +173,9 @@ def _join(place: Workplace, execution: Execution, outcome: Outcome) -> FoldedRea
         place.objects.writer(source.bucket, outcome.destination.reasons, _MEDIA_TYPES[NDJSON]) as documents,
     ):
         if execution.mime_type == TEXT_CSV:
-            header = place.objects.get(source.bucket, header_key(execution)) or b""
+            header = place.objects.get(source.bucket, header_key(execution))
+            if header is None:
+                raise SegmentsMissing(f"the header of {source.uri} is gone from work/{execution.id}/")
             errors.write(header if header.endswith(b"\n") else header + b"\n")
         for key in place.objects.keys(source.bucket, _segments_of(execution)):
             body = place.objects.get(source.bucket, key)
@@ -204,9 +206,10 @@ class _Originals:
         self._completed = outcome.destination.completed
         self._sources = self._candidates()
         self._text: PlainText | None = None
+        self._problem: ObjectProblem | None = None
 
     def copy(self, offset: int, line: LongLine, errors: Writer) -> None:
-        """Write a line's bytes, LF added if it has none; an empty line where a FAILED execution's source is gone.
+        """Write a line's bytes, LF added if it has none; as many as can be had of a FAILED execution's source.
 
         Raises:
             ObjectProblem: neither source nor copy has it.
@@ -227,17 +230,14 @@ class _Originals:
                     raise ValueError(f"{self._source.uri} ends before the line at byte {offset} does")
             except ObjectProblem as problem:
                 self._text = None
-                if problem.code not in (FileReason.OBJECT_GONE, FileReason.REPLACED_WHILE_READING):
-                    raise
+                self._problem = problem
             except StopIteration:
-                if not self._failed or copied:
-                    raise ObjectProblem(
-                        FileReason.OBJECT_GONE, f"{self._source.uri} was deleted before its bad rows were copied"
-                    ) from None
+                if self._problem is not None and not self._failed:
+                    raise self._problem from None
                 break
         if not has_end:
             errors.write(b"\n")
-        if copied and digest.hexdigest() != line.sha256:
+        if copied == line.size and digest.hexdigest() != line.sha256:
             raise ValueError(f"the line at byte {offset} of {self._source.uri} was read differently before")
 
     def _candidates(self) -> Iterator[S3Object]:

@@ -57,7 +57,7 @@ def _definition(place: Workplace, key: str) -> Definition:
     """The definition the first folder below `imports/` names, if there is one of that id."""
     first, slash, _ = key.removeprefix(IMPORTS_PREFIX).partition("/")
     stored = place.records.definition(first) if slash and first else None
-    return DEFAULT if stored is None else Definition.of(stored)
+    return DEFAULT if stored is None else Definition.named(first, stored)
 
 
 def _left_unfinished(place: Workplace, dropped: Dropped) -> list[Execution]:

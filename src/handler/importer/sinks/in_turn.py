@@ -1,8 +1,9 @@
 """Several destinations as one: each row goes to all of them, or is refused by the first and goes to none.
 
 Rule: the one that can refuse a row at run time comes first (DynamoDB), then those that never do (Firehose). A row the
-first refuses is not offered to the next, so it counts once and is nowhere stored. A crash, or a throttled second, has
-the whole batch written again, which the first does not notice and the second's promise allows (G4).
+first refuses is not offered to the next, so it counts once and is nowhere stored. A crash has the whole batch written
+again, which the first does not notice and the second's promise allows (G4). A batch that is tried again at once, since
+the second is throttled, goes on with the second: the first would be paid for again.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,16 +18,21 @@ class InTurn:
 
     def __init__(self, sinks: Sequence[Sink]) -> None:
         self._sinks = sinks
+        self._begun: tuple[list[Event], list[UserChange]] | None = None  # what was begun and is not done
+        self._done = 0
+        self._refused: dict[int, Reject] = {}
 
     def write(
         self, events: list[Event], user_changes: list[UserChange], breathe: Callable[[], None] = lambda: None
     ) -> dict[int, Reject]:
         """See `Sink.write`."""
-        refused: dict[int, Reject] = {}
-        for sink in self._sinks:
-            newly = sink.write(events, user_changes, breathe)
-            if newly:
-                events = [event for event in events if event.address not in newly]
-                user_changes = [change for change in user_changes if change.address not in newly]
-                refused |= newly
-        return refused
+        if self._begun is None or self._begun[0] is not events or self._begun[1] is not user_changes:
+            self._begun, self._done, self._refused = (events, user_changes), 0, {}
+        for sink in self._sinks[self._done :]:
+            if self._refused:
+                events = [event for event in events if event.address not in self._refused]
+                user_changes = [change for change in user_changes if change.address not in self._refused]
+            self._refused |= sink.write(events, user_changes, breathe)
+            self._done += 1
+        self._begun = None
+        return self._refused

@@ -162,7 +162,8 @@ def _check_deep(value: Value, path: str) -> None:
             else:
                 todo += [(inner, f"{place}[{index}]", level + 1) for index, inner in enumerate(member)]
         elif isinstance(member, Decimal):
-            digits = "".join(map(str, member.as_tuple().digits)).strip("0")
+            # By its text: a number may have eight million digits, and a tuple of them takes a hundred times that.
+            digits = str(member).lstrip("-").partition("E")[0].replace(".", "").strip("0")
             if digits and (len(digits) > DIGITS or not SMALLEST_EXPONENT <= member.adjusted() <= LARGEST_EXPONENT):
                 raise _out_of_range(place, member)
         elif isinstance(member, float) and member and not 1e-130 <= abs(member) < 1e126:
@@ -186,12 +187,13 @@ def _out_of_range(field: str, value: Value) -> Reject:
 
 def _plain(number: Decimal) -> str:
     """A Decimal's text without the zeros that carry no value."""
-    sign, digits, exponent = number.as_tuple()
-    kept = "".join(map(str, digits)).lstrip("0")
-    stripped = kept.rstrip("0")
-    if not stripped or not isinstance(exponent, int):
+    mantissa, _, exponent = str(number.copy_abs()).partition("E")
+    whole, _, fraction = mantissa.partition(".")
+    digits = f"{whole}{fraction}".lstrip("0")
+    kept = digits.rstrip("0")
+    if not kept:
         return "0"
-    return f"{'-' if sign else ''}{stripped}E{exponent + len(kept) - len(stripped)}"
+    return f"{'-' if number.is_signed() else ''}{kept}E{int(exponent or 0) - len(fraction) + len(digits) - len(kept)}"
 
 
 def record_item(change: UserChange, rank_text: str, source: Provenance) -> Item:

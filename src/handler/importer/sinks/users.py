@@ -26,9 +26,7 @@ class UserRecords:
         self._client = client
         self._table = table
         self._source = source
-        self._calls: Calls[tuple[str, UserChange]] = Calls(
-            clock, in_flight, f"the users table {table}", "dynamodb:PutItem"
-        )
+        self._calls: Calls[UserChange] = Calls(clock, in_flight, f"the users table {table}", "dynamodb:PutItem")
 
     def write(self, changes: list[UserChange], breathe: Callable[[], None]) -> dict[int, Reject]:
         """Make the changes that outrank what the table holds; returns refused rows by address (see `Sink.write`)."""
@@ -41,16 +39,15 @@ class UserRecords:
         return refused
 
     def _write_folded(self, changes: list[UserChange], breathe: Callable[[], None]) -> dict[int, Reject]:
-        folded: dict[tuple[str, str], tuple[str, UserChange]] = {}
+        folded: dict[tuple[str, str], UserChange] = {}
         for change in changes:
             key = (change.user_id, change.record)
-            ranked = (rank(change, self._source), change)
-            if key not in folded or folded[key][0] < ranked[0]:
-                folded[key] = ranked
+            if key not in folded or self._order(folded[key]) < self._order(change):
+                folded[key] = change
         refused: dict[int, Reject] = {}
 
-        def put(job: tuple[str, UserChange]) -> Sequence[tuple[str, UserChange]]:
-            rank_text, change = job
+        def put(change: UserChange) -> Sequence[UserChange]:
+            rank_text = rank(change, self._source)
             try:
                 self._client.put_item(
                     TableName=self._table,
@@ -69,3 +66,8 @@ class UserRecords:
 
         self._calls.run(list(folded.values()), put, breathe)
         return refused
+
+    def _order(self, change: UserChange) -> tuple[int, int, int]:
+        """What tells the ranks of one source apart. Their texts may take a KiB each, and a row have half a million."""
+        time_ms = self._source.uploaded_ms if change.event_time_ts is None else change.event_time_ts
+        return time_ms, change.address, change.index
