@@ -391,7 +391,8 @@ def test_our_own_words_are_told_as_they_are(function: Function, error: Exception
 def test_a_wrong_definition_says_what_is_wrong_with_it(function: Function):
     """A person's setting, told in full: it is no row."""
     function.imports("wrong/rows.json", SOME)
-    assert [str(error).partition(":")[0] for error in function.raised] == ["unknown setting 'strictt'"] * 3
+    said = ["import definition 'wrong': unknown setting 'strictt'"]
+    assert [str(error).rpartition(":")[0] for error in function.raised] == said * 3
     assert_silent(function)
 
 
