@@ -15,7 +15,6 @@ from contextlib import contextmanager
 from decimal import Decimal, InvalidOperation
 from itertools import accumulate, islice
 from pathlib import Path
-from typing import Any
 from unittest import mock
 
 import orjson
@@ -35,6 +34,7 @@ from importer.sinks import SINKS
 from tests.faults.importing import Importer, installed
 from tests.support import oracle
 from tests.support.books import check_bad_rows, check_events, check_receipts, check_sources_moved
+from tests.support.other_json import Twice, members, no_constant
 
 SEED = int(os.environ.get("POLLUTED_SEED", "20150309"))
 FILES = int(os.environ.get("POLLUTED_FILES", "300"))
@@ -143,20 +143,6 @@ def polluted(text: bytes, dice: random.Random) -> bytes:
 
 
 # --- The other reader -----------------------------------------------------------------------------------------------
-
-
-class Twice(Exception):
-    """A key stands twice."""
-
-
-def members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    if len({key for key, _ in pairs}) < len(pairs):
-        raise Twice
-    return dict(pairs)
-
-
-def no_constant(word: str) -> None:
-    raise ValueError(word)
 
 
 def is_row(text: bytes) -> bool:

@@ -24,22 +24,9 @@ from importer.model import Event, Provenance, UserChange
 from importer.preview import place_of
 from importer.rows import row_of
 from importer.sinks import items
+from tests.support.other_json import Twice, members, no_constant
 
 CORPORA = Path(__file__).parents[1] / "corpora"
-
-
-class Twice(Exception):
-    """A key stands twice."""
-
-
-def members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    if len({key for key, _ in pairs}) < len(pairs):
-        raise Twice
-    return dict(pairs)
-
-
-def no_constant(word: str) -> None:
-    raise ValueError(word)
 
 
 def number(token: str) -> Decimal:

@@ -9,6 +9,7 @@ stream is cut (D1, D3), so the end is checked here and nowhere trusted.
 """
 
 import zlib
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from itertools import chain
 from typing import Final
@@ -142,7 +143,7 @@ def _blocks(chunks: Iterable[bytes]) -> Iterator[bytes]:
         yield kept
 
 
-class _Member:
+class _Member(ABC):
     """One gzip member or zstd frame. `header`: its first bytes; `rest`: what was fed beyond its end."""
 
     def __init__(self) -> None:
@@ -156,8 +157,8 @@ class _Member:
             self.header += data[: _HEADER_BYTES - len(self.header)]
         return self._expanded(data)
 
-    def _expanded(self, data: bytes) -> Iterator[bytes]:
-        raise NotImplementedError
+    @abstractmethod
+    def _expanded(self, data: bytes) -> Iterator[bytes]: ...
 
 
 class _GzipMember(_Member):
