@@ -146,7 +146,6 @@ class Function:
 @pytest.fixture
 def function(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Function]:
     environment = {
-        "POWERTOOLS_METRICS_NAMESPACE": "S3EventImporter",
         "POWERTOOLS_SERVICE_NAME": f"canary-{next(NUMBERS)}",  # Powertools keeps one logger a name for ever
         "POWERTOOLS_LOG_LEVEL": "DEBUG",
         "BUCKET_NAME": "import-bucket",

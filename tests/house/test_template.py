@@ -330,13 +330,13 @@ def test_silence_of_the_sweep_rings_and_of_nothing_else(expanded):
 def test_alarms_on_our_metrics_look_at_metrics_that_exist_under_our_name(expanded):
     """An alarm on a misspelt metric, namespace or dimension never rings."""
     service = expanded["Resources"]["ImportFunction"]["Properties"]["Environment"]["Variables"]
-    ours = service["POWERTOOLS_METRICS_NAMESPACE"]
-    assert "namespace S3EventImporter" in (telemetry.__doc__ or "")
+    assert "POWERTOOLS_METRICS_NAMESPACE" not in service, "it is said once, in telemetry"
+    assert f"namespace {telemetry.NAMESPACE}" in (telemetry.__doc__ or "")
     for anchor, alarm in alarms(expanded).items():
         for entry in [m["MetricStat"]["Metric"] for m in alarm.get("Metrics", []) if "MetricStat" in m] or [alarm]:
             if entry["Namespace"].startswith("AWS/"):
                 continue
-            assert entry["Namespace"] == ours == "S3EventImporter", anchor
+            assert entry["Namespace"] == telemetry.NAMESPACE, anchor
             assert entry["MetricName"] in set(telemetry.Metric), anchor
             assert entry["Dimensions"] == [{"Name": "service", "Value": service["POWERTOOLS_SERVICE_NAME"]}], anchor
 

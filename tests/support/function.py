@@ -32,7 +32,6 @@ def deployed(cloud: Cloud) -> Iterator[Callable[[Any], Any]]:
     app._workplaces.cache_clear()
     with (
         mock.patch.dict(os.environ, environment),
-        mock.patch.object(app.metrics.provider, "namespace", "S3EventImporter"),  # read when app was imported
         mock.patch.object(assembly, "SystemClock", return_value=cloud.clock),
         mock.patch.object(assembly, "IN_FLIGHT", 1),
     ):
