@@ -14,7 +14,7 @@ export SAM_CLI_TELEMETRY := 0
 
 SETUP := .venv/.ready .tools/sam/.ready .tools/twin/.ready
 
-.PHONY: help setup build build-twin up down demo lint format test test-full local-invoke bench requirements clean
+.PHONY: help setup build build-twin up down demo lint format test test-full local-invoke bench soak requirements clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1	\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -49,14 +49,18 @@ format: .venv/.ready  ## let ruff put style in order
 test: lint  ## everything a change must pass
 	@$(IN_VENV) pytest -q -n auto --dist loadgroup
 
-test-full: lint  ## the slow tests too
+test-full: lint  ## the slow tests too, then the whole fault table (hours; goes on where it was stopped)
 	@$(IN_VENV) pytest -q -n auto --dist loadgroup -m "not bench"
+	@$(IN_VENV) tests.faults.table
 
 local-invoke: $(SETUP)  ## every sample of events/ through `sam local invoke` in a container: docs/sam-local.md
 	@$(IN_VENV) pytest -q -n 0 -m engine tests/local
 
 bench: $(SETUP)  ## measure
 	@$(IN_VENV) pytest -q -s -m bench
+
+soak: $(SETUP)  ## a big import on a twin of its own, its workers killed: docs/soak.md; SOAK="--bytes 360MB …"
+	@$(IN_VENV) tests.soak $(SOAK)
 
 # ---- Deploying it: `make build`, then `sam deploy` ----
 

@@ -1,6 +1,12 @@
 """What runs on a person's machine and is never deployed.
 
-main.py        the `importer` command: parses, prints, answers with an exit code
+main.py        the `importer` command: parses, prints, answers with an exit code; preview, import, executions
+recount.py     verify
+standing.py    status
+stopping.py    cancel, redrive; with dead_letters.py
+verbs.py       what all verbs have in common: options, exit codes, how trouble is told
+lookup.py      which execution is meant by a key or an id
+workplace.py   an installation as `executions` works with it, for cancel and redrive
 importing.py   one file on its way: upload, follow by its execution, outcome
 dropping.py    several files at once
 show.py        everything a person sees

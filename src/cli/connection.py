@@ -28,7 +28,9 @@ from importer.model import Unavailable
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
+    from mypy_boto3_lambda import LambdaClient
     from mypy_boto3_s3 import S3Client
+    from mypy_boto3_sqs import SQSClient
 
 # A person waits: fewer tries than a function makes, and an answer within seconds where nothing listens.
 _CONFIG: Final = Config(
@@ -48,6 +50,15 @@ class Connection:
     stack: Stack
     s3: "S3Client"
     dynamodb: "DynamoDBClient"
+    session: boto3.Session
+
+    def sqs(self) -> "SQSClient":
+        """A new client: only some commands need one."""
+        return self.session.client("sqs", endpoint_url=self.stack.endpoint_url, config=_CONFIG)
+
+    def functions(self) -> "LambdaClient":
+        """A new client: only some commands need one."""
+        return self.session.client("lambda", endpoint_url=self.stack.endpoint_url, config=_CONFIG)
 
     @property
     def objects(self) -> S3Objects:
@@ -98,6 +109,7 @@ def of_stack(outputs: Stack, name: str = "the twin") -> Connection:
             outputs,
             session.client("s3", endpoint_url=outputs.endpoint_url, config=_CONFIG),
             session.client("dynamodb", endpoint_url=outputs.endpoint_url, config=_CONFIG),
+            session,
         )
 
 

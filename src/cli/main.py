@@ -8,12 +8,13 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import Final
 
 import click
 
-from cli import dropping, importing, show
+from cli import dropping, importing, recount, show, standing, stopping
 from cli.connection import CannotReach, connected, explained, of_stack, own_s3, twin_outputs
+from cli.verbs import DONE, FILE_REFUSED, ROWS_REFUSED, Verbs, json_option, stack_option
 from importer.aws.clock import SystemClock
 from importer.aws.objects import S3Objects
 from importer.aws.settings import CHOICES
@@ -28,47 +29,15 @@ from importer.sinks import SINKS
 
 PREVIEW_BYTES: Final = 16 << 20
 READ_BYTES: Final = 256 << 10
-DONE, ROWS_REFUSED, FILE_REFUSED, UNAVAILABLE, INTERRUPTED = 0, 1, 3, 4, 130
-
-
-class _Trouble(click.ClickException):
-    """Ends a command with a sentence on stderr: something is unavailable."""
-
-    exit_code = UNAVAILABLE
-
-    def show(self, file: IO[Any] | None = None) -> None:
-        click.echo(f"importer: {show.shown_whole(self.format_message())}", err=True)
-
-
-class _Refused(_Trouble):
-    """The file is what is wrong."""
-
-    exit_code = FILE_REFUSED
-
-
-class _Verbs(click.Group):
-    """Turns what a verb raises into a sentence and an exit code."""
-
-    def invoke(self, ctx: click.Context) -> Any:
-        try:
-            return super().invoke(ctx)
-        except CannotReach as error:
-            raise _Trouble(str(error)) from error
-        except ObjectProblem as problem:
-            raise _Refused(f"{problem.code.value}: {problem.message}") from problem
-        except BrokenPipeError:
-            raise
-        except OSError as error:
-            raise _Trouble(str(error)) from error
-        except KeyboardInterrupt:
-            click.echo("importer: interrupted", err=True)
-            ctx.exit(INTERRUPTED)
 
 
 @click.group(
-    cls=_Verbs,
+    cls=Verbs,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog="Exit codes: 0 done, 1 rows were refused, 2 usage, 3 a file was refused, 4 unavailable or timed out.",
+    epilog=(
+        "Exit codes: 0 done, 1 rows were refused or the books do not balance, 2 usage, 3 a file was refused, "
+        "4 unavailable or timed out."
+    ),
 )
 @click.version_option(package_name="s3-event-importer", prog_name="importer")
 def main() -> None:
@@ -79,13 +48,10 @@ def main() -> None:
       importer preview events/files/logins.json
       importer import events/files/logins.json
       importer executions
+      importer verify imports/logins.json
 
     Without --stack the commands work with the local twin, which `make up` starts.
     """
-
-
-_json = click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout, for machines.")
-_stack = click.option("--stack", "stack_name", metavar="NAME", help="A deployed stack, instead of the local twin.")
 
 
 # ---- preview -------------------------------------------------------------------------------------------------------
@@ -109,7 +75,7 @@ _stack = click.option("--stack", "stack_name", metavar="NAME", help="A deployed 
     help="Whose limits the rows must keep: the stack's parameter Sinks.",
 )
 @click.option("--twin", "in_twin", is_flag=True, help="Look for s3://… in the local twin, not on AWS.")
-@_json
+@json_option
 @click.pass_context
 def preview(
     ctx: click.Context,
@@ -262,7 +228,7 @@ def _verdict(found: Findings) -> None:
 @click.argument(
     "files", metavar="FILE…", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path)
 )
-@_stack
+@stack_option
 @click.option("--import-id", metavar="ID", help="The import definition to read the files by.")
 @click.option(
     "--timeout",
@@ -280,7 +246,7 @@ def _verdict(found: Findings) -> None:
     type=click.IntRange(0),
     help="Refused rows of each file to show in full.",
 )
-@_json
+@json_option
 @click.pass_context
 def import_(
     ctx: click.Context,
@@ -336,7 +302,7 @@ def import_(
 
 @main.command()
 @click.argument("execution_id", metavar="[ID]", required=False)
-@_stack
+@stack_option
 @click.option("--limit", default=20, show_default=True, type=click.IntRange(1), help="How many to list.")
 @click.option(
     "--bad-rows",
@@ -345,7 +311,7 @@ def import_(
     type=click.IntRange(0),
     help="Refused rows of one execution to show in full.",
 )
-@_json
+@json_option
 @click.pass_context
 def executions(
     ctx: click.Context, execution_id: str | None, stack_name: str | None, limit: int, bad_rows: int, as_json: bool
@@ -385,6 +351,10 @@ def executions(
         rows = importing.first_bad_rows(connection, execution, bad_rows) if receipt else []
         show.execution_page(out, execution, receipt, rows)
     ctx.exit(DONE)
+
+
+for verb in (standing.status, recount.verify_, stopping.cancel, stopping.redrive):
+    main.add_command(verb)
 
 
 if __name__ == "__main__":

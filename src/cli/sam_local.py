@@ -1,6 +1,8 @@
-"""`sam local invoke` for real: the import function in a container, against a local twin.
+"""`sam local invoke` for real: a function in a container, against a local twin.
 
-    python -m cli.sam_local EVENT...      each on the twin of `make up`; the samples' bucket becomes the twin's
+    python -m cli.sam_local EVENT...                      each on the twin of `make up`; the samples' bucket becomes the
+                                                          twin's
+    python -m cli.sam_local -f PartFunction EVENT...      another function than the import function
 
 Needs a container engine and Lambda's image: scripts/container-engine makes both where they are missing.
 Three things stand between sam and the twin. The template says arm64: it is built for this machine's processor. sam
@@ -34,7 +36,7 @@ from cli import twin
 from cli.stack import Stack
 
 ENGINE = twin.ROOT / "scripts/container-engine"
-FUNCTION = "ImportFunction"
+FUNCTIONS = ("ImportFunction", "PartFunction", "SweepFunction")
 SAMPLE_BUCKET = "s3-event-importer-123456789012-us-east-1"  # the one the notifications in events/ speak of
 
 BUILD_SECONDS = 300
@@ -108,23 +110,25 @@ def engine() -> Iterator[Engine]:
 
 
 @contextmanager
-def function(stack: Stack, on: Engine, directory: Path) -> Iterator[Callable[[str], Invocation]]:
-    """The import function, built into `directory` and ready to be invoked with the JSON text of an event.
+def function(
+    stack: Stack, on: Engine, directory: Path, name: str = FUNCTIONS[0]
+) -> Iterator[Callable[[str], Invocation]]:
+    """A function of the template, built into `directory` and ready to be invoked with the JSON text of an event.
 
     It runs with the permissions of the function's role, not the administrator's.
     Raises:
         SamLocalError: the function could not be built or sam could not run it. What it raises itself is an Invocation.
     """
-    template = _build(directory, on)
-    variables, credentials = _deployed(stack)
+    template = _build(directory, on, name)
+    variables, credentials = _deployed(stack, name)
     with _reachable(stack, on) as endpoint_url:
         variables_file = directory / "variables.json"
-        variables_file.write_text(json.dumps({FUNCTION: {**variables, "AWS_ENDPOINT_URL": endpoint_url}}))
+        variables_file.write_text(json.dumps({name: {**variables, "AWS_ENDPOINT_URL": endpoint_url}}))
 
         def invoke(event: str) -> Invocation:
             event_file = directory / "event.json"
             event_file.write_text(event, encoding="utf-8")
-            command = [*twin.SAM, "local", "invoke", FUNCTION, "--template", template, "--event", event_file]
+            command = [*twin.SAM, "local", "invoke", name, "--template", template, "--event", event_file]
             command += ["--env-vars", variables_file, "--region", stack.region, "--skip-pull-image"]
             environment = {**on.environment(), **_sam_environment(stack), **credentials}
             return _invoked(command, directory, environment)
@@ -140,7 +144,7 @@ def addressed(event: str, bucket: str) -> str:
 # ---- Building and invoking ---------------------------------------------------------------------------------------
 
 
-def _build(directory: Path, on: Engine) -> Path:
+def _build(directory: Path, on: Engine, name: str) -> Path:
     """The built template: the project's, for this machine's processor and the image's Python."""
     text = (twin.ROOT / "template.yaml").read_text()
     if f"Runtime: python{on.python}" not in text:
@@ -152,7 +156,7 @@ def _build(directory: Path, on: Engine) -> Path:
     source, built = directory / "template.yaml", directory / "build"
     source.write_text(text)
     machine = {"x86_64": "x86_64", "arm64": "aarch64"}[on.architecture]
-    command = [*twin.SAM, "build", FUNCTION, "--template-file", source, "--base-dir", twin.ROOT, "--build-dir", built]
+    command = [*twin.SAM, "build", name, "--template-file", source, "--base-dir", twin.ROOT, "--build-dir", built]
     environment = {
         **os.environ,  # how packages are reached from here is a person's own setting
         "SAM_CLI_TELEMETRY": "0",
@@ -229,11 +233,11 @@ def _sam_environment(stack: Stack) -> dict[str, str]:
     }
 
 
-def _deployed(stack: Stack) -> tuple[dict[str, str], dict[str, str]]:
+def _deployed(stack: Stack, name: str) -> tuple[dict[str, str], dict[str, str]]:
     """The deployed function's variables, references resolved, and credentials of its role."""
     session = boto3.Session(stack.access_key_id, stack.secret_access_key, region_name=stack.region)
     functions = session.client("lambda", endpoint_url=stack.endpoint_url)
-    deployed = functions.get_function_configuration(FunctionName=stack.functions[FUNCTION])
+    deployed = functions.get_function_configuration(FunctionName=stack.functions[name])
     roles = session.client("sts", endpoint_url=stack.endpoint_url)
     role = roles.assume_role(RoleArn=deployed["Role"], RoleSessionName="sam-local")["Credentials"]
     return dict(deployed["Environment"]["Variables"]), {
@@ -363,9 +367,10 @@ def _tail(text: str, lines: int = LOG_TAIL_LINES) -> str:
 def main() -> int:
     parser = argparse.ArgumentParser(
         prog="python -m cli.sam_local",
-        description="Invoke the import function in a container, against the twin of `make up`.",
+        description="Invoke a function in a container, against the twin of `make up`.",
         epilog="exit codes: 0 all returned, 1 one raised, 2 usage, 4 it could not be tried",
     )
+    parser.add_argument("-f", "--function", choices=FUNCTIONS, default=FUNCTIONS[0], help="default: %(default)s")
     parser.add_argument(
         "events", nargs="+", type=Path, metavar="EVENT", help="a notification, such as events/s3-put.json"
     )
@@ -377,7 +382,11 @@ def main() -> int:
         if not outputs.exists():
             raise SamLocalError("No twin is up. Run: make up")
         stack = Stack.from_file(outputs)
-        with engine() as on, TemporaryDirectory() as scratch, function(stack, on, Path(scratch)) as invoke:
+        with (
+            engine() as on,
+            TemporaryDirectory() as scratch,
+            function(stack, on, Path(scratch), arguments.function) as invoke,
+        ):
             for text in texts:
                 done = invoke(addressed(text, stack.bucket))
                 print(done.log, file=sys.stderr, end="")

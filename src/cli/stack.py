@@ -22,6 +22,7 @@ class Stack:
     events_table: str
     users_table: str
     imports_table: str
+    part_queue_url: str
     dead_letter_queue_url: str
     alarm_topic_arn: str
     functions: Mapping[str, str]  # logical id in template.yaml → name of the function
@@ -61,6 +62,7 @@ def described(
         events_table=outputs["EventsTable"],
         users_table=outputs["UsersTable"],
         imports_table=outputs["ImportsTable"],
+        part_queue_url=outputs["PartQueueUrl"],
         dead_letter_queue_url=outputs["DeadLetterQueueUrl"],
         alarm_topic_arn=outputs["AlarmTopicArn"],
         functions={name: value for name, value in outputs.items() if name.endswith("Function")},

@@ -1,6 +1,6 @@
 """The local twin: an embedded AWS (ministack) on this machine, with the project really deployed into it by SAM.
 
-    python -m cli.twin up [--json]    start, build, deploy; again: only what has changed since
+    python -m cli.twin up [--json]    start, build, deploy; again: only what has changed since. TWIN_PARAMETERS: --help
     python -m cli.twin down           stop, and forget all it held; again: nothing
     python -m cli.twin build          only build the functions for this machine
 
@@ -41,6 +41,7 @@ SECRET_ACCESS_KEY = "test"
 
 SAM: tuple[str | Path, ...] = (ROOT / ".tools/sam/bin/python", "-m", "samcli")
 TWIN_PYTHON = ROOT / ".tools/twin/bin/python"
+EMBEDDED_AWS = ROOT / "src/cli/embedded_aws.py"
 UV = ROOT / ".tools/uv/bin/uv"
 
 START_SECONDS = 60  # Measured: 2 s on two cores; a loaded machine may take long
@@ -55,9 +56,11 @@ class TwinError(Exception):
     """The twin could not be brought up; the text says why and what to do."""
 
 
-def up(directory: Path = DIRECTORY) -> Stack:
+def up(directory: Path = DIRECTORY, parameters: Sequence[str] = ()) -> Stack:
     """A running twin with the present sources deployed; started, built and deployed as far as needed.
 
+    Args:
+        parameters: of the template, such as "PartSizeMiB=8"; the template's defaults for the others.
     Raises:
         TwinError: it could not be brought up.
     """
@@ -70,10 +73,11 @@ def up(directory: Path = DIRECTORY) -> Stack:
         if not deployed_file.exists() or not _healthy(directory):
             _stop(directory)  # half started, half deployed or dead: it holds nothing worth keeping
             _start(directory)
-        if not deployed_file.exists() or deployed_file.read_text() != sources:
-            _deploy(directory)
+        deployed = " ".join((sources, *parameters))
+        if not deployed_file.exists() or deployed_file.read_text() != deployed:
+            _deploy(directory, parameters)
             outputs_file.write_text(_describe(directory).to_json() + "\n")
-            deployed_file.write_text(sources)
+            deployed_file.write_text(deployed)
     return Stack.from_file(outputs_file)
 
 
@@ -85,10 +89,10 @@ def down(directory: Path = DIRECTORY) -> None:
 
 
 @contextmanager
-def running(directory: Path) -> Iterator[Stack]:
+def running(directory: Path, parameters: Sequence[str] = ()) -> Iterator[Stack]:
     """A twin in this directory, beside any other, that ends with the block however the block ends."""
     try:
-        yield up(directory)
+        yield up(directory, parameters)
     finally:
         down(directory)
 
@@ -118,13 +122,14 @@ def _build(sources: str) -> None:
     built_file.write_text(sources)
 
 
-def _deploy(directory: Path) -> None:
+def _deploy(directory: Path, parameters: Sequence[str]) -> None:
     say("deploying")
     endpoint_url = _endpoint_url(directory)
     command = [*SAM, "deploy", "--template-file", BUILD / "template.yaml", "--stack-name", STACK_NAME]
     command += ["--region", REGION, "--resolve-s3", "--capabilities", "CAPABILITY_IAM"]
     command += ["--no-confirm-changeset", "--no-fail-on-empty-changeset"]
     command += ["--parameter-overrides", f"EndpointUrl={endpoint_url}", "Sinks=both"]  # both ways can be looked at
+    command += parameters
     environment = _clean_environment(
         AWS_ENDPOINT_URL=endpoint_url,
         SAM_CLI_POLL_DELAY="0.2",  # the default, 5 s, spares the API of a real account
@@ -174,7 +179,7 @@ def _start(directory: Path) -> None:
     with (directory / "pid").open("w") as pid_file, (directory / "ministack.log").open("wb") as log_file:
         fcntl.flock(pid_file, fcntl.LOCK_EX)  # held on by the process, which inherits the open file
         process = subprocess.Popen(
-            [TWIN_PYTHON, "-m", "ministack"],
+            [TWIN_PYTHON, "-P", EMBEDDED_AWS],  # -P: our modules beside that file are none of its own
             cwd=directory,
             env=environment,
             stdin=subprocess.DEVNULL,
@@ -301,7 +306,12 @@ def say(step: str) -> None:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m cli.twin", description="The local twin of the deployed project.")
+    parser = argparse.ArgumentParser(
+        prog="python -m cli.twin",
+        description="The local twin of the deployed project.",
+        epilog='The environment variable TWIN_PARAMETERS sets parameters of the template, such as "PartSizeMiB=8 '
+        'PartSeconds=30"; parameters it does not name have their defaults, but for Sinks=both.',
+    )
     verbs = parser.add_subparsers(dest="verb", required=True)
     verbs.add_parser("up", help="start, build, deploy").add_argument("--json", action="store_true", help="print names")
     verbs.add_parser("down", help="stop and forget")
@@ -310,7 +320,7 @@ def main() -> int:
     try:
         match arguments.verb:
             case "up":
-                outputs = up()
+                outputs = up(parameters=os.environ.get("TWIN_PARAMETERS", "").split())
                 if arguments.json:
                     print(outputs.to_json())
                 else:

@@ -4,13 +4,15 @@ import warnings
 from collections.abc import Callable
 from functools import cache
 
+import orjson
 from aws_lambda_powertools import Metrics
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from importer.assembly import workplace_maker
+from importer.aws.dispatch import task_of
 from importer.aws.settings import Settings
-from importer.executions import Workplace, files_waiting, import_dropped
-from importer.model import Value
+from importer.executions import Workplace, import_dropped, sweep_unfinished, sweep_waiting, work_on
+from importer.model import Misconfigured, Value
 from importer.notification import UnknownNotification, dropped_objects
 from importer.telemetry import NAMESPACE, discreet, failed, make_logger
 
@@ -62,14 +64,52 @@ def lambda_handler(event: dict[str, Value], context: LambdaContext) -> dict[str,
 
 @discreet(logger)
 @metrics.log_metrics
+def part_handler(event: dict[str, Value], context: LambdaContext) -> dict[str, list[dict[str, str]]]:
+    """A message of the part queue: go on with one part of one execution.
+
+    One message a batch (BatchSize 1): what it raises is that message's alone. Without a queue behind it, the event may
+    be a task itself: that is what a person invokes it with.
+
+    Returns:
+        For a person invoking by hand: the execution's id, status and phase.
+    Raises:
+        Unavailable, UnknownTask, or whatever a bug raises. SQS delivers the message again when its visibility time-out
+        is over, five times in all, then moves it to the dead-letter queue; the sweep mostly comes sooner.
+    """
+    place = _workplaces()(context.get_remaining_time_in_millis)
+    done: list[dict[str, str]] = []
+    for body in _bodies(event):
+        execution = work_on(place, task_of(body))
+        done.append({"id": execution.id, "status": execution.status.value, "phase": execution.phase.value})
+    return {"executions": done}
+
+
+def _bodies(event: dict[str, Value]) -> list[str]:
+    records = event.get("Records")
+    if not isinstance(records, list):
+        return [orjson.dumps(event).decode()]
+    return [str(record.get("body")) if isinstance(record, dict) else "" for record in records]
+
+
+@discreet(logger)
+@metrics.log_metrics
 def sweep_handler(event: dict[str, Value], context: LambdaContext) -> dict[str, int]:
-    """Every 15 minutes: how long has the oldest file under imports/ waited? Told as metrics and a log line.
+    """`{"sweep": "unfinished"}`, every 5 minutes: whatever nobody gets on with is sent on.
+
+    `{"sweep": "waiting"}`, every 15 minutes: files in imports/ that nobody told of are taken up; the age of the oldest
+    is told as a metric.
 
     Raises:
         Unavailable, or whatever a bug raises: then there are no metrics, and the alarm on them rings.
+        Misconfigured: another event.
     """
     place = _workplaces()(context.get_remaining_time_in_millis)
-    bucket = Settings.of().bucket
-    waiting = files_waiting(place, bucket)
-    place.telemetry.swept(bucket, waiting)
-    return {"waiting_files": waiting.files, "oldest_waiting_seconds": waiting.oldest_seconds}
+    match event.get("sweep"):
+        case "unfinished":
+            swept = sweep_unfinished(place)
+            return {"unfinished": swept.unfinished, "sent_on": swept.sent_on, "failed": swept.failed}
+        case "waiting":
+            waiting = sweep_waiting(place, Settings.of().bucket)
+            return {"waiting_files": waiting.files, "oldest_waiting_seconds": waiting.oldest_seconds}
+        case other:
+            raise Misconfigured(f'the event says "sweep": {other!r}; it must be "unfinished" or "waiting"')

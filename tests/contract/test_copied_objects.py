@@ -4,6 +4,7 @@ import datetime
 import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import dataclass, field
 from typing import Any
 from unittest import mock
 
@@ -14,8 +15,9 @@ import pytest
 from importer.aws import copying, uploads
 from importer.aws.objects import S3Objects
 from importer.bad_rows import FileReason, ObjectProblem
-from importer.model import S3Object, Unavailable
+from importer.model import S3Object, TimeIsUp, Unavailable, Value
 from importer.notification import Dropped
+from importer.sha256 import Sha256
 from tests.support import strict
 from tests.support.cloud import Cloud
 from tests.support.faults import Fault, attempt, every
@@ -73,6 +75,26 @@ def dropped(cloud: Cloud, body: bytes, **more: Any) -> S3Object:
     return found
 
 
+@dataclass
+class Notes:
+    """A notebook in memory, of which time may run out: pages kept survive the worker."""
+
+    pages: dict[str, dict[str, Value]] = field(default_factory=dict)
+    keeps_left: int = 1_000_000
+    journal: list[str] = field(default_factory=list)
+
+    def page(self, step: str) -> dict[str, Value]:
+        return self.pages.get(step, {})
+
+    def keep(self, step: str, page: dict[str, Value], at_once: bool = False) -> None:
+        self.pages[step] = page
+        self.journal.append(step)
+        if not at_once:
+            self.keeps_left -= 1
+            if self.keeps_left < 0:
+                raise TimeIsUp
+
+
 def with_crc64(cloud: Cloud, body: bytes) -> S3Object:
     """Dropped by a client that lets S3 choose: it then keeps a CRC64NVME of the whole. (botocore alone has none.)"""
     source = dropped(cloud, body)
@@ -83,8 +105,8 @@ def with_crc64(cloud: Cloud, body: bytes) -> S3Object:
     return source
 
 
-def copy(cloud: Cloud, source: S3Object, body: bytes) -> None:
-    objects(cloud).copy(source, COPY, hashlib.sha256(body).hexdigest())
+def copy(cloud: Cloud, source: S3Object, body: bytes, notebook: Notes | None = None) -> None:
+    objects(cloud).copy(source, COPY, hashlib.sha256(body).hexdigest(), notebook or Notes())
 
 
 def looks(cloud: Cloud, key: str) -> dict[str, Any]:
@@ -114,6 +136,7 @@ IN_PIECES = [
     "GetObjectTagging",
     "CreateMultipartUpload",
     *["UploadPartCopy"] * 3,
+    "ListParts",
     "CompleteMultipartUpload",
     "HeadObject",
 ]
@@ -285,18 +308,17 @@ def test_whatever_goes_wrong_with_one_call_the_next_try_ends_with_a_whole_copy(b
         calls = calls_of(cloud, lambda: copy(cloud, source, body))
 
         def play(fault: Fault) -> None:
-            ended = attempt(cloud, lambda: copy(cloud, source, body), fault)
+            notebook = Notes()
+            ended = attempt(cloud, lambda: copy(cloud, source, body, notebook), fault)
             assert cloud.objects(COPY) in ({}, {COPY: body})
-            # A killed process aborts nothing, and an upload whose name never reached us cannot be aborted: the
-            # bucket's rule for incomplete uploads does it.
-            may_be_left = ended.killed or (fault.kind.startswith("reply") and "CreateMultipart" in str(ended.fired))
-            assert may_be_left or not unfinished_uploads(cloud)
             assert ended.killed or ended.error is None or isinstance(ended.error, Unavailable), ended.error
-            copy(cloud, source, body)
+            copy(cloud, source, body, notebook)
             found = looks(cloud, COPY)
             found.pop("BucketKeyEnabled", None)
             assert found == expected
             assert cloud.objects(COPY) == {COPY: body}
+            # An upload whose id never reached us nobody can go on with: the bucket's rule removes it.
+            assert not unfinished_uploads(cloud) or "CreateMultipartUpload" in str(ended.fired)
 
         failures = explore(sample(every(calls), 60), play, workers=2)
         assert not failures, report(failures)
@@ -310,14 +332,131 @@ def test_several_pieces_are_copied_at_a_time_and_put_in_their_order():
         assert cloud.objects(COPY) == {COPY: LARGE}
 
 
-def test_an_upload_that_is_given_up_is_aborted_after_its_last_piece():
-    """A piece that arrives after the abort would stay, and be paid for."""
-    with Cloud() as cloud, mock.patch.object(copying, "COPIES_IN_FLIGHT", 3):
+# -- gone on with --------------------------------------------------------------------------------------------------
+
+
+def pieces_copied(cloud: Cloud) -> list[str]:
+    """Numbers of the pieces S3 was asked to copy, in order."""
+    return [call.query["partNumber"] for call in cloud.wire.ambient.calls if call.operation == "UploadPartCopy"]
+
+
+def test_a_copy_goes_on_where_the_time_ran_out(cloud: Cloud):
+    """However often: each piece is copied once, all into one upload, and nothing is left behind."""
+    source = dropped(cloud, LARGE)
+    notebook = Notes()
+    for pieces in (1, 2, 3):
+        notebook.keeps_left = 0
+        with pytest.raises(TimeIsUp):
+            copy(cloud, source, LARGE, notebook)
+        assert (pieces_copied(cloud), cloud.objects(COPY)) == ([str(number) for number in range(1, pieces + 1)], {})
+    notebook.keeps_left = 1_000
+    copy(cloud, source, LARGE, notebook)
+    assert (pieces_copied(cloud), cloud.objects(COPY)) == (["1", "2", "3"], {COPY: LARGE})
+    assert operations(cloud).count("CreateMultipartUpload") == 1
+    assert not unfinished_uploads(cloud)
+
+
+def test_a_failed_copy_keeps_its_pieces_for_the_next_try():
+    """A denial, say, that a person takes away an hour later."""
+    with Cloud() as cloud:
         source = dropped(cloud, LARGE)
-        ended = attempt(cloud, lambda: copy(cloud, source, LARGE), Fault("denied", "UploadPartCopy"))
+        notebook = Notes()
+        third = Fault("denied", lambda call: call.query.get("partNumber") == "3")
+        ended = attempt(cloud, lambda: copy(cloud, source, LARGE, notebook), third)
         assert isinstance(ended.error, Unavailable)
-        assert ended.journal[-1].startswith("s3 AbortMultipartUpload")
-        assert not unfinished_uploads(cloud)
+        again = attempt(cloud, lambda: copy(cloud, source, LARGE, notebook))
+        assert [line.split()[1] for line in again.journal].count("UploadPartCopy") == 1
+        assert cloud.objects(COPY) == {COPY: LARGE}
+
+
+def test_pieces_of_another_size_are_copied_again():
+    """A newer version of this function may cut otherwise."""
+    with Cloud() as cloud:
+        source = dropped(cloud, LARGE)
+        notebook = Notes(keeps_left=1)
+        with mock.patch.object(copying, "PIECE_BYTES", 6 * MIB), pytest.raises(TimeIsUp):
+            copy(cloud, source, LARGE, notebook)
+        notebook.keeps_left = 1_000
+        copy(cloud, source, LARGE, notebook)
+        assert cloud.objects(COPY) == {COPY: LARGE}
+
+
+def test_an_upload_that_was_taken_away_is_begun_again():
+    """By the bucket's rule for incomplete uploads, between two tries or in the middle of one."""
+
+    def taken_away(cloud: Cloud) -> None:
+        (upload_id,) = cloud.uploads()
+        cloud.client("s3").abort_multipart_upload(Bucket=cloud.bucket, Key=COPY, UploadId=upload_id)
+
+    for at in ("ListParts", "UploadPartCopy", "CompleteMultipartUpload"):
+        with Cloud() as cloud:
+            source = dropped(cloud, LARGE)
+            notebook = Notes(keeps_left=0)
+            with pytest.raises(TimeIsUp):
+                copy(cloud, source, LARGE, notebook)
+            notebook.keeps_left = 1_000
+            fault = Fault("before", at, detail={"do": taken_away})
+            ended = attempt(cloud, lambda: copy(cloud, source, LARGE, notebook), fault)  # noqa: B023
+            assert (ended.error, cloud.objects(COPY)) == (None, {COPY: LARGE})
+            assert not unfinished_uploads(cloud)
+
+
+def test_a_copy_that_another_worker_completes_meanwhile_is_the_copy():
+    """Its upload is gone because it is done: the proof tells."""
+    with Cloud() as cloud:
+        source = dropped(cloud, LARGE)
+        notebook = Notes(keeps_left=2)
+        with pytest.raises(TimeIsUp):
+            copy(cloud, source, LARGE, notebook)
+
+        def completed(cloud: Cloud) -> None:
+            copy(cloud, source, LARGE, Notes(dict(notebook.pages)))
+
+        notebook.keeps_left = 1_000
+        fault = Fault("before", "CompleteMultipartUpload", detail={"do": completed})
+        ended = attempt(cloud, lambda: copy(cloud, source, LARGE, notebook), fault)
+        assert (ended.error, cloud.objects(COPY)) == (None, {COPY: LARGE})
+        assert not [line for line in ended.journal if "CreateMultipartUpload" in line]
+
+
+def test_a_proof_goes_on_where_the_time_ran_out(cloud: Cloud):
+    """The copy is read back once, by two invocations."""
+    source = dropped(cloud, LARGE)
+    cloud.drop(COPY, LARGE)
+    notebook = Notes(keeps_left=20)
+    with pytest.raises(TimeIsUp):
+        copy(cloud, source, LARGE, notebook)
+    offset = int(str(notebook.page("proof")["offset"]))
+    assert 0 < offset < len(LARGE)
+    notebook.keeps_left = 1_000
+    copy(cloud, source, LARGE, notebook)
+    ranges = [call.header("Range") for call in cloud.wire.ambient.calls if call.operation == "GetObject"]
+    assert ranges == [None, f"bytes={offset}-"]
+
+
+def test_a_proof_begun_of_another_object_counts_for_nothing(cloud: Cloud):
+    """Half a copy's hash and half of what was written over it prove neither."""
+    source = dropped(cloud, LARGE)
+    cloud.drop(COPY, LARGE[::-1])
+    notebook = Notes(keeps_left=20)
+    with pytest.raises(TimeIsUp):
+        copy(cloud, source, LARGE, notebook)
+    cloud.drop(COPY, LARGE)
+    notebook.keeps_left = 1_000
+    copy(cloud, source, LARGE, notebook)
+    assert "CreateMultipartUpload" not in operations(cloud)
+
+
+def test_a_proof_that_failed_begins_anew(cloud: Cloud):
+    """Whatever spoiled the noted state: it is not believed for ever, though the next copy has the same ETag."""
+    source = dropped(cloud, LARGE)
+    notebook = Notes()
+    copy(cloud, source, LARGE, notebook)
+    page = notebook.page("proof")
+    assert page["offset"] == len(LARGE)
+    notebook.pages["proof"] = {**page, "state": Sha256().state().hex()}
+    copy(cloud, source, LARGE, notebook)
+    assert notebook.page("proof") == page
 
 
 # -- denied --------------------------------------------------------------------------------------------------------
@@ -329,6 +468,7 @@ DENIED = {
     "HeadObject imports/": ("HEAD", f"allow s3:GetObjectVersion {SOURCE}"),
     "GetObjectTagging": ("TAGS", f"allow s3:GetObjectVersionTagging {SOURCE}"),
     "CreateMultipartUpload": ("COPY", f"s3:PutObject and s3:PutObjectTagging {TARGET}"),
+    "ListParts": ("LIST PIECES", f"allow s3:ListMultipartUploadParts {TARGET}"),
     "UploadPartCopy": ("COPY", f"allow s3:GetObjectVersion and s3:GetObjectVersionTagging {SOURCE}"),
     "CompleteMultipartUpload": ("COPY", f"kms:Decrypt and kms:GenerateDataKey on {KMS_KEY}"),
     "CopyObject": ("COPY", f"kms:Decrypt and kms:GenerateDataKey on {KMS_KEY}"),

@@ -162,10 +162,11 @@ def test_what_gzip_cannot_make_smaller_fits_all_the_same():
 
 
 def test_only_the_records_that_were_not_taken_are_sent_again(cloud: Cloud):
-    """A success may hold failures (G1): here every second record of a call."""
+    """A success may hold failures (G1): here the first and every second one after it, be it the only one."""
     with plan(cloud, Fault("unprocessed", 1, times=3)) as delivery:
         sink_of(cloud).write(LARGE, [])
-    assert taken(delivery) == ["x2", "x1", "x2", "x1"]  # of three records two, then the third alone
+    # What was taken of three records, of the two left, and of the one left: one, one, none. Then it goes through.
+    assert taken(delivery) == ["x1", "x1", "x1", "x1", "x3"]
     assert numbers(cloud) == list(range(12))
 
 
@@ -238,6 +239,16 @@ def test_a_call_taken_record_by_record_gets_somewhere(cloud: Cloud):
     client = Stingy()
     FirehoseSink(client, "s", SOURCE, cloud.clock, 1, gzip=False).write(LARGE, [])
     assert len(client.records) == len(set(client.records)) == 6
+
+
+def test_a_stream_at_its_quota_gets_fewer_calls_at_once(cloud: Cloud):
+    """G3: half as many after each round of which something came back, for all that is written after it."""
+    many = [event(number, text="x" * 400_000) for number in range(6 * 8)]
+    sink = sink_of(cloud, 8)
+    with plan(cloud, Fault("throttled", 1, times=1)):
+        sink.write(many, [])
+    assert numbers(cloud) == list(range(48))
+    assert sink._calls._window.in_flight == 4
 
 
 def test_a_slow_stream_is_written_to_the_end_and_breath_is_taken_on_the_way(cloud: Cloud):

@@ -11,7 +11,7 @@ from samtranslator.yaml_helper import yaml_parse
 from tests.support.documented import documented, names
 
 TEMPLATE = yaml_parse((Path(__file__).parents[2] / "template.yaml").read_text(encoding="utf-8"))
-ACCOUNT_ROLE = "arn:aws:iam::111122223333:role/IMPORT_ROLE"
+ROLES = ["arn:aws:iam::111122223333:role/IMPORT_ROLE", "arn:aws:iam::111122223333:role/PART_ROLE"]
 
 
 def granted(statements: list[dict[str, Any]], bucket: str) -> set[tuple[str, str, str]]:
@@ -66,9 +66,11 @@ def test_the_key_is_used_through_s3_only(name: str):
     assert statement["Condition"] == {"StringEquals": {"kms:ViaService": "s3.eu-west-1.amazonaws.com"}}
 
 
-def test_whoever_is_let_in_is_the_role_and_nobody_else():
+def test_whoever_is_let_in_are_the_two_roles_of_the_policy_and_nobody_else():
+    ours = TEMPLATE["Resources"]["ImportPolicy"]["Properties"]["Roles"]
+    assert ours == [{"Ref": "ImportRole"}, {"Ref": "PartRole"}]
     principals = [s["Principal"] for name in ("bucket", "key") for s in documented(name)["Statement"]]
-    assert principals == [{"AWS": ACCOUNT_ROLE}] * 3
+    assert principals == [{"AWS": ROLES}] * 3
     permission = documented("permission")
     assert (permission["SourceArn"], permission["SourceAccount"]) == ("arn:aws:s3:::FOREIGN_BUCKET", "444455556666")
 

@@ -14,6 +14,7 @@ import pytest
 
 from cli import twin
 from cli.stack import Stack
+from tests.e2e.bench import rows_of, until
 from tests.support.documented import documented
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("twin")]
@@ -33,18 +34,21 @@ class Bench:
         self.s3 = self.client("s3")
         self.s3.create_bucket(Bucket=BUCKET)
         self.kms_key = self.client("kms").create_key(Description="theirs")["KeyMetadata"]["Arn"]
-        self.role = self.client("cloudformation").describe_stack_resource(
-            StackName=twin.STACK_NAME, LogicalResourceId="ImportRole"
-        )["StackResourceDetail"]["PhysicalResourceId"]
+        self.role, self.part_role = (
+            self.client("cloudformation").describe_stack_resource(StackName=twin.STACK_NAME, LogicalResourceId=name)[
+                "StackResourceDetail"
+            ]["PhysicalResourceId"]
+            for name in ("ImportRole", "PartRole")
+        )
 
     def client(self, service: str) -> Any:
         return self._session.client(service, endpoint_url=self.stack.endpoint_url)  # type: ignore[call-overload]
 
-    def drop(self) -> None:
+    def drop(self, key: str = KEY, body: bytes = BODY) -> None:
         self.s3.put_object(
             Bucket=BUCKET,
-            Key=KEY,
-            Body=BODY,
+            Key=key,
+            Body=body,
             ServerSideEncryption="aws:kms",
             SSEKMSKeyId=self.kms_key,
             Metadata={"sender": "nightly"},
@@ -53,14 +57,22 @@ class Bench:
     def allow(self, name: str, **filled_in: str) -> None:
         """As the page says: `aws iam put-role-policy`."""
         policy = json.dumps(documented(name, FOREIGN_BUCKET=BUCKET, **filled_in))
-        self.client("iam").put_role_policy(RoleName=self.role, PolicyName=f"foreign-{name}", PolicyDocument=policy)
+        for role in (self.role, self.part_role):
+            self.client("iam").put_role_policy(RoleName=role, PolicyName=f"foreign-{name}", PolicyDocument=policy)
 
-    def invoke(self) -> dict[str, Any]:
+    def allow_all(self) -> None:
+        """Steps 1 and, for the key, 1 again."""
+        self.allow("role")
+        region, account, key = self.kms_key.split(":")[3:]
+        filled_in = {"444455556666": account, "eu-west-1": region, "KEY_ID": key.rpartition("/")[2]}
+        self.allow("role-kms", **filled_in)
+
+    def invoke(self, key: str = KEY) -> dict[str, Any]:
         """The function's answer to the notification on the page, under "Check it"."""
         record = {
             "eventSource": "aws:s3",
             "eventName": "ObjectCreated:Put",
-            "s3": {"bucket": {"name": BUCKET}, "object": {"key": KEY}},
+            "s3": {"bucket": {"name": BUCKET}, "object": {"key": key}},
         }
         answer = self.client("lambda").invoke(
             FunctionName=self.stack.functions["ImportFunction"], Payload=json.dumps({"Records": [record]})
@@ -74,7 +86,7 @@ class Bench:
 
 @pytest.fixture(scope="module")
 def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
-    with twin.running(tmp_path_factory.mktemp("twin")) as stack:
+    with twin.running(tmp_path_factory.mktemp("twin"), ["PartSizeMiB=8"]) as stack:
         yield Bench(stack)
 
 
@@ -85,10 +97,7 @@ def test_the_documented_policies_are_what_a_foreign_bucket_needs(bench: Bench) -
     assert f"allow s3:GetObject on s3://{BUCKET}/imports/*" in refused["errorMessage"]
     assert set(bench.bodies("")) == {KEY}
 
-    bench.allow("role")
-    key_id = bench.kms_key.rpartition("/")[2]
-    account, region = bench.kms_key.split(":")[4], bench.kms_key.split(":")[3]
-    bench.allow("role-kms", **{"444455556666": account, "eu-west-1": region, "KEY_ID": key_id})
+    bench.allow_all()
     (done,) = bench.invoke()["executions"]
     assert (done["status"], done["phase"]) == ("SUCCEEDED", "CLOSED")
 
@@ -108,6 +117,21 @@ def test_the_documented_policies_are_what_a_foreign_bucket_needs(bench: Bench) -
     kept = bench.s3.head_object(Bucket=BUCKET, Key=f"completed_imports/{day}/logins.json")
     assert (kept["ServerSideEncryption"], kept["SSEKMSKeyId"]) == ("aws:kms", bench.kms_key)
     assert kept["Metadata"] == {"sender": "nightly"}
+
+
+def test_workers_need_the_same_policies(bench: Bench) -> None:
+    """A file in parts is imported, and moved, by the part function under its own role."""
+    bench.allow_all()
+    file = rows_of("theirs", 9 << 20, row_bytes=50_000)
+    bench.drop("imports/large.json", file.body)
+    (told,) = bench.invoke("imports/large.json")["executions"]
+    assert (told["status"], told["phase"]) == ("PENDING", "IMPORTING")
+    until(lambda: not bench.bodies("imports/large") and not bench.bodies("work/"))
+    day = datetime.now(UTC).strftime("%Y/%m/%d")
+    assert bench.bodies(f"completed_imports/{day}/large") == {f"completed_imports/{day}/large.json": file.body}
+    assert bench.bodies(f"errors/{day}/large.json")[f"errors/{day}/large.json"] == file.bad_bytes
+    receipt = json.loads(bench.bodies(f"receipts/{day}/large.json.json")[f"receipts/{day}/large.json.json"])
+    assert (receipt["good"], receipt["bad"], receipt["parts"]) == (len(file.event_times), len(file.bad_lines), 2)
 
 
 PREFIXES = ["ReadAndRemoveTheSource", "KeepTheSource", "WriteBadRows", "WriteReceipts", "KeepSegmentsUntilJoined"]

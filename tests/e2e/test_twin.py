@@ -3,8 +3,7 @@
 import gzip
 import json
 import time
-from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,72 +11,17 @@ import boto3
 import pytest
 
 from cli import twin
-from cli.stack import Stack
+from tests.e2e.bench import Bench, rows_of, today, until
 
 pytestmark = pytest.mark.xdist_group("twin")
 
 ROOT = Path(__file__).parents[2]
 SAMPLES = ROOT / "events" / "files"
-WAIT_SECONDS = 60
-
-
-class Bench:
-    """A twin, looked at with its own administrator's keys."""
-
-    def __init__(self, stack: Stack) -> None:
-        self.stack = stack
-        session = boto3.Session(stack.access_key_id, stack.secret_access_key, region_name=stack.region)
-        self.s3 = session.client("s3", endpoint_url=stack.endpoint_url)
-        self.tables = session.resource("dynamodb", endpoint_url=stack.endpoint_url)
-
-    def drop(self, name: str, body: bytes, **more: Any) -> None:
-        self.s3.put_object(Bucket=self.stack.bucket, Key=f"imports/{name}", Body=body, **more)
-
-    def keys(self, prefix: str) -> list[str]:
-        listed = self.s3.list_objects_v2(Bucket=self.stack.bucket, Prefix=prefix)
-        return [entry["Key"] for entry in listed.get("Contents", [])]
-
-    def get(self, key: str) -> bytes:
-        return self.s3.get_object(Bucket=self.stack.bucket, Key=key)["Body"].read()
-
-    def lines(self, import_of: str) -> list[dict[str, Any]]:
-        """What the stream delivered of one file, oldest first; the twin delivers at once and does not compress."""
-        listed = self.s3.list_objects_v2(Bucket=self.stack.stream_bucket, Prefix="events/").get("Contents", [])
-        found: list[dict[str, Any]] = []
-        for entry in sorted(listed, key=lambda entry: entry["LastModified"]):
-            body = self.s3.get_object(Bucket=self.stack.stream_bucket, Key=entry["Key"])["Body"].read()
-            found += [json.loads(line) for line in body.splitlines()]
-        return [line for line in found if line["execution_id"] == import_of]
-
-    def receipt(self, name: str) -> dict[str, Any]:
-        key = f"receipts/{today()}/{name}.json"
-        until(lambda: self.keys(key) and not self.is_unfinished(name))
-        return json.loads(self.get(key))  # type: ignore[no-any-return]
-
-    def is_unfinished(self, name: str) -> bool:
-        items = self.tables.Table(self.stack.imports_table).scan()["Items"]
-        file_name = name.rpartition("/")[2]
-        return any("unfinished" in item and item["parameters"]["input_file_name"] == file_name for item in items)
-
-    def events(self, user_id: str) -> list[dict[str, Any]]:
-        condition = boto3.dynamodb.conditions.Key("user_id").eq(user_id)
-        return self.tables.Table(self.stack.events_table).query(KeyConditionExpression=condition)["Items"]
-
-
-def today() -> str:
-    return datetime.now(UTC).strftime("%Y/%m/%d")
-
-
-def until(true: Callable[[], object]) -> None:
-    deadline = time.monotonic() + WAIT_SECONDS
-    while not true():
-        assert time.monotonic() < deadline, f"not so after {WAIT_SECONDS} s"
-        time.sleep(0.2)
 
 
 @pytest.fixture(scope="module")
 def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
-    with twin.running(tmp_path_factory.mktemp("twin")) as stack:
+    with twin.running(tmp_path_factory.mktemp("twin"), ["PartSizeMiB=8"]) as stack:
         yield Bench(stack)
 
 
@@ -209,3 +153,42 @@ def test_a_csv_and_a_line_too_long_to_be_held_leave_their_bad_rows_byte_for_byte
         assert (receipt["good"], receipt["bad"], receipt["status"]) == (1, 1, "SUCCEEDED")
         assert bench.get(f"errors/{today()}/{stem}") == errors
     assert [event["properties"] for event in bench.events("csv")] == [{"note": "two\r\nlines"}]
+
+
+def test_a_large_file_is_cut_and_its_books_are_those_of_one_that_is_not(bench: Bench) -> None:
+    """20 MiB in parts of 8: every row once in the table, bad rows and their line numbers in the file's order."""
+    file = rows_of("cut", 20 << 20, row_bytes=8_000)
+    bench.drop("cut.json", file.body)
+    receipt = bench.receipt("cut.json")
+    names = ("status", "complete", "lines", "rows", "good", "bad", "events", "parts")
+    assert {name: receipt[name] for name in names} == {
+        "status": "SUCCEEDED",
+        "complete": True,
+        "lines": file.lines,
+        "rows": file.lines,
+        "good": len(file.event_times),
+        "bad": len(file.bad_lines),
+        "events": len(file.event_times),
+        "parts": 3,
+    }
+    assert {user: bench.event_times(user) for user in file.users} == file.event_times_by_user
+    assert bench.get(f"errors/{today()}/cut.json") == file.bad_bytes
+    reasons = map(json.loads, bench.get(f"errors/{today()}/cut.json.reasons.ndjson").splitlines())
+    assert [(reason["line"], reason["offset"], reason["reason"]) for reason in reasons] == file.bad_lines
+    assert bench.get(f"completed_imports/{today()}/cut.json") == file.body
+    assert bench.keys("imports/cut") == bench.keys("work/") == []
+    assert bench.messages(bench.stack.part_queue_url) == bench.messages(bench.stack.dead_letter_queue_url) == 0
+
+
+def test_a_range_of_a_version_is_all_that_is_sent(bench: Bench) -> None:
+    """As S3 does; ministack as it comes sends the whole object: `cli/embedded_aws.py`."""
+    body = bytes(range(256))
+    first = bench.s3.put_object(Bucket=bench.stack.bucket, Key="work/ranges", Body=body)
+    bench.s3.put_object(Bucket=bench.stack.bucket, Key="work/ranges", Body=b"newer")
+    asked = {"Bucket": bench.stack.bucket, "Key": "work/ranges", "VersionId": first["VersionId"]}
+    answer = bench.s3.get_object(**asked, Range="bytes=250-9999", IfMatch=first["ETag"])
+    assert (answer["ResponseMetadata"]["HTTPStatusCode"], answer["ContentRange"]) == (206, "bytes 250-255/256")
+    assert answer["Body"].read() == body[250:]
+    with pytest.raises(bench.s3.exceptions.ClientError, match="InvalidRange"):
+        bench.s3.get_object(**asked, Range="bytes=256-")
+    bench.s3.delete_object(Bucket=bench.stack.bucket, Key="work/ranges")

@@ -6,13 +6,15 @@ What may differ from the judges, and nothing else:
   it reads. What Python reads is otherwise what we read, and what it refuses we refuse.
 - zstd: no difference. The judge walks the frames by RFC 8878 and gives the library one whole frame at a time.
 - The first 2 bytes of gzip and 4 of zstd tell what a file is: shorter or other ones make it text, judged by its rows.
+
+And each file of several members, whole or broken, is read again from every border: never with another result.
 """
 
 import gzip
 import random
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from unittest import mock
 
 import pytest
@@ -20,7 +22,10 @@ import zstandard
 
 from importer import compression
 from importer.bad_rows import FileReason, ObjectProblem
-from importer.compression import ZSTD_WINDOW_BYTES, opened
+from importer.compression import FIRST, ZSTD_WINDOW_BYTES, opened, opened_at
+from importer.executions import plain_text
+from importer.executions.plain_text import PlainText
+from importer.model import Border, S3Object
 
 TEXT = b"".join(b'{"row":%d}\n' % number for number in range(12))
 REFUSED = {FileReason.TRUNCATED, FileReason.CORRUPT}
@@ -319,3 +324,130 @@ def test_zstd_spliced_at_random_is_judged_as_the_library_judges_it():
             assert found in REFUSED | {FileReason.WRONG_KIND}, damaged.hex()
         else:
             assert found == wanted, damaged.hex()
+
+
+# --- resumed at a border --------------------------------------------------------------------------------------------
+
+
+class Told:
+    """What a reading gives: bytes, and the problem in full words; and the borders it met."""
+
+    def __init__(self, begin: Callable[[Callable[[Border], None]], Iterator[bytes]]) -> None:
+        self.borders: list[Border] = []
+        self.plain = b""
+        self.problem: tuple[FileReason, str] | None = None
+        try:
+            for out in begin(self.borders.append):
+                self.plain += out
+        except ObjectProblem as problem:
+            self.problem = problem.code, problem.message
+
+    def from_on(self, border: Border) -> tuple[bytes, tuple[FileReason, str] | None, list[Border]]:
+        met = [each for each in self.borders if each.stored_offset >= border.stored_offset]
+        return self.plain[border.plain_offset :], self.problem, met
+
+
+def pieces_of(stored: bytes, chunk_bytes: int) -> Iterator[bytes]:
+    return (stored[at : at + chunk_bytes] for at in range(0, len(stored), chunk_bytes))
+
+
+def assert_same_from_every_border(stored: bytes, name: str) -> int:
+    """How many borders there were.
+
+    Compared with what lies below `opened`, which looks at 512 plain bytes before it gives the first: damage before
+    them leaves nothing to resume.
+    """
+    whole = Told(lambda met: opened_at(FIRST, pieces_of(stored, 50), name, met))
+    assert whole.problem == Told(lambda met: opened([stored], met)[1]).problem
+    for border in whole.borders:
+        for chunk_bytes in (3, len(stored)):
+            chunks = pieces_of(stored[border.stored_offset :], chunk_bytes)
+            again = Told(lambda met: opened_at(border, chunks, name, met))  # noqa: B023
+            found = (again.plain, again.problem, again.borders)
+            assert found == whole.from_on(border), (stored.hex(), border, chunk_bytes)
+    return len(whole.borders)
+
+
+THREE_GZIPS = member(TEXT[:50], FNAME) + b"\0" * 5 + member(b"") + member(TEXT[50:70]) + flushed(TEXT[70:], 2) + b"\0"
+THREE_ZSTDS = (
+    SKIPPED + frame(TEXT[:50], write_checksum=True) + SKIPPED + frame(b"") + frame(TEXT[50:], 1, write_checksum=True)
+)
+SEVERAL = {"gzip": THREE_GZIPS, "zstd": THREE_ZSTDS}
+SMALL_BLOCKS = (7, 64, 1 << 16)
+
+
+@pytest.mark.parametrize("block_bytes", SMALL_BLOCKS)
+@pytest.mark.parametrize(("name", "stored"), SEVERAL.items(), ids=SEVERAL.keys())
+def test_from_every_border_a_whole_file_is_the_same(name: str, stored: bytes, block_bytes: int):
+    """Bytes, further borders and the quiet end, however blocks and chunks fall."""
+    with mock.patch.object(compression, "BLOCK_BYTES", block_bytes):
+        assert assert_same_from_every_border(stored, name) == {"gzip": 4, "zstd": 5}[name]
+
+
+@pytest.mark.parametrize("block_bytes", SMALL_BLOCKS)
+@pytest.mark.parametrize(("name", "stored"), SEVERAL.items(), ids=SEVERAL.keys())
+def test_from_every_border_a_file_cut_anywhere_is_the_same(name: str, stored: bytes, block_bytes: int):
+    """Whole or truncated: a resumed import ends as the one that was not interrupted (D1, D3)."""
+    with mock.patch.object(compression, "BLOCK_BYTES", block_bytes):
+        assert all(assert_same_from_every_border(stored[:length], name) for length in range(4, len(stored)))
+
+
+@pytest.mark.parametrize("block_bytes", SMALL_BLOCKS)
+@pytest.mark.parametrize(("name", "stored"), SEVERAL.items(), ids=SEVERAL.keys())
+def test_from_every_border_a_file_with_any_bit_flipped_is_the_same(name: str, stored: bytes, block_bytes: int):
+    """The same rows before the damage, the same words about it."""
+    with (
+        mock.patch.object(compression, "BLOCK_BYTES", block_bytes),
+        mock.patch.object(compression._ZstdFrame, "_SLICE", 16),
+    ):
+        assert all(assert_same_from_every_border(damaged, name) for damaged in flipped(stored, 4))
+
+
+@pytest.mark.parametrize("block_bytes", SMALL_BLOCKS)
+@pytest.mark.parametrize(("name", "stored"), SEVERAL.items(), ids=SEVERAL.keys())
+def test_from_every_border_garbage_behind_the_last_member_is_found_alike(name: str, stored: bytes, block_bytes: int):
+    """One letter, text, the begin of a member, the other kind's member; behind zeros too."""
+    with mock.patch.object(compression, "BLOCK_BYTES", block_bytes):
+        for garbage in (b"x", b"garbage" * 9, b"\0\0x", stored[:2], stored[:30], SEVERAL["gzip"], SEVERAL["zstd"]):
+            assert assert_same_from_every_border(stored + garbage, name) >= 4
+
+
+@pytest.mark.parametrize(("name", "stored"), SEVERAL.items(), ids=SEVERAL.keys())
+def test_from_every_border_a_bomb_is_refused_at_the_same_byte(name: str, stored: bytes):
+    """The ratio is counted from the object's begin, wherever reading began (D4)."""
+    bomb = member(b"\0" * 30_000) if name == "gzip" else frame(b"\0" * 300_000)
+    with (
+        mock.patch.object(compression, "RATIO_FREE_BYTES", 1_000),
+        mock.patch.object(compression, "MAX_RATIO", 20),
+        mock.patch.object(compression, "OUT_BYTES", 100),
+        mock.patch.object(compression, "BLOCK_BYTES", 64),
+    ):
+        for front in (b"", stored, stored * 4):
+            assert assert_same_from_every_border(front + stored + bomb + stored, name) >= 4
+
+
+@pytest.mark.parametrize(("name", "stored"), SEVERAL.items(), ids=SEVERAL.keys())
+@pytest.mark.parametrize("chunk_bytes", [5, 1 << 10])
+def test_an_import_resumed_at_any_offset_reads_the_rest_of_the_text(name: str, stored: bytes, chunk_bytes: int):
+    """Another worker, with nothing but the last border before the offset; also from there once more."""
+
+    class Bucket:
+        def read(self, source: S3Object, start: int, stop: int | None = None) -> Iterator[bytes]:
+            return pieces_of(stored[start:stop], chunk_bytes)
+
+    def text_from(border: Border | None) -> PlainText:
+        return PlainText(Bucket(), S3Object("b", "k", None, "e", len(stored), 0), border=border)  # type: ignore[arg-type]
+
+    members = set(Told(lambda met: opened([stored], met)[1]).borders)
+    with mock.patch.object(plain_text, "HEAD_BYTES", 8):
+        for offset in range(len(TEXT) + 1):
+            first = text_from(None)
+            assert b"".join(first.read(0, offset)) == TEXT[:offset]
+            border = first.border_before(offset)
+            assert border in members
+            second = text_from(border)
+            assert second.border_before(offset) == border
+            later = (offset + len(TEXT)) // 2
+            assert b"".join(second.read(offset, later)) == TEXT[offset:later]
+            third = text_from(second.border_before(later))
+            assert b"".join(third.read(later)) == TEXT[later:]

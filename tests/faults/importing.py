@@ -1,31 +1,63 @@
-"""The importer as the fault tests run it: one delivery at a time, on a fake cloud, with a small grid.
+"""The importer as the fault tests run it, and what AWS does around its functions, in virtual time on a fake cloud.
+
+    with installed(part_bytes=2048) as importer:
+        importer.notify(importer.cloud.drop("imports/a.json", BYTES))
+        importer.run_until_quiet(Fault("kill_after", Nth(17)))
+        assert_books_balance(importer.cloud, {"imports/a.json": BYTES})
+
+A notification is one asynchronous invocation; killed or raising, it comes again after one and two minutes, then never.
+A message of the part queue is one invocation, too; without a good end it is seen again after 30 minutes, and after five
+receives it is a dead letter. The sweeps come every 5 and 15 minutes. An invocation is killed when its time is up.
 
 A grid of 1 KiB makes ten batches of a file that fits on a page; progress is written after every batch, so that each
 order of effects a large file can meet is met by a small one.
 """
 
-import gzip
+import heapq
+import json
+import random
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Final
 from unittest import mock
 
-from importer import assembly, batches, csv_rows, lines, parts
+import moto.s3.models
+
+from importer import assembly, batches, csv_rows, executions, lines, parts
+from importer.aws import copying, reading
+from importer.aws.dispatch import task_of
 from importer.aws.settings import Settings
-from importer.executions import import_dropped, plain_text
-from importer.model import Execution
+from importer.executions import import_dropped, joining, notebook, plain_text
+from importer.executions.ports import Found, Swept, Waiting, Workplace
+from importer.model import Execution, PartState, S3Object, Unavailable
 from importer.notification import Dropped, dropped_objects
+from tests.faults.files import FILES as WORKLOADS
+from tests.faults.files import VENDOR_ROWS, row
 from tests.support import oracle
-from tests.support.books import assert_books_balance
-from tests.support.clock import LambdaContext
+from tests.support.books import assert_books_balance, assert_nothing_lost, essence
+from tests.support.clock import CALL_MS, LambdaContext
 from tests.support.cloud import Cloud
-from tests.support.faults import Attempt, Fault, attempt
+from tests.support.faults import Attempt, Fault, around_of, attempt, plan
+from tests.support.interleave import RETRY_SECONDS, History, interleaved
+from tests.support.watch import Watcher
+
+__all__ = ["VENDOR_ROWS", "WORKLOADS", "Importer", "installed", "row", "survives"]
 
 SMALL_GRID_BYTES = 1024
 SMALL_LINE_BYTES = 2048
 SMALL_HEAD_BYTES = 128  # looked at before reading: what lies further on is read by range
-IMPORT_SECONDS = 900  # the function's time-out in template.yaml
+SMALL_PIECE_BYTES = 700
+SMALL_READ_BYTES = 512  # so that a small file, too, is not had in one go
+IMPORT_SECONDS = 900  # the functions' time-outs in template.yaml
+SWEEP_SECONDS = 300
+HOP_SECONDS = 300
+SWEEPS_EVERY_S: Final = {"unfinished": 5 * 60, "waiting": 15 * 60}
+
+# A run that is not quiet after so much has work that nobody gets on with. The longest honest one is a part that kills
+# its workers: ten claims, each some visibility time-outs and sweeps after the last.
+LONGEST_RUN_S = 3 * 86_400
+MOST_INVOCATIONS = 400  # but for sweeps
 
 
 class QuietTelemetry:
@@ -33,32 +65,264 @@ class QuietTelemetry:
 
     def __init__(self) -> None:
         self.closings: list[tuple[str, str]] = []
+        self.found_files: list[tuple[str, str]] = []
+        self.troubles: list[str] = []
 
     def delivered(self, dropped: Dropped, execution: Execution) -> None: ...
 
     def waited(self, execution: Execution, renewed: bool) -> None: ...
 
+    def handed_on(self, execution: Execution, part: PartState | None) -> None: ...
+
     def closed(self, execution: Execution) -> None:
         self.closings.append((execution.source.key, execution.status.value))
+
+    def swept(self, bucket: str, waiting: Waiting) -> None: ...
+
+    def swept_unfinished(self, swept: Swept) -> None: ...
+
+    def sent_on(self, execution: Execution) -> None: ...
+
+    def found(self, file: S3Object, found: Found) -> None:
+        self.found_files.append((file.key, found.value))
+
+    def sweep_failed(self, what: str, trouble: Unavailable) -> None:
+        self.troubles.append(f"{what}: {trouble}")
+
+
+class WorkersClock:
+    """What a worker takes for the time: the cloud's, unless its machine is wrong (`clock_ahead`, `clock_behind`)."""
+
+    def __init__(self, cloud: Cloud) -> None:
+        self._cloud = cloud
+
+    def now_ms(self) -> int:
+        return self._cloud.clock.now_ms() + self._cloud.wire.delivery.skew_ms
+
+    def sleep(self, seconds: float) -> None:
+        self._cloud.clock.sleep(seconds)
+
+
+@dataclass(order=True)
+class _Due:
+    """An invocation to come."""
+
+    at_ms: int
+    number: int
+    run: Callable[[], None] = field(compare=False)
 
 
 @dataclass
 class Importer:
-    """One installation of the importer over a fake cloud; each `deliver` is one invocation of its function."""
+    """One installation of the importer over a fake cloud; each `deliver` is one invocation of its function.
+
+    Attributes:
+        import_seconds, hop_seconds: time-outs of the two functions.
+        watcher: what it saw go wrong; None if nobody watches.
+        ended: how each invocation of the run ended, in order.
+        unruly: the share of messages the queue delivers again although they were deleted, soon or late.
+    """
 
     cloud: Cloud
     telemetry: QuietTelemetry
     workplaces: Callable[..., Any]
+    import_seconds: float = IMPORT_SECONDS
+    hop_seconds: float = HOP_SECONDS
+    watcher: Watcher | None = None
+    ended: list[Attempt] = field(default_factory=list)
+    notifications: list[dict[str, Any]] = field(default_factory=list)
+    unruly: float = 0
+    _due: list[_Due] = field(default_factory=list)
+    _number: int = 0
+    _next_sweep_ms: dict[str, int] = field(default_factory=dict)
+    _armed: list[Any] = field(default_factory=list)
+    _choose: random.Random | None = None
+    _until_ms: int = 0
 
     def with_sinks(self, sinks: tuple[str, ...]) -> "Importer":
         """The same installation, deployed anew with other sinks."""
         return _importer(self.cloud, 1, sinks, False)
 
+    # -- one invocation --------------------------------------------------------------------------------------------
+
     def deliver(self, notification: dict[str, Any]) -> list[Execution]:
         """What the Lambda function does with a notification."""
-        context = LambdaContext(self.cloud.clock, IMPORT_SECONDS)
-        place = self.workplaces(context.get_remaining_time_in_millis)
+        context = LambdaContext(self.cloud.clock, self.import_seconds)
+        return self._import(self.workplaces(context.get_remaining_time_in_millis), notification)
+
+    def _import(self, place: Workplace, notification: dict[str, Any]) -> list[Execution]:
         return [execution for dropped in dropped_objects(notification) for execution in import_dropped(place, dropped)]
+
+    def invoke(self, name: str, seconds: float, work: Callable[[Workplace], Any], *faults: Fault) -> Attempt:
+        """One invocation of a function that has so many seconds, with these faults and those of the run."""
+        context = LambdaContext(self.cloud.clock, seconds)
+        armed = self._armed
+        with plan(self.cloud, *faults, name=name, seconds=seconds, context=context, around=armed) as ended:
+            try:
+                ended.result = work(self.workplaces(context.get_remaining_time_in_millis))
+            except Exception as error:  # noqa: BLE001  Lambda does the same: whatever it is, it tries again.
+                ended.error = error
+        self.ended.append(ended)
+        self._look()
+        return ended
+
+    def notified(self, notification: dict[str, Any], *faults: Fault) -> Attempt:
+        """The import function with a notification."""
+        return self.invoke("import", self.import_seconds, lambda place: self._import(place, notification), *faults)
+
+    def work_on(self, message: str, *faults: Fault) -> Attempt:
+        """The part function with the body of a message."""
+        return self.invoke("part", self.hop_seconds, lambda p: executions.work_on(p, task_of(message)), *faults)
+
+    def sweep(self, which: str) -> Attempt:
+        """The sweep function: "unfinished" or "waiting"."""
+        if which == "unfinished":
+            return self.invoke("sweep unfinished", SWEEP_SECONDS, executions.sweep_unfinished)
+        bucket = self.cloud.bucket
+        return self.invoke("sweep waiting", SWEEP_SECONDS, lambda place: executions.sweep_waiting(place, bucket))
+
+    def by_hand(self, verb: str, execution_id: str) -> Attempt:
+        """A person's "cancel" or "redrive"."""
+        return self.invoke(verb, 900, lambda place: getattr(executions, verb)(place, execution_id))
+
+    # -- a run: until nobody has anything to do ------------------------------------------------------------------------
+
+    def notify(self, notification: dict[str, Any], delay_s: float = 0, tries: int = 3) -> None:
+        """S3 tells the import function of an object, soon or late."""
+        self.notifications.append(notification)
+
+        def deliver(left: int) -> None:
+            ended = self.notified(notification)
+            if (ended.killed or ended.error) and left > 1:
+                self._at(RETRY_SECONDS[0 if left == 3 else 1], lambda: deliver(left - 1))
+
+        self._at(delay_s, lambda: deliver(tries))
+
+    def run_until_quiet(self, *faults: Fault, seed: int | None = None, workers: int = 1) -> History | None:
+        """Everything AWS and the sweep do until there is no message, no unfinished execution and no file waiting.
+
+        Args:
+            faults: `Nth` counts the calls of all invocations.
+            seed: decides which message comes next, and which worker's call.
+            workers: so many functions may run at once.
+
+        Raises:
+            AssertionError: it does not become quiet; or something went wrong on the way.
+        """
+        now_ms = self.cloud.clock.now_ms()
+        self._armed = around_of(faults, [])
+        self._choose = None if seed is None else random.Random(seed)
+        self._until_ms = now_ms + LONGEST_RUN_S * 1000
+        self._next_sweep_ms = {which: now_ms + every_s * 1000 for which, every_s in SWEEPS_EVERY_S.items()}
+        self.ended.clear()
+        history = None
+        if workers == 1:
+            self._live()
+        else:
+            names = {f"worker {number}": self._live for number in range(workers)}
+            history = interleaved(self.cloud, names, seed or 0)
+            if history.errors:
+                raise history.errors[0]
+        self._armed = []
+        self._look()
+        if self.watcher is not None:
+            self.watcher.assert_nothing_wrong()
+        return history
+
+    def _live(self) -> None:
+        """One worker's life: take what is due, else wait for what comes next."""
+        while not self._is_quiet():
+            now_ms = self.cloud.clock.now_ms()
+            invocations = sum(not ended.delivery.name.startswith("sweep") for ended in self.ended)
+            if now_ms > self._until_ms or invocations > MOST_INVOCATIONS:
+                raise AssertionError(f"not quiet after {invocations} invocations: {self._unfinished()}")
+            if self.watcher is not None:
+                self.watcher.assert_nothing_wrong()
+            run = self._next(now_ms)
+            if run is not None:
+                run()
+                continue
+            next_message_ms = self.cloud.next_message_ms()
+            soonest = min(
+                [due.at_ms for due in self._due[:1]]
+                + ([] if next_message_ms is None else [next_message_ms])
+                + list(self._next_sweep_ms.values())
+            )
+            self.cloud.clock.sleep((soonest - now_ms) / 1000)
+
+    def _next(self, now_ms: int) -> Callable[[], None] | None:
+        """What is due first; by chance, if chance decides."""
+        may_come: list[Callable[[], Callable[[], None] | None]] = []
+        if self._due and self._due[0].at_ms <= now_ms:
+            may_come.append(lambda: heapq.heappop(self._due).run)
+        next_message_ms = self.cloud.next_message_ms()
+        if next_message_ms is not None and next_message_ms <= now_ms:
+            may_come.append(self._received)
+        for which, at_ms in self._next_sweep_ms.items():
+            if at_ms <= now_ms:
+                may_come.append(lambda which=which: self._sweep_due(which))
+        if not may_come:
+            return None
+        chosen = may_come[0] if self._choose is None else self._choose.choice(may_come)
+        return chosen()
+
+    def _received(self) -> Callable[[], None] | None:
+        received = self.cloud.receive(self._choose)
+        if received is None:
+            return None
+        handle, body = received
+
+        def run() -> None:
+            if self._choose is not None and self._choose.random() < self.unruly:
+                self.cloud.send(body, self._choose.choice((0, 0, 1, 60, 900)))
+            ended = self.work_on(body)
+            if not ended.killed and ended.error is None:
+                self.cloud.delete_message(handle)
+
+        return run
+
+    def _sweep_due(self, which: str) -> Callable[[], None]:
+        self._next_sweep_ms[which] = self.cloud.clock.now_ms() + SWEEPS_EVERY_S[which] * 1000
+        return lambda: (self.sweep(which), None)[1]
+
+    def _at(self, seconds: float, run: Callable[[], None]) -> None:
+        self._number += 1
+        heapq.heappush(self._due, _Due(self.cloud.clock.now_ms() + round(seconds * 1000), self._number, run))
+
+    # -- between two invocations ---------------------------------------------------------------------------------------
+
+    def executions(self) -> list[dict[str, Any]]:
+        """Their items in the imports table."""
+        return [item for item in self.cloud.items(self.cloud.imports_table) if item["sk"] == "EXEC"]
+
+    def helped_by(self) -> list[str]:
+        """The sweeps of this run that sent tasks."""
+        sweeps = [ended for ended in self.ended if ended.delivery.name.startswith("sweep")]
+        return [s.delivery.name for s in sweeps if any(call.service == "sqs" for call in s.calls)]
+
+    def _is_quiet(self) -> bool:
+        return not self._due and self.cloud.next_message_ms() is None and not self._unfinished()
+
+    def _unfinished(self) -> list[str]:
+        """Executions not closed, files in imports/ that are neither imported nor refused."""
+        items = self.executions()
+        waiting = [f"{i['parameters']['file_uri']} {i['status']} {i['phase']}" for i in items if i["phase"] != "CLOSED"]
+        ended = {(item["parameters"]["file_uri"], _version_of(item)) for item in items if item["status"] != "SUCCEEDED"}
+        for key, versions in self.cloud._versions_by_key():
+            if key.startswith("imports/") and not key.endswith("/"):
+                for version in _in_sight(versions):
+                    version_id = version.version_id if self.cloud.versioned else version.etag.strip('"')
+                    if (f"s3://{self.cloud.bucket}/{key}", version_id) not in ended:
+                        waiting.append(f"{key} {version_id}")
+        return waiting
+
+    def _look(self) -> None:
+        """After every invocation: unfinished work has a message, a live lease or the sweep's eye on it."""
+        for item in self.executions():
+            unattended = item["phase"] != "CLOSED" and "unfinished" not in item
+            assert not unattended, f"nobody will ever look at {item['id']} again"
+
+    # -- the ways of Lambda, for one file ------------------------------------------------------------------------------
 
     def deliver_as_lambda_does(self, notification: dict[str, Any], *faults: Fault) -> list[Attempt]:
         """A delivery with faults; if it dies or raises, again after one and after two minutes (H1)."""
@@ -71,7 +335,24 @@ class Importer:
         last = tries[-1]
         if last.error is not None:
             raise last.error
+        if not self._is_quiet():
+            self.run_until_quiet()
         return tries
+
+
+def _version_of(item: dict[str, Any]) -> str:
+    source = json.loads(item["state"])["source"]
+    return str(source["version_id"] or source["etag"])
+
+
+def _in_sight(versions: list[Any]) -> list[Any]:
+    """The versions above the newest delete marker."""
+    found: list[Any] = []
+    for version in reversed(versions):
+        if isinstance(version, moto.s3.models.FakeDeleteMarker):
+            break
+        found.append(version)
+    return found
 
 
 @contextmanager
@@ -81,26 +362,71 @@ def installed(
     sinks: tuple[str, ...] = ("dynamodb",),
     stream_gzip: bool = False,
     progress_every_ms: int = 0,
+    part_bytes: int = 256 << 20,
+    import_seconds: float = IMPORT_SECONDS,
+    hop_seconds: float = HOP_SECONDS,
+    write_ms: int = CALL_MS,
+    small_pieces: bool = False,
+    watched: bool = False,
 ) -> Iterator[Importer]:
-    """A fresh cloud with the importer installed, and an import definition `tables` for files of CSV."""
-    with (
-        Cloud(versioned=versioned, stream="firehose" in sinks, tables_are_written="dynamodb" in sinks) as cloud,
-        mock.patch.object(parts, "GRID_BYTES", SMALL_GRID_BYTES),
-        mock.patch.object(batches, "GRID_BYTES", SMALL_GRID_BYTES),
-        mock.patch.object(lines, "MAX_LINE_BYTES", SMALL_LINE_BYTES),
-        mock.patch.object(csv_rows, "MAX_LINE_BYTES", SMALL_LINE_BYTES),
-        mock.patch.object(oracle, "LONGEST_LINE", SMALL_LINE_BYTES),
-        mock.patch.object(plain_text, "HEAD_BYTES", SMALL_HEAD_BYTES),
-    ):
+    """A fresh cloud with the importer installed, and an import definition `tables` for files of CSV.
+
+    Args:
+        part_bytes: what files are cut by; on the grid of 1 KiB a file of 5 KiB can be four parts.
+        import_seconds, hop_seconds: time-outs of the two functions.
+        write_ms: what a write of a batch takes; seconds make short hops of a short file.
+        small_pieces: errors, copies and hashes are made in many pieces and noted after each, as those of huge files.
+        watched: everything is looked at as it happens (support/watch.py); for files the oracle understands.
+    """
+    stream, tables = "firehose" in sinks, "dynamodb" in sinks
+    with ExitStack() as stack:
+        cloud = stack.enter_context(
+            Cloud(versioned=versioned, stream=stream, tables_are_written=tables, write_ms=write_ms)
+        )
+        for room, name, value in (
+            (parts, "GRID_BYTES", SMALL_GRID_BYTES),
+            (batches, "GRID_BYTES", SMALL_GRID_BYTES),
+            (lines, "MAX_LINE_BYTES", SMALL_LINE_BYTES),
+            (csv_rows, "MAX_LINE_BYTES", SMALL_LINE_BYTES),
+            (oracle, "LONGEST_LINE", SMALL_LINE_BYTES),
+            (plain_text, "HEAD_BYTES", SMALL_HEAD_BYTES),
+            (reading, "READ_BYTES", SMALL_READ_BYTES),
+            *(_SMALL_PIECES if small_pieces else ()),
+        ):
+            stack.enter_context(mock.patch.object(room, name, value))
         cloud.put_item(
             cloud.imports_table,
             {"pk": "IMPORT#tables", "sk": "IMPORT", "definition": {"id": "tables", "mime_type": "TEXT_CSV"}},
         )
-        yield _importer(cloud, in_flight, sinks, stream_gzip, progress_every_ms)
+        importer = _importer(cloud, in_flight, sinks, stream_gzip, progress_every_ms, part_bytes, hop_seconds)
+        importer.import_seconds, importer.hop_seconds = import_seconds, hop_seconds
+        if watched:
+            importer.watcher = Watcher(cloud)
+            cloud.wire.watchers.append(importer.watcher)
+        yield importer
+
+
+_SMALL_PIECES: tuple[tuple[Any, str, object], ...] = (
+    (joining, "PIECE_BYTES", SMALL_PIECE_BYTES),
+    (joining, "LARGE_PIECE_BYTES", 3 * SMALL_PIECE_BYTES),
+    (joining, "LARGE_PIECES_FROM", 2),
+    (joining, "MOST_SEGMENTS", 2),
+    (copying, "COPY_BYTES", 0),
+    (copying, "PIECE_BYTES", 2 * SMALL_PIECE_BYTES),
+    (copying, "COPIES_IN_FLIGHT", 1),
+    (notebook, "KEEP_EVERY_MS", 0),
+    (moto.s3.models, "S3_UPLOAD_PART_MIN_SIZE", 1),
+)
 
 
 def _importer(
-    cloud: Cloud, in_flight: int, sinks: tuple[str, ...], stream_gzip: bool, progress_every_ms: int = 0
+    cloud: Cloud,
+    in_flight: int,
+    sinks: tuple[str, ...],
+    stream_gzip: bool,
+    progress_every_ms: int = 0,
+    part_bytes: int = 256 << 20,
+    hop_seconds: float = HOP_SECONDS,
 ) -> Importer:
     settings = Settings(
         cloud.bucket,
@@ -110,9 +436,15 @@ def _importer(
         sinks=sinks,
         delivery_stream=cloud.delivery_stream,
         stream_gzip=stream_gzip,
+        part_queue_url=cloud.part_queue_url,
+        part_bytes=part_bytes,
+        hop_seconds=round(hop_seconds),
     )
     telemetry = QuietTelemetry()
-    return Importer(cloud, telemetry, assembly.maker(settings, telemetry, cloud.clock, in_flight, progress_every_ms))
+    clock = WorkersClock(cloud)
+    # mypy: a stand-in, not a subclass.
+    workplaces = assembly.maker(settings, telemetry, clock, in_flight, progress_every_ms)  # type: ignore[arg-type]
+    return Importer(cloud, telemetry, workplaces)
 
 
 def survives(importer: Importer, notification: dict[str, Any], sources: dict[str, Any], *faults: Fault) -> None:
@@ -124,87 +456,23 @@ def survives(importer: Importer, notification: dict[str, Any], sources: dict[str
     assert_books_balance(importer.cloud, sources)
 
 
-# -- workloads -------------------------------------------------------------------------------------------------------
+def nothing_late_matters(importer: Importer) -> None:
+    """Every notification and every message ever sent comes once more, and both sweeps: nothing changes."""
+    cloud = importer.cloud
+    importer.ended.clear()
+    before = essence(cloud), importer.executions()
+    cloud.clock.sleep(3600)
+    for notification in list(importer.notifications):
+        importer.notified(notification)
+    for message in dict.fromkeys(importer.watcher.seen_messages if importer.watcher else []):
+        importer.work_on(message)
+    for which in SWEEPS_EVERY_S:
+        importer.sweep(which)
+    assert not importer.helped_by(), "all is closed, and a sweep sent tasks"
+    importer.run_until_quiet()
+    assert (essence(cloud), importer.executions()) == before, "something late made a difference"
 
 
-def row(number: int, **more: object) -> bytes:
-    """A good row, different from every other number's."""
-    extra = "".join(f',"{name}":{_json(value)}' for name, value in more.items())
-    return b'{"user_id":"user-%d","event_time_ts":"2012-10-15 04:%02d:%02d","event_name":"login","ip":"","n":%d%s}' % (
-        number % 5,
-        number // 60 % 60,
-        number % 60,
-        number,
-        extra.encode(),
-    )
-
-
-def _json(value: object) -> str:
-    return f'"{value}"' if isinstance(value, str) else str(value)
-
-
-VENDOR_ROWS = (
-    b'{"user_id": "PU4U","age":21, "event_time_ts":"2012-10-15 04:06:30", "event_name":"login","ip":""}\n'
-    b'{"user_id": "PU4U","age":21, "event_timestamp":"2012-10-15 04:06:35", "event_name":"refresh","ip":""}\n'
-    b'{"user_id": "PU4U","age":21, "event_time_ts":"2012-10-15 04:06:40", "event_name":"additem","ip":""}\n'
-    b'{"user_id": "PU4U","age":21, "event_time_ts":"2012-10-15 04:06:45", "event_name":"payment","qty":"1"}\n'
-)
-_BAD = (
-    b'{"user_id":"u"',
-    b'{"user_id":7,"event_name":"a","event_time_ts":1425920218354}',
-    b"[1]",
-    b'{"a":\xff}',
-    b"NaN",
-)
-
-
-def _medium(line_end: bytes) -> bytes:
-    """30 rows in about eight cells: good, bad, blank, repeated, with user properties; the last has no line end."""
-    lines = []
-    for number in range(30):
-        if number % 7 == 3:
-            lines.append(_BAD[number // 7 % len(_BAD)])
-        elif number % 11 == 5:
-            lines.append(b"")
-        elif number % 5 == 0:
-            lines.append(row(number, **{"{u}city": f"city-{number}", "filler": "x" * 150}))
-        else:
-            lines.append(row(number - 1 if number % 13 == 12 else number, filler="y" * 120))
-    return line_end.join(lines)
-
-
-def _long(line_end: bytes) -> bytes:
-    """Two lines over the limit among others, one of them the last and without a line end."""
-    long = row(7, filler="z" * 5000)
-    return line_end.join([row(1), long, row(2), b"not json", row(3, filler="y" * 900), long[:-1], row(4), long])
-
-
-def _table(line_end: bytes) -> bytes:
-    """A CSV: fields with line breaks, rows of another width, a mark never closed, a blank line, a line too long."""
-    rows = [b"user_id,event_name,event_time_ts,n,note,{u}city"]
-    for number in range(24):
-        note = [b"", b"plain", b'"two\nlines ""quoted"""', b'"never closed', b'in"side', b"x" * 120][number % 6]
-        time = b"2012-10-15 04:06:%02d" % number if number != 13 else b"yesterday"
-        city = b"city-%d" % number if number % 4 == 0 else b""
-        more = b",one too many" if number == 10 else b""
-        rows.append(b"user-%d,login,%s,%d,%s,%s%s" % (number % 5, time, number, note, city, more))
-        if number == 7:
-            rows += [b"", b"u,login,2012-10-15 04:06:30,1," + b"w" * 3000 + b","]
-    return line_end.join(rows) + line_end
-
-
-WORKLOADS: dict[str, tuple[str, bytes]] = {
-    "vendor's sample": ("imports/logins.json", VENDOR_ROWS),
-    "medium": ("imports/medium.ndjson", _medium(b"\n")),
-    "CRLF": ("imports/sub folder/crlf.json", _medium(b"\r\n")),
-    "gzip of two members": (
-        "imports/two.json.gz",
-        gzip.compress(_medium(b"\n")[:2000], mtime=0) + gzip.compress(_medium(b"\n")[2000:], mtime=0),
-    ),
-    "empty": ("imports/empty.json", b""),
-    "long lines": ("imports/long.json", _long(b"\n")),
-    "long lines, gzip": ("imports/long_crlf.json.gz", gzip.compress(_long(b"\r\n"), mtime=0)),
-    "CSV": ("imports/tables/people.csv", _table(b"\n")),
-    "CSV, gzip": ("imports/tables/people.csv.gz", gzip.compress(_table(b"\r\n"), mtime=0)),
-    "all bad": ("imports/bad.json", b"\n".join(_BAD * 30)),
-}
+def nothing_was_lost(importer: Importer, sources: dict[str, Any]) -> None:
+    """Holds at every moment; see books.assert_nothing_lost."""
+    assert_nothing_lost(importer.cloud, sources)

@@ -2,25 +2,27 @@
 
 Which calls need which permission is modelled in tests/support/policy.py. Both directions are held: no workload needs
 what is not granted, and nothing is granted that no workload needs. So a new grant needs a workload here, and a grant
-nobody needs has to go.
+nobody needs has to go. The workers' role may do what the import function's may (tests/house/test_template.py): what
+either of them does is tried here under the name of the import function's role.
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
-from unittest import mock
 
-import moto.s3.models
 import pytest
 
-from importer.aws import copying, uploads
-from importer.executions import files_waiting
+from importer.aws.dispatch import task_of
+from importer.executions import sweep_unfinished, sweep_waiting, work_on
+from importer.executions.ports import Workplace
 from importer.model import Unavailable
+from tests.faults.files import many_rows
 from tests.faults.importing import VENDOR_ROWS, WORKLOADS, Importer, installed
 from tests.support.books import assert_books_balance, assert_nothing_lost
 from tests.support.clock import LambdaContext
+from tests.support.cloud import Cloud
 from tests.support.faults import Fault, attempt, plan
 from tests.support.policy import Permission, granted, needed
 from tests.support.scenarios import in_copy
@@ -29,9 +31,8 @@ from tests.support.scenarios import in_copy
 NICETIES: dict[Permission, str] = {
     (
         "s3:AbortMultipartUpload",
-        "errors/",
+        "completed_imports/",
     ): "pieces left behind are removed by the bucket's rule for unfinished uploads",
-    ("s3:AbortMultipartUpload", "completed_imports/"): "the same",
 }
 MISSING_IS_FORBIDDEN = Fault("missing_is_forbidden", lambda call: True, always=True)
 BOTH = ("dynamodb", "firehose")
@@ -46,6 +47,7 @@ class Prepared:
     Attributes:
         broken: what goes wrong in that delivery beside the permission, so that it needs all it may need.
         whole: whether the books of `sources` balance after it.
+        swept: the sweep is what is tried: the books balance when its tasks have been worked on.
     """
 
     importer: Importer
@@ -53,17 +55,31 @@ class Prepared:
     sources: dict[str, bytes]
     broken: tuple[Fault, ...] = ()
     whole: bool = True
-    patches: list[Any] = field(default_factory=list)
+    swept: bool = False
 
     def check(self) -> None:
         """After a delivery that returned."""
+        if self.swept:
+            self.importer.run_until_quiet()
         if self.whole:
             assert_books_balance(self.importer.cloud, self.sources)
 
 
 def _import_of(importer: Importer, key: str, body: bytes, **more: Any) -> tuple[dict[str, Any], Prepared]:
     notification = importer.cloud.drop(key, body, **more)
-    return notification, Prepared(importer, lambda: importer.deliver(notification), {key: body})
+
+    def deliver() -> None:
+        """The notification, then each task there is: messages stay, and what is done twice changes nothing."""
+        importer.deliver(notification)
+        for message in dict.fromkeys(importer.cloud.messages()):
+            work_on(_workplace(importer, importer.hop_seconds), task_of(message))
+
+    return notification, Prepared(importer, deliver, {key: body})
+
+
+def _workplace(importer: Importer, seconds: float) -> Workplace:
+    place: Workplace = importer.workplaces(LambdaContext(importer.cloud.clock, seconds).get_remaining_time_in_millis)
+    return place
 
 
 def tagged_file(importer: Importer) -> Prepared:
@@ -72,13 +88,23 @@ def tagged_file(importer: Importer) -> Prepared:
     return _import_of(importer, key, body, **TAGGED)[1]
 
 
+def file_in_parts(importer: Importer) -> Prepared:
+    """Its parts become tasks."""
+    return _import_of(importer, "imports/parts.json", many_rows(40), **TAGGED)[1]
+
+
 def file_deleted_before_a_crash(importer: Importer) -> Prepared:
     """The source is gone, its execution not closed: the next delivery finds it by the index of the unfinished."""
     key, body = WORKLOADS["medium"]
-    notification, prepared = _import_of(importer, key, body)
-    died = attempt(importer.cloud, lambda: importer.deliver(notification), Fault("kill_after", "DeleteObject imports/"))
+    return _crashed(_import_of(importer, key, body)[1], Fault("kill_after", "DeleteObject imports/"))
+
+
+def _crashed(prepared: Prepared, fault: Fault, meanwhile: Callable[[Cloud], None] = lambda _cloud: None) -> Prepared:
+    """A delivery has died of this; the next one is due when its lease is over."""
+    died = attempt(prepared.importer.cloud, prepared.deliver, fault)
     assert died.killed
-    importer.cloud.clock.sleep(60)
+    prepared.importer.cloud.clock.sleep(60)
+    meanwhile(prepared.importer.cloud)
     return prepared
 
 
@@ -93,42 +119,92 @@ def mended_over_refused(importer: Importer) -> Prepared:
 
 
 def many_bad_rows(importer: Importer) -> Prepared:
-    """errors/ is written in pieces, and the second one fails: what was uploaded is abandoned."""
-    key, body = WORKLOADS["all bad"]
-    prepared = _import_of(importer, key, body)[1]
-    prepared.patches = [
-        mock.patch.object(uploads, "PIECE_BYTES", 500),
-        mock.patch.object(moto.s3.models, "S3_UPLOAD_PART_MIN_SIZE", 1),
-    ]
-    prepared.broken = (Fault("error_500", "UploadPart errors/", always=True),)
-    return prepared
+    """errors/ is made in pieces."""
+    return _import_of(importer, *WORKLOADS["all bad"])[1]
+
+
+def many_bad_rows_that_another_worker_joined(importer: Importer) -> Prepared:
+    """It died before it said so: is the object there, and whole?"""
+    return _crashed(many_bad_rows(importer), Fault("kill_after", "CompleteMultipartUpload errors/"))
+
+
+def many_bad_rows_whose_pieces_were_taken_away(importer: Importer) -> Prepared:
+    """By the bucket's rule for unfinished uploads: the object is not there, which only a listing tells."""
+
+    def taken_away(cloud: Cloud) -> None:
+        with cloud.unseen():
+            for upload in cloud.client("s3").list_multipart_uploads(Bucket=cloud.bucket)["Uploads"]:
+                where = {"Bucket": cloud.bucket, "Key": upload["Key"], "UploadId": upload["UploadId"]}
+                cloud.client("s3").abort_multipart_upload(**where)
+
+    return _crashed(many_bad_rows(importer), Fault("kill_before", "CompleteMultipartUpload errors/"), taken_away)
 
 
 def huge_file(importer: Importer) -> Prepared:
     """It is copied in pieces."""
     key, body = WORKLOADS["vendor's sample"]
-    prepared = _import_of(importer, key, body, **TAGGED)[1]
-    prepared.patches = [mock.patch.object(copying, "COPY_BYTES", 0)]
-    return prepared
+    return _import_of(importer, key, body, **TAGGED)[1]
 
 
-def huge_file_whose_copy_fails(importer: Importer) -> Prepared:
+def huge_file_gone_while_it_is_copied(importer: Importer) -> Prepared:
     """The pieces are abandoned."""
-    prepared = huge_file(importer)
-    prepared.broken = (Fault("error_500", "UploadPartCopy", always=True),)
-    return prepared
+    key, body = WORKLOADS["vendor's sample"]
+    prepared = _import_of(importer, key, body, **TAGGED)[1]
+    gone = Fault("before", "UploadPartCopy", detail={"do": lambda cloud: _remove(cloud, key)})
+    return Prepared(importer, prepared.deliver, {}, broken=(gone,), whole=False)  # somebody else took it away
 
 
-def sweep(importer: Importer) -> Prepared:
-    """A file nobody told us of."""
-    importer.cloud.drop("imports/lost.json", VENDOR_ROWS)
+def _remove(cloud: Cloud, key: str) -> None:
+    """All versions of it, without a trace."""
+    s3 = cloud.client("s3")
+    for version in s3.list_object_versions(Bucket=cloud.bucket, Prefix=key).get("Versions", []):
+        s3.delete_object(Bucket=cloud.bucket, Key=key, VersionId=version["VersionId"])
+
+
+def sweep_of_waiting_files(importer: Importer) -> Prepared:
+    """Two files nobody told us of, one of them in parts."""
+    sources = {"imports/lost.json": VENDOR_ROWS, "imports/parts.json": many_rows(40)}
+    for key, body in sources.items():
+        importer.cloud.drop(key, body)
     importer.cloud.clock.sleep(3600)
+    return Prepared(importer, _sweeping(importer, "waiting"), sources, swept=True)
 
-    def look() -> None:
-        place = importer.workplaces(LambdaContext(importer.cloud.clock, 120).get_remaining_time_in_millis)
-        assert files_waiting(place, importer.cloud.bucket).oldest_seconds >= 3600
 
-    return Prepared(importer, look, {"imports/lost.json": VENDOR_ROWS}, whole=False)
+def sweep_of_a_file_that_goes(importer: Importer) -> Prepared:
+    """Somebody takes it away after it was listed: only another listing tells that from a denial."""
+    key = "imports/gone.json"
+    importer.cloud.drop(key, VENDOR_ROWS)
+    importer.cloud.clock.sleep(3600)
+    gone = Fault("before", f"HeadObject {key}", detail={"do": lambda cloud: _remove(cloud, key)})
+    return Prepared(importer, _sweeping(importer, "waiting"), {}, broken=(gone,), whole=False)
+
+
+def sweep_of_unfinished_executions(importer: Importer) -> Prepared:
+    """A worker died at one of the parts of a file."""
+    key = "imports/parts.json"
+    _, prepared = _import_of(importer, key, many_rows(40))
+    _crashed(prepared, Fault("kill_before", "PutObject work/"))
+    return Prepared(importer, _sweeping(importer, "unfinished"), prepared.sources, swept=True)
+
+
+def _sweeping(importer: Importer, which: str) -> Callable[[], None]:
+    """What it could not take up, it tells and goes on: here that is raised, so that it is read."""
+
+    def sweep() -> None:
+        told = len(importer.telemetry.troubles)
+        place = _workplace(importer, 300)
+        if which == "waiting":
+            sweep_waiting(place, importer.cloud.bucket)
+        else:
+            sweep_unfinished(place)
+        if importer.telemetry.troubles[told:]:
+            raise Unavailable("; ".join(importer.telemetry.troubles[told:]))
+
+    return sweep
+
+
+IN_PARTS = {"part_bytes": 2048}
+IN_PIECES = {"small_pieces": True}
 
 
 @dataclass(frozen=True)
@@ -136,24 +212,40 @@ class Workload:
     prepare: Callable[[Importer], Prepared]
     versioned: bool
     role: str = "ImportRole"
+    setup: dict[str, Any] = field(default_factory=dict, hash=False)
 
     def __str__(self) -> str:
         return f"{self.prepare.__name__}, {'' if self.versioned else 'un'}versioned"
 
     @contextmanager
     def prepared(self) -> Iterator[Prepared]:
-        with installed(versioned=self.versioned, sinks=BOTH) as importer, ExitStack() as patches:
-            prepared = self.prepare(importer)
-            for patch in prepared.patches:
-                patches.enter_context(patch)
-            yield prepared
+        with installed(versioned=self.versioned, sinks=BOTH, **self.setup) as importer:
+            yield self.prepare(importer)
 
 
 ALL = [
     *(Workload(one, versioned) for one in (tagged_file, file_deleted_before_a_crash) for versioned in (True, False)),
-    *(Workload(one, True) for one in (mended_over_refused, many_bad_rows)),
-    *(Workload(one, versioned) for one in (huge_file, huge_file_whose_copy_fails) for versioned in (True, False)),
-    Workload(sweep, True, "SweepRole"),
+    Workload(file_in_parts, True, setup=IN_PARTS),
+    Workload(mended_over_refused, True),
+    *(
+        Workload(one, True, setup=IN_PIECES)
+        for one in (
+            many_bad_rows,
+            many_bad_rows_that_another_worker_joined,
+            many_bad_rows_whose_pieces_were_taken_away,
+        )
+    ),
+    *(
+        Workload(one, versioned, setup=IN_PIECES)
+        for one in (huge_file, huge_file_gone_while_it_is_copied)
+        for versioned in (True, False)
+    ),
+    *(
+        Workload(one, versioned, "SweepRole", IN_PARTS)
+        for one in (sweep_of_waiting_files, sweep_of_a_file_that_goes)
+        for versioned in (True, False)
+    ),
+    Workload(sweep_of_unfinished_executions, True, "SweepRole", IN_PARTS),
 ]
 
 

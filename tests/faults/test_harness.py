@@ -9,6 +9,7 @@ import functools
 import hashlib
 import json
 import uuid
+from unittest import mock
 from urllib.parse import unquote_plus
 
 import boto3
@@ -17,11 +18,14 @@ from boto3.dynamodb.types import TypeSerializer
 from botocore.config import Config
 from botocore.exceptions import ClientError, HTTPClientError, IncompleteReadError
 
+from tests.faults import importing
+from tests.faults.importing import installed
+from tests.faults.workloads import WORKLOADS, stage_of
 from tests.support import faults, oracle, scenarios
 from tests.support.books import assert_books_balance, assert_nothing_lost, essence
 from tests.support.clock import LambdaContext
-from tests.support.cloud import Cloud
-from tests.support.faults import Fault, Killed, attempt, plan
+from tests.support.cloud import VISIBILITY_SECONDS, Cloud
+from tests.support.faults import Fault, Killed, Nth, attempt, plan
 from tests.support.interleave import interleaved
 
 KEY = "imports/a file+1.json"
@@ -322,8 +326,8 @@ def test_records_not_taken_by_the_stream_are_named_in_request_order():
                 DeliveryStreamName=cloud.delivery_stream, Records=[{"Data": b"%d\n" % n} for n in range(4)]
             )
         assert answer["FailedPutCount"] == 2
-        assert ["ErrorCode" in each for each in answer["RequestResponses"]] == [False, True, False, True]
-        assert b"".join(cloud.objects(bucket=cloud.stream_bucket).values()) == b"0\n2\n"
+        assert ["ErrorCode" in each for each in answer["RequestResponses"]] == [True, False, True, False]
+        assert b"".join(cloud.objects(bucket=cloud.stream_bucket).values()) == b"1\n3\n"
 
 
 @pytest.mark.parametrize(
@@ -419,3 +423,173 @@ def test_same_faults_from_the_same_beginning_give_the_same_end(cloud, note):
         return essence(cloud)
 
     assert scenarios.in_copy(lambda: end(2)) == scenarios.in_copy(lambda: end(6))
+
+
+# --- the queue, and runs of many invocations --------------------------------------------------------------------------
+
+
+def test_a_message_is_hidden_while_somebody_has_it_and_after_five_receives_it_is_a_dead_letter(cloud):
+    """As the part queue of template.yaml: 30 minutes, five times (H3)."""
+    cloud.send("task", delay_s=60)
+    assert cloud.receive() is None
+    for _ in range(5):
+        cloud.clock.advance(cloud.next_message_ms() - cloud.clock.now_ms())
+        assert cloud.receive()[1] == "task"
+        assert cloud.receive() is None
+        assert cloud.next_message_ms() - cloud.clock.now_ms() == VISIBILITY_SECONDS * 1000 + 1
+    cloud.clock.advance(VISIBILITY_SECONDS * 1000 + 1)
+    assert cloud.receive() is None
+    assert (cloud.messages(), cloud.messages(cloud.dead_letter_queue_url)) == ([], ["task"])
+
+
+def test_a_deleted_message_does_not_come_again(cloud):
+    """Its invocation ended well."""
+    cloud.send("task")
+    cloud.clock.advance(1)
+    handle, _ = cloud.receive()
+    cloud.delete_message(handle)
+    assert (cloud.messages(), cloud.next_message_ms()) == ([], None)
+
+
+def test_messages_not_taken_are_named_and_really_not_sent(cloud):
+    """`Failed` in a success; also of a batch of one."""
+    sqs = boto3.client("sqs")
+    entries = [{"Id": str(number), "MessageBody": f"m{number}"} for number in range(3)]
+    with plan(cloud, unprocessed=1):
+        answer = sqs.send_message_batch(QueueUrl=cloud.part_queue_url, Entries=entries)
+    assert [entry["Id"] for entry in answer["Failed"]] == ["0", "2"]
+    assert cloud.messages() == ["m1"]
+    with plan(cloud, unprocessed=1):
+        answer = sqs.send_message_batch(QueueUrl=cloud.part_queue_url, Entries=entries[:1])
+    assert (len(answer["Failed"]), cloud.messages()) == (1, ["m1"])
+
+
+def test_a_call_is_met_by_its_number_among_the_calls_of_all_deliveries(cloud):
+    """What `Nth` of a run means."""
+    s3 = boto3.client("s3")
+    armed, fired = [], []
+    armed += faults.around_of([Fault("throttled", Nth(cloud.wire.serial + 3))], fired)
+    for name in ("a", "b"):
+        with plan(cloud, around=armed):
+            s3.put_object(Bucket=cloud.bucket, Key=f"{name}/1", Body=b"")
+            s3.put_object(Bucket=cloud.bucket, Key=f"{name}/2", Body=b"")
+    assert fired == ["throttled at 1: s3 PutObject b/1"]
+
+
+def test_a_lasting_fault_strikes_every_delivery_until_it_is_over(cloud):
+    """An outage of a minute: then all is well again."""
+    s3, fired = boto3.client("s3", config=Config(retries={"total_max_attempts": 1})), []
+    armed = faults.around_of([Fault("error_503", "PutObject", lasts_s=60)], fired)
+
+    def put() -> bool:
+        with plan(cloud, around=armed):
+            try:
+                s3.put_object(Bucket=cloud.bucket, Key="a", Body=b"")
+            except ClientError:
+                return False
+        return True
+
+    done = [put()]
+    cloud.clock.advance(59_000)
+    done.append(put())
+    cloud.clock.advance(1_000)
+    done.append(put())
+    assert done == [False, False, True]
+
+
+def test_time_that_is_up_is_told_and_time_that_is_used_up_kills(cloud):
+    """`deadline_now` leaves a minute to end in; `timed_out` leaves nothing (H2)."""
+    s3, put = boto3.client("s3"), {"Bucket": cloud.bucket, "Body": b""}
+    context = LambdaContext(cloud.clock, seconds=900)
+    with plan(cloud, seconds=900, context=context, deadline_now=1) as told:
+        s3.put_object(Key="a", **put)
+        assert context.get_remaining_time_in_millis() == 0
+        s3.put_object(Key="b", **put)
+    with plan(cloud, seconds=900, timed_out=1) as used_up:
+        s3.put_object(Key="c", **put)
+        s3.put_object(Key="d", **put)
+    assert (told.killed, used_up.killed, list(cloud.objects())) == (False, True, ["a", "b", "c"])
+
+
+def test_a_worker_with_a_wrong_clock_is_alone_with_it():
+    """Its own leases are wrong; nobody else's time is."""
+    with installed() as importer:
+        clock = importer.workplaces(lambda: 1000).clock
+        with plan(importer.cloud, clock_ahead="HeadBucket"):
+            importer.cloud.client("s3")
+            boto3.client("s3").head_bucket(Bucket=importer.cloud.bucket)
+            assert clock.now_ms() - importer.cloud.clock.now_ms() == 3 * 3600 * 1000
+        assert clock.now_ms() == importer.cloud.clock.now_ms()
+
+
+def test_a_run_that_nobody_brings_to_an_end_says_what_is_left():
+    """Forbidden for ever: the bound is passed, and the execution named."""
+    with stage_of("tiny") as stage, mock.patch.object(importing, "LONGEST_RUN_S", 1800):
+        stage.tell()
+        with pytest.raises(AssertionError, match=r"not quiet .*logins\.json RUNNING IMPORTING"):
+            stage.importer.run_until_quiet(Fault("denied", "BatchWriteItem", always=True))
+
+
+# --- the watcher ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("says", "sort_key", "update", "value"),
+    [
+        ("fell", "PART", "SET tally.good = :v, tally.#lines = :v, tally.bad = :v, tally.blank = :v", 0),
+        ("went back", "PART", "SET next_offset = :v", 0),
+        ("the tally says", "PART", "SET tally.good = tally.good + :v, tally.#lines = tally.#lines + :v", 1),
+        ("no longer done", "PART", "SET done = :v", False),
+        ("claimed 12 times", "PART", "SET tries = :v", 12),
+        ("borders changed", "PART", "SET stop = :v", 7),
+        ("a write after SUCCEEDED", "EXEC", "SET #status = :v", "RUNNING"),
+        ("in the index otherwise", "EXEC", "SET unfinished = :v", "yes"),
+        ("a stem was taken", "STEM", "SET execution_id = :v", "another"),
+    ],
+)
+def test_the_watcher_sees_what_must_not_happen(says, sort_key, update, value):
+    """Each rule is really looked at, at the write that breaks it."""
+    with stage_of("tiny") as stage:
+        importer = stage.importer
+        stage.tell()
+        importer.run_until_quiet()
+        (item,) = (item for item in importer.cloud.items("imports") if item["sk"].startswith(sort_key))
+        used = {name: real for name, real in (("#lines", "lines"), ("#status", "status")) if name in update}
+        boto3.resource("dynamodb").Table("imports").update_item(
+            Key={"pk": item["pk"], "sk": item["sk"]},
+            UpdateExpression=update,
+            ExpressionAttributeValues={":v": value},
+            **({"ExpressionAttributeNames": used} if used else {}),
+        )
+        with pytest.raises(AssertionError, match=says):
+            importer.watcher.assert_nothing_wrong()
+
+
+@pytest.mark.parametrize("prefix", ["completed_imports/", "errors/", "receipts/"])
+def test_the_watcher_sees_what_must_not_be_deleted(prefix):
+    """Archive, errors and receipts are the customer's."""
+    with stage_of("all bad") as stage:
+        stage.tell()
+        stage.importer.run_until_quiet()
+        key = _first(stage.importer.cloud, prefix)
+        boto3.client("s3").delete_object(Bucket=stage.importer.cloud.bucket, Key=key)
+        with pytest.raises(AssertionError, match="was deleted"):
+            stage.importer.watcher.assert_nothing_wrong()
+
+
+def test_the_watcher_sees_a_source_deleted_too_early():
+    """Before anything of it is durable."""
+    with stage_of("tiny") as stage:
+        upload = stage.upload
+        boto3.client("s3").delete_object(
+            Bucket=stage.importer.cloud.bucket, Key=upload.key, VersionId=upload.version_id
+        )
+        with pytest.raises(AssertionError, match="deleted without an execution"):
+            stage.importer.watcher.assert_nothing_wrong()
+
+
+def test_every_workload_is_read_by_the_oracle_as_it_is_meant():
+    """All kinds of rows are in them; a workload the oracle could not read would prove nothing."""
+    read = [oracle.read(workload.key, workload.body) for workload in WORKLOADS.values()]
+    assert all(expected.lines == expected.blank + expected.good + expected.bad for expected in read)
+    assert [name for name, expected in zip(WORKLOADS, read, strict=True) if not expected.rows] == ["empty"]

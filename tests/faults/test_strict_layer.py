@@ -268,6 +268,25 @@ def test_small_piece_in_the_middle_of_a_multipart_upload_is_refused_by_moto():
     assert outcome(act, strict=False) == outcome(act, strict=True) == (400, "EntityTooSmall")
 
 
+def test_an_upload_that_was_completed_or_aborted_is_not_known():
+    """moto alone dies by KeyError."""
+
+    def act(operation: str, **more: Any) -> Act:
+        def call(cloud: Cloud) -> None:
+            cloud.drop("source", b"bytes")
+            getattr(s3(), operation)(Bucket=cloud.bucket, Key="target", UploadId="none", **more)
+
+        return call
+
+    acts = (
+        act("upload_part", PartNumber=1, Body=b"piece"),
+        act("upload_part_copy", PartNumber=1, CopySource={"Bucket": "import-bucket", "Key": "source"}),
+        act("complete_multipart_upload", MultipartUpload={"Parts": [{"PartNumber": 1, "ETag": "e"}]}),
+        act("list_parts"),  # here moto agrees
+    )
+    assert [outcome(each, strict=True) for each in acts] == [(404, "NoSuchUpload")] * 4
+
+
 def test_copy_of_a_source_over_5_gib_is_refused():
     """CopyObject and a piece alike (I5); the limit is lowered here, not the object raised."""
     with mock.patch.object(strict_rules, "COPY_SOURCE_BYTES", 4):

@@ -1,4 +1,4 @@
-"""The sweep: how long has the oldest file under imports/ waited? Measured by a listing, whatever went wrong before."""
+"""The sweep: what waits is measured, what was lost is taken up, whatever went wrong before."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -7,10 +7,11 @@ from unittest import mock
 
 import pytest
 
-from importer.executions import files_waiting, waiting
-from importer.executions.ports import Waiting, Workplace
+from importer.executions import files_waiting, importing, sweeping, waiting
+from importer.executions.ports import Found, Waiting, Workplace
 from importer.model import Execution, Phase, S3Object, Status, Unavailable
-from tests.faults.importing import VENDOR_ROWS, Importer, installed
+from tests.faults.importing import VENDOR_ROWS, WORKLOADS, Importer, installed
+from tests.support.books import assert_books_balance
 from tests.support.clock import LambdaContext
 from tests.support.faults import Fault, attempt, plan
 
@@ -38,6 +39,7 @@ def seen(found: Waiting) -> tuple[int, str | None, int, bool]:
 
 
 NOTHING = (0, None, 0, True)
+MEDIUM = WORKLOADS["medium"]
 
 
 @pytest.fixture(params=[True, False], ids=["versioned", "unversioned"])
@@ -217,26 +219,184 @@ EXECUTION = Execution(
 
 
 @pytest.mark.parametrize(
-    ("status", "phase", "waits"),
+    ("status", "phase", "found"),
     [
-        (Status.PENDING, Phase.IMPORTING, True),
-        (Status.RUNNING, Phase.IMPORTING, True),
-        (Status.RUNNING, Phase.FINALISING, True),
-        (Status.SUCCEEDED, Phase.CLOSED, True),
-        (Status.FAILED, Phase.CLOSING, True),
-        (Status.FAILED, Phase.CLOSED, False),
-        (Status.CANCELED, Phase.CLOSING, True),
-        (Status.CANCELED, Phase.CLOSED, False),
+        (Status.PENDING, Phase.IMPORTING, Found.UNFINISHED),
+        (Status.RUNNING, Phase.IMPORTING, Found.UNFINISHED),
+        (Status.RUNNING, Phase.FINALISING, Found.UNFINISHED),
+        (Status.SUCCEEDED, Phase.CLOSED, Found.TO_MOVE),
+        (Status.FAILED, Phase.CLOSING, Found.UNFINISHED),
+        (Status.FAILED, Phase.CLOSED, None),
+        (Status.CANCELED, Phase.CLOSING, Found.UNFINISHED),
+        (Status.CANCELED, Phase.CLOSED, None),
     ],
 )
-def test_only_a_closed_refusal_or_cancellation_waits_for_a_person(status: Status, phase: Phase, waits: bool):
+def test_only_a_closed_refusal_or_cancellation_waits_for_a_person(status: Status, phase: Phase, found: Found | None):
     """SUCCEEDED with the source still there: the move is due."""
-    assert waiting.waits(replace(EXECUTION, status=status, phase=phase)) is waits
+    assert waiting.found_of(replace(EXECUTION, status=status, phase=phase)) is found
 
 
 def test_a_file_without_an_execution_waits():
     """Nobody has told us of it."""
-    assert waiting.waits(None)
+    assert waiting.found_of(None) is Found.UNKNOWN
+
+
+def test_a_long_import_that_gets_on_does_not_wait_and_one_that_stands_does():
+    """Hours are no trouble by themselves; an hour at one place is."""
+    with installed(part_bytes=1024) as importer:
+        importer.deliver(importer.cloud.drop(*MEDIUM))
+        ages = []
+        for _ in range(5):
+            minutes_pass(importer, 30)
+            importer.sweep("unfinished")
+            ages.append(swept(importer).oldest_seconds // 60)
+            received = importer.cloud.receive()
+            assert received is not None
+            importer.work_on(received[1])
+            importer.cloud.delete_message(received[0])
+        minutes_pass(importer, 70)
+        importer.sweep("unfinished")
+        minutes_pass(importer, 70)
+        importer.sweep("unfinished")
+        assert (ages, swept(importer).oldest_seconds // 60) == ([0] * 5, 70)
+
+
+# ---- What it takes up ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("part_bytes", [1 << 28, 1024])
+@pytest.mark.parametrize("versioned", [True, False])
+def test_a_file_nobody_told_of_is_imported(versioned: bool, part_bytes: int):
+    """A3, A4: only the sweep runs, and the books balance within the hour."""
+    key, body = MEDIUM
+    with installed(versioned=versioned, part_bytes=part_bytes) as importer:
+        importer.cloud.drop(key, body)
+        began_ms = importer.cloud.clock.now_ms()
+        importer.run_until_quiet()
+        assert importer.telemetry.found_files == [(key, "unknown")]
+        assert_books_balance(importer.cloud, {key: body}, tidy=True)
+        assert importer.cloud.clock.now_ms() - began_ms < 60 * MINUTE_MS
+
+
+def test_a_version_overwritten_before_its_notification_came_is_imported_too():
+    """Both uploads are found, the older one below the newer (A2)."""
+    key = "imports/a.json"
+    bodies = [VENDOR_ROWS, VENDOR_ROWS + b"not json\n"]
+    with installed() as importer:
+        for body in bodies:
+            importer.cloud.drop(key, body)
+            minutes_pass(importer, 1)
+        importer.run_until_quiet()
+        assert_books_balance(importer.cloud, {key: bodies})
+
+
+def test_a_refused_file_is_not_taken_up_again():
+    """It is a person's affair."""
+    with installed() as importer:
+        importer.deliver(importer.cloud.drop("imports/refused.json", REFUSED))
+        for _ in range(3):
+            minutes_pass(importer, 60)
+            importer.sweep("waiting")
+            importer.sweep("unfinished")
+        assert importer.telemetry.found_files == []
+        assert importer.cloud.next_message_ms() is None
+
+
+def test_a_half_done_move_is_finished():
+    """SUCCEEDED is written, the source is there again: a late upload of nothing new, or a lost delete."""
+    key, body = MEDIUM
+    with installed(versioned=False) as importer:
+        uploaded_ms = importer.cloud.clock.now_ms()
+        importer.deliver(importer.cloud.drop(key, body))
+        with mock.patch.object(importer.cloud.clock, "_now_ms", uploaded_ms):
+            importer.cloud.drop(key, body)  # the same bytes in the same second: the same object, for us (N2)
+        importer.run_until_quiet()
+        assert (importer.telemetry.found_files, importer.cloud.objects("imports/")) == ([(key, "to_move")], {})
+
+
+@pytest.mark.parametrize("last_call", ["BatchWriteItem", "PutObject errors/", "CopyObject", "DeleteObject imports/"])
+def test_an_import_whose_worker_died_and_whose_messages_are_gone_goes_on(last_call: str):
+    """The notification was tried three times and is a dead letter; nothing but the table knows of the work."""
+    key, body = MEDIUM
+    with installed(part_bytes=1024) as importer:
+        notification = importer.cloud.drop(key, body)
+        importer.deliver(notification)
+        bodies = []
+        while (received := importer.cloud.receive()) is not None:
+            importer.cloud.delete_message(received[0])
+            bodies.append(received[1])
+        for message in bodies:
+            attempt(importer.cloud, lambda message=message: importer.work_on(message, Fault("kill_before", last_call)))
+        importer.run_until_quiet()
+        assert_books_balance(importer.cloud, {key: body})
+
+
+def test_work_that_somebody_holds_is_left_alone_and_a_dead_ones_is_sent_on_at_once():
+    """A live lease is a worker at work; one that has run out has nobody behind it."""
+    key, body = MEDIUM
+    with installed() as importer:
+        notification = importer.cloud.drop(key, body)
+        assert attempt(importer.cloud, lambda: importer.deliver(notification), Fault("kill_after", 20)).killed
+        importer.sweep("unfinished")
+        assert importer.cloud.next_message_ms() is None
+        minutes_pass(importer, 1)
+        importer.sweep("unfinished")
+        assert importer.cloud.next_message_ms() is not None
+
+
+def test_an_unfinished_execution_of_which_nothing_changes_is_sent_on_after_a_while_then_ever_more_seldom():
+    """Ten minutes, twenty, forty: messages that only wait in a long queue are not multiplied."""
+    with installed(part_bytes=1024) as importer:
+        importer.deliver(importer.cloud.drop(*MEDIUM))
+        while (received := importer.cloud.receive()) is not None:  # every message of it is lost
+            importer.cloud.delete_message(received[0])
+        sent_at: list[int] = []
+        for minute in range(0, 180, 5):
+            importer.sweep("unfinished")
+            messages = 0
+            while (received := importer.cloud.receive()) is not None:
+                importer.cloud.delete_message(received[0])
+                messages += 1
+            if messages:
+                sent_at.append(minute)
+            minutes_pass(importer, 5)
+        assert sent_at == [10, 30, 70, 150]
+
+
+def test_one_execution_in_trouble_does_not_keep_the_others_waiting():
+    """I8: what is denied for one is told, and the next one's turn comes."""
+    with installed(part_bytes=1024) as importer:
+        for name in "abc":
+            notification = importer.cloud.drop(f"imports/{name}.ndjson", MEDIUM[1])
+            importer.deliver(notification)
+        while (received := importer.cloud.receive()) is not None:
+            importer.cloud.delete_message(received[0])
+        importer.sweep("unfinished")
+        minutes_pass(importer, 11)
+        with mock.patch.object(sweeping, "send_on", side_effect=[Unavailable("denied"), None, None]) as sent:
+            importer.sweep("unfinished")
+        assert (sent.call_count, len(importer.telemetry.troubles)) == (3, 1)
+
+
+def test_a_part_that_kills_its_workers_ends_failed_and_others_are_imported():
+    """Ten claims without a word, then FAILED `gave_up`; the file beside it never notices (I8)."""
+    poison, good = ("imports/poison.ndjson", MEDIUM[1] + b"\n"), ("imports/good.ndjson", VENDOR_ROWS)
+    honest = importing._write
+
+    def deadly(place: Any, sink: Any, batch: Any, *rest: Any) -> None:
+        if any(b"not json at all" in line for _, line in batch.lines):
+            raise RuntimeError("a bug")
+        honest(place, sink, batch, *rest)
+
+    with installed() as importer, mock.patch.object(importing, "_write", deadly):
+        importer.notify(importer.cloud.drop(poison[0], poison[1] + b"not json at all\n"))
+        importer.notify(importer.cloud.drop(*good))
+        importer.run_until_quiet()
+        ended = {
+            item["parameters"]["input_file_name"]: (item["status"], (item["error"] or {}).get("code"))
+            for item in importer.executions()
+        }
+        assert ended == {"poison.ndjson": ("FAILED", "gave_up"), "good.ndjson": ("SUCCEEDED", None)}
 
 
 # ---- When it cannot look -------------------------------------------------------------------------------------------

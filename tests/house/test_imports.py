@@ -26,7 +26,7 @@ FLOORS = [
     {"formats", "rows", "csv_rows", "lines", "parts", "compression", "receipts", "costs"},
     {"exact_json"},
     {"fields"},
-    {"bad_rows", "definitions", "notification", "documents"},
+    {"bad_rows", "definitions", "notification", "documents", "sha256"},
     {"model"},
 ]
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}

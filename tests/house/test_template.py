@@ -1,6 +1,7 @@
 """The template's safety rules, read from what CloudFormation is given: the template with SAM's shorthand expanded."""
 
 import copy
+import json
 import os
 import re
 from collections.abc import Iterator
@@ -13,6 +14,8 @@ from samtranslator.translator.transform import transform
 from samtranslator.yaml_helper import yaml_parse
 
 from importer import telemetry
+from tests.faults import importing
+from tests.support import cloud
 
 ROOT = Path(__file__).parents[2]
 TEMPLATE = yaml_parse((ROOT / "template.yaml").read_text())
@@ -76,6 +79,10 @@ def test_only_files_under_imports_start_a_function(expanded):
     assert set(notifications) == {"LambdaConfigurations"}
 
 
+def arn(name: str) -> dict[str, list[str]]:
+    return {"Fn::GetAtt": [name, "Arn"]}
+
+
 def notifies(bucket: dict[str, Any]) -> dict[str, Any]:
     return bucket["Properties"].get("NotificationConfiguration", {})
 
@@ -87,13 +94,22 @@ def test_no_function_may_write_where_a_file_starts_one(expanded):
     assert not [p for p in written if p.startswith(TRIGGER_PREFIX) or TRIGGER_PREFIX.startswith(p)]
 
 
-def test_recursion_is_still_stopped_by_aws(expanded):
-    """B2: AWS breaks a loop we failed to see, unless a function says it may call itself."""
+def test_recursion_is_stopped_by_aws_but_for_the_function_that_hands_work_on_to_itself(expanded):
+    """B2: AWS breaks a loop we failed to see after 16 rounds, and a large file takes more hand-overs than that."""
     functions = of_type(expanded, "AWS::Lambda::Function")
     assert {name: f["Properties"].get("RecursiveLoop", "Terminate") for name, f in functions.items()} == {
         "ImportFunction": "Terminate",
+        "PartFunction": "Allow",
         "SweepFunction": "Terminate",
     }
+
+
+def test_only_the_part_function_is_started_by_what_our_functions_send(expanded):
+    """The one loop there is goes through the part queue."""
+    mappings = of_type(expanded, "AWS::Lambda::EventSourceMapping")
+    assert [(m["Properties"]["FunctionName"], m["Properties"]["EventSourceArn"]) for m in mappings.values()] == [
+        ({"Ref": "PartFunction"}, arn("PartQueue"))
+    ]
 
 
 # ---- Files -------------------------------------------------------------------------------------------------------
@@ -200,19 +216,92 @@ def test_a_notification_that_cannot_be_handled_is_kept(expanded):
         c["Properties"]["FunctionName"]["Ref"]: c["Properties"]["DestinationConfig"].get("OnFailure")
         for c in of_type(expanded, "AWS::Lambda::EventInvokeConfig").values()
     }
-    dead_letters = {"Fn::GetAtt": ["DeadLetterQueue", "Arn"]}
+    dead_letters = arn("DeadLetterQueue")
     nothing_to_keep = ["SweepFunction"]  # what it would look at again is looked at again by the next one
     assert configured == {
         "ImportFunction": {"Destination": dead_letters},
         **dict.fromkeys(nothing_to_keep),
     }
-    assert set(configured) == set(of_type(expanded, "AWS::Lambda::Function"))
+    by_queue = {m["Properties"]["FunctionName"]["Ref"] for m in mappings_of(expanded)}  # see the test below
+    assert set(configured) | by_queue == set(of_type(expanded, "AWS::Lambda::Function"))
     assert {"sqs:SendMessage"} == {
         action
         for statement in allowed(expanded)
         if statement["Resource"] == dead_letters
         for action in as_list(statement["Action"])
     }
+
+
+def mappings_of(template: dict[str, Any]) -> list[dict[str, Any]]:
+    return list(of_type(template, "AWS::Lambda::EventSourceMapping").values())
+
+
+def test_a_part_that_cannot_be_imported_is_kept(expanded):
+    """H3: out of sight six times as long as a worker may take, five tries, then longer kept than it lived before."""
+    queue = expanded["Resources"]["PartQueue"]["Properties"]
+    longest_worker = expanded["Parameters"]["PartSeconds"]["MaxValue"]
+    assert expanded["Resources"]["PartFunction"]["Properties"]["Timeout"] == {"Ref": "PartSeconds"}
+    assert queue["VisibilityTimeout"] == 6 * longest_worker
+    assert queue["RedrivePolicy"] == {"deadLetterTargetArn": arn("DeadLetterQueue"), "maxReceiveCount": 5}
+    kept = expanded["Resources"]["DeadLetterQueue"]["Properties"]["MessageRetentionPeriod"]
+    assert kept >= 2 * queue["MessageRetentionPeriod"]
+
+
+def test_a_message_is_a_batch_so_that_raising_says_which_failed(expanded):
+    """H3: without a list of failures there is no way to forget one; workers are bounded where the queue is read."""
+    (mapping,) = (m["Properties"] for m in mappings_of(expanded))
+    assert mapping["BatchSize"] == 1
+    assert "FunctionResponseTypes" not in mapping
+    assert mapping["ScalingConfig"] == {"MaximumConcurrency": {"Ref": "PartConcurrency"}}
+    # Reserved concurrency would throttle deliveries, which count as tries of the message.
+    assert "ReservedConcurrentExecutions" not in expanded["Resources"]["PartFunction"]["Properties"]
+
+
+def test_only_workers_take_parts_and_whoever_finds_work_may_send_them(expanded):
+    """A function that could delete a message could lose a part until the sweep."""
+    assert {role: sorted(may(expanded, role, "PartQueue")) for role in of_type(expanded, "AWS::IAM::Role")} == {
+        "ImportRole": ["sqs:SendMessage"],
+        "PartRole": ["sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ReceiveMessage", "sqs:SendMessage"],
+        "SweepRole": ["sqs:SendMessage"],
+        "StreamRole": [],
+        "SweepFunctionUnfinishedRole": [],  # the schedules': each may invoke the sweep
+        "SweepFunctionWaitingRole": [],
+    }
+
+
+def may(template: dict[str, Any], role: str, queue: str) -> set[str]:
+    """What a role may do with a queue, by its own policies and those attached to it."""
+    resources = template["Resources"]
+    policies = list(resources[role]["Properties"].get("Policies", []))
+    policies += [
+        r["Properties"]
+        for r in resources.values()
+        if r["Type"] == "AWS::IAM::Policy" and {"Ref": role} in r["Properties"]["Roles"]
+    ]
+    return {
+        action
+        for policy in policies
+        for statement in policy["PolicyDocument"]["Statement"]
+        if arn(queue) in as_list(statement["Resource"])
+        for action in as_list(statement["Action"])
+    }
+
+
+def test_a_worker_may_do_to_files_and_tables_what_the_import_function_may(expanded):
+    """Small files and parts of large ones take the same path."""
+    shared = {
+        name: r["Properties"]["Roles"] for name, r in expanded["Resources"].items() if r["Type"] == "AWS::IAM::Policy"
+    }
+    both = [{"Ref": "ImportRole"}, {"Ref": "PartRole"}]
+    assert shared == {"ImportPolicy": both, "StreamPolicy": both}
+
+
+@pytest.mark.parametrize("function", ["ImportFunction", "PartFunction", "SweepFunction"])
+def test_every_function_is_told_what_settings_reads(expanded, function):
+    """A stack says all that can be said; a default is for what is not deployed."""
+    variables = set(expanded["Resources"][function]["Properties"]["Environment"]["Variables"])
+    source = (ROOT / "src/handler/importer/aws/settings.py").read_text(encoding="utf-8")
+    assert set(re.findall(r'"([A-Z]+(?:_[A-Z]+)*)"', source)) <= variables
 
 
 def test_permissions_name_their_actions_and_resources(expanded):
@@ -233,7 +322,7 @@ def test_the_role_itself_may_send_to_the_on_failure_queue(expanded):
     role = expanded["Resources"]["ImportRole"]["Properties"]
     statements = [s for policy in role["Policies"] for s in policy["PolicyDocument"]["Statement"]]
     sends = [s["Resource"] for s in statements if "sqs:SendMessage" in as_list(s["Action"])]
-    assert sends == [{"Fn::GetAtt": ["DeadLetterQueue", "Arn"]}]
+    assert sends == [arn("DeadLetterQueue")]
 
 
 def test_listing_the_bucket_is_bound_to_prefixes(expanded):
@@ -242,7 +331,7 @@ def test_listing_the_bucket_is_bound_to_prefixes(expanded):
     ours = [s for s in listings if s["Resource"] == {"Fn::GetAtt": ["Bucket", "Arn"]}]
     assert [s["Resource"] for s in listings if s not in ours] == [{"Fn::GetAtt": ["StreamBucket", "Arn"]}]  # Firehose's
     bounds = {p for s in ours for p in as_list(s["Condition"]["StringLike"]["s3:prefix"])}
-    assert bounds == {"imports/*", "work/*", "completed_imports/*"}
+    assert bounds == {"imports/*", "work/*", "completed_imports/*", "errors/*"}
 
 
 def test_an_empty_endpoint_means_aws(expanded):
@@ -301,15 +390,19 @@ def test_every_alarm_reaches_somebody_and_says_what_to_do(expanded):
 
 
 def test_the_alarms_cover_every_way_an_import_can_fail(expanded):
-    """Crashed, slow, refused by Lambda, late, dropped, given up, refused, badly filled, or never delivered at all."""
+    """Crashed, refused by Lambda, late, dropped, given up, refused, badly filled, never delivered, or left behind."""
     assert {anchor: metrics_of(alarm) for anchor, alarm in alarms(expanded).items()} == {
         "function-errors": [("AWS/Lambda", "Errors")],
-        "duration": [("AWS/Lambda", "Duration")],
         "function-throttles": [("AWS/Lambda", "Throttles")],
+        "part-errors": [("AWS/Lambda", "Errors")],
+        "part-throttles": [("AWS/Lambda", "Throttles")],
+        "parts-old": [("AWS/SQS", "ApproximateAgeOfOldestMessage")],
         "events-old": [("AWS/Lambda", "AsyncEventAge")],
         "events-dropped": [("AWS/Lambda", "AsyncEventsDropped")],
         "dead-letters": [("AWS/SQS", "ApproximateNumberOfMessagesVisible")],
         "failed-executions": [("S3EventImporter", "ExecutionsFailed")],
+        "missed-notifications": [("S3EventImporter", "MissedNotifications")],
+        "resumed-executions": [("S3EventImporter", "ResumedExecutions")],
         "bad-rows": [("S3EventImporter", "RowsGood"), ("S3EventImporter", "RowsBad")],
         "oldest-waiting": [("S3EventImporter", "OldestWaitingSeconds")],
         "stream-freshness": [("AWS/Firehose", "DeliveryToS3.DataFreshness")],
@@ -322,9 +415,49 @@ def test_silence_of_the_sweep_rings_and_of_nothing_else(expanded):
     breaching = {anchor for anchor, alarm in alarms(expanded).items() if alarm["TreatMissingData"] != "notBreaching"}
     assert breaching == {"oldest-waiting"}
     assert alarms(expanded)["oldest-waiting"]["TreatMissingData"] == "breaching"
-    schedules = of_type(expanded, "AWS::Scheduler::Schedule")
-    assert [s["Properties"]["ScheduleExpression"] for s in schedules.values()] == ["rate(15 minutes)"]
     assert alarms(expanded)["oldest-waiting"]["Period"] >= 2 * 15 * 60, "one sweep that comes late is no silence"
+
+
+def test_each_sweep_has_its_schedule(expanded):
+    """Dead workers are found within minutes; a listing costs more, and a notification may take a while (A3)."""
+    schedules = [s["Properties"] for s in of_type(expanded, "AWS::Scheduler::Schedule").values()]
+    assert sorted((s["ScheduleExpression"], json.loads(s["Target"]["Input"])["sweep"]) for s in schedules) == [
+        ("rate(15 minutes)", "waiting"),
+        ("rate(5 minutes)", "unfinished"),
+    ]
+    assert {str(s["Target"]["Arn"]) for s in schedules} == {str(arn("SweepFunction"))}
+
+
+def test_the_fault_tests_live_by_the_times_of_the_template(expanded):
+    """Their queue, schedules and time-outs are a copy: virtual time proves something about these numbers only."""
+    resources = expanded["Resources"]
+    queue = resources["PartQueue"]["Properties"]
+    assert (queue["VisibilityTimeout"], queue["RedrivePolicy"]["maxReceiveCount"]) == (
+        cloud.VISIBILITY_SECONDS,
+        cloud.MOST_RECEIVES,
+    )
+    assert resources["ImportFunction"]["Properties"]["Timeout"] == importing.IMPORT_SECONDS
+    assert resources["SweepFunction"]["Properties"]["Timeout"] == importing.SWEEP_SECONDS
+    assert expanded["Parameters"]["PartSeconds"]["Default"] == importing.HOP_SECONDS
+    schedules = [s["Properties"] for s in of_type(expanded, "AWS::Scheduler::Schedule").values()]
+    assert {json.loads(s["Target"]["Input"])["sweep"]: s["ScheduleExpression"] for s in schedules} == {
+        which: f"rate({every_s // 60} minutes)" for which, every_s in importing.SWEEPS_EVERY_S.items()
+    }
+
+
+def test_each_alarm_on_a_function_or_queue_watches_the_one_it_speaks_of(expanded):
+    """Two alarms on one function would leave the other one unwatched."""
+    watched = {
+        anchor: [dimension["Value"] for dimension in alarm["Dimensions"]]
+        for anchor, alarm in alarms(expanded).items()
+        if metrics_of(alarm)[0][0] in ("AWS/Lambda", "AWS/SQS")
+    }
+    names = dict.fromkeys(("function-errors", "function-throttles", "events-old", "events-dropped"), "ImportFunction")
+    names |= {"part-errors": "PartFunction", "part-throttles": "PartFunction"}
+    assert watched == {anchor: [{"Ref": name}] for anchor, name in names.items()} | {
+        "parts-old": [{"Fn::GetAtt": ["PartQueue", "QueueName"]}],
+        "dead-letters": [{"Fn::GetAtt": ["DeadLetterQueue", "QueueName"]}],
+    }
 
 
 def test_alarms_on_our_metrics_look_at_metrics_that_exist_under_our_name(expanded):
@@ -342,12 +475,13 @@ def test_alarms_on_our_metrics_look_at_metrics_that_exist_under_our_name(expande
 
 
 def test_every_threshold_on_time_follows_from_the_times_out_of_the_functions(expanded):
-    """A slow import rings at 80 % of its time; a wait rings when it is longer than all three tries can take (H1)."""
+    """A wait rings when it is longer than all tries of a notification can take (H1), or two of a part."""
     seconds = expanded["Resources"]["ImportFunction"]["Properties"]["Timeout"]
     three_tries = 3 * seconds + 60 + 120
-    assert alarms(expanded)["duration"]["Threshold"] == 0.8 * seconds * 1000
     assert alarms(expanded)["events-old"]["Threshold"] / 1000 > three_tries
     assert alarms(expanded)["oldest-waiting"]["Threshold"] > three_tries
+    out_of_sight = expanded["Resources"]["PartQueue"]["Properties"]["VisibilityTimeout"]
+    assert alarms(expanded)["parts-old"]["Threshold"] == 2 * out_of_sight
 
 
 def test_the_runbook_has_every_alarm_and_no_other(expanded):

@@ -1,12 +1,13 @@
 """Every sample of events/ through `sam local invoke`: Lambda's Python in a container, the function's own permissions.
 
 What counts is what happened in the twin. sam's exit code does not: it is 0 also where the function raised.
-The twin's own notification is taken away first, so that what was imported was imported by the container.
+The twin's own notification and part queue are switched off first: what was imported was imported by a container.
 """
 
 import json
 import re
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from typing import Any
 from urllib.parse import unquote_plus
 
@@ -25,19 +26,31 @@ CANARY = b'{"event_name":"canary","event_time_ts":1425920218354,"user_id":"canar
 
 
 class Bench:
-    """A twin that imports nothing by itself, and the function in a container beside it."""
+    """A twin that imports nothing by itself, and the functions in containers beside it."""
 
-    def __init__(self, stack: Stack, invoke: Callable[[str], Invocation]) -> None:
-        self.invoke = invoke
+    def __init__(self, stack: Stack, *invoke: Callable[[str], Invocation]) -> None:
+        self.invoke, self.invoke_part, self.invoke_sweep = invoke
         self.bucket = stack.bucket
         session = boto3.Session(stack.access_key_id, stack.secret_access_key, region_name=stack.region)
         self.s3 = session.client("s3", endpoint_url=stack.endpoint_url)
         self.events = session.resource("dynamodb", endpoint_url=stack.endpoint_url).Table(stack.events_table)
+        self.sqs = session.client("sqs", endpoint_url=stack.endpoint_url)
+        self.part_queue_url = stack.part_queue_url
         self.s3.put_bucket_notification_configuration(Bucket=self.bucket, NotificationConfiguration={})
+        functions = session.client("lambda", endpoint_url=stack.endpoint_url)
+        for mapping in functions.list_event_source_mappings()["EventSourceMappings"]:
+            functions.update_event_source_mapping(UUID=mapping["UUID"], Enabled=False)
 
     def drop(self, key: str, body: bytes) -> str:
         """Returns the version S3 has given it."""
         return self.s3.put_object(Bucket=self.bucket, Key=key, Body=body)["VersionId"]
+
+    def tasks(self) -> list[str]:
+        """Bodies of the messages in the part queue, which are gone then."""
+        taken = self.sqs.receive_message(QueueUrl=self.part_queue_url, MaxNumberOfMessages=10).get("Messages", [])
+        for message in taken:
+            self.sqs.delete_message(QueueUrl=self.part_queue_url, ReceiptHandle=message["ReceiptHandle"])
+        return [message["Body"] for message in taken]
 
     def objects(self) -> dict[str, bytes]:
         pages = self.s3.get_paginator("list_objects_v2").paginate(Bucket=self.bucket)
@@ -45,7 +58,14 @@ class Bench:
         return {key: self.s3.get_object(Bucket=self.bucket, Key=key)["Body"].read() for key in keys}
 
     def event_keys(self) -> set[tuple[str, str]]:
-        return {(item["user_id"], item["event_key"]) for item in self.events.scan()["Items"]}
+        found: set[tuple[str, str]] = set()
+        page: dict[str, Any] = {}
+        while True:
+            answer = self.events.scan(ProjectionExpression="user_id, event_key", **page)
+            found |= {(item["user_id"], item["event_key"]) for item in answer["Items"]}
+            if "LastEvaluatedKey" not in answer:
+                return found
+            page = {"ExclusiveStartKey": answer["LastEvaluatedKey"]}
 
     def empty(self) -> None:
         """No object and no event: what is there after the next invocation is its doing."""
@@ -62,10 +82,16 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
     try:
         with (
             sam_local.engine() as engine,
-            twin.running(tmp_path_factory.mktemp("twin")) as stack,
-            sam_local.function(stack, engine, tmp_path_factory.mktemp("sam")) as invoke,
+            twin.running(tmp_path_factory.mktemp("twin"), ["PartSizeMiB=8"]) as stack,
+            ExitStack() as functions,
         ):
-            yield Bench(stack, invoke)
+            yield Bench(
+                stack,
+                *(
+                    functions.enter_context(sam_local.function(stack, engine, tmp_path_factory.mktemp(name), name))
+                    for name in sam_local.FUNCTIONS
+                ),
+            )
     except SamLocalError as error:
         missing = str(error)
     if missing is not None:
@@ -112,6 +138,59 @@ def test_what_a_sample_names_is_imported_in_a_container_and_nothing_else_is(benc
     }
     assert [key for key in left if not is_dated(key)] == []
     assert bench.event_keys() == {key for named in sample.objects for key in expected(named).events}
+
+
+def test_a_file_over_the_part_size_is_cut_and_its_parts_are_imported_in_containers(bench: Bench) -> None:
+    """The import function makes tasks, the part function takes one straight and one as SQS delivers it."""
+    bench.empty()
+    padding = "x" * 150_000
+    body = b"".join(
+        b'{"event_name":"e","event_time_ts":%d,"user_id":"u","x":"%b"}\n' % (1425920218354 + n, padding.encode())
+        for n in range(57)
+    )
+    bench.drop("imports/large.json", body)
+    event = sam_local.addressed((EVENTS / "s3-put.json").read_text(encoding="utf-8"), bench.bucket)
+    done = bench.invoke(event.replace("imports/logins.json", "imports/large.json"))
+    assert done.error is None, done.log
+    first, second = sorted(bench.tasks(), key=lambda task: json.loads(task)["start"])
+    through_sqs = json.loads((EVENTS / "part" / "sqs-task.json").read_text(encoding="utf-8"))
+    through_sqs["Records"][0]["body"] = second
+    phases = []
+    for event in (first, json.dumps(through_sqs)):
+        done = bench.invoke_part(event)
+        assert done.error is None, done.log
+        phases += [execution["phase"] for execution in done.answer["executions"]]
+    assert phases == ["IMPORTING", "CLOSED"]
+    left = bench.objects()
+    assert under("completed_imports", left) == {"large.json": body}
+    (receipt,) = map(json.loads, under("receipts", left).values())
+    assert {**sums_of(receipt), "parts": receipt["parts"]} == {
+        "status": "SUCCEEDED",
+        "complete": True,
+        "lines": 57,
+        "blank": 0,
+        "good": 57,
+        "bad": 0,
+        "events": 57,
+        "parts": 2,
+    }
+    assert len(bench.event_keys()) == 57
+
+
+@pytest.mark.parametrize(
+    ("name", "answer"),
+    [
+        ("unfinished", {"unfinished": 0, "sent_on": 0, "failed": 0}),
+        ("waiting", {"waiting_files": 0, "oldest_waiting_seconds": 0}),
+    ],
+)
+def test_the_sweep_looks_around_in_a_container(bench: Bench, name: str, answer: dict[str, int]) -> None:
+    """Under its own role, with what its schedule sends; a file dropped just now does not wait yet."""
+    bench.empty()
+    bench.drop("imports/young.json", CANARY)
+    done = bench.invoke_sweep((EVENTS / "sweep" / f"{name}.json").read_text(encoding="utf-8"))
+    assert (done.error, done.answer) == (None, answer), done.log
+    assert bench.objects() == {"imports/young.json": CANARY}
 
 
 def sums_of(receipt: dict[str, Any]) -> dict[str, Any]:

@@ -11,20 +11,21 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from . import oracle
 
 if TYPE_CHECKING:
-    from .cloud import Cloud
+    from .cloud import Cloud, Dropped
 
 Sources = Mapping[str, "bytes | list[bytes]"]
 """What was dropped, key → bytes; a list where one key was uploaded several times (all versions are imported)."""
 
 DATED = r"\d{4}/\d\d/\d\d/"
 USER_VALUE = "value"  # The attribute of a users item that holds a property's value.
+TO_THE_END = 2**63 - 1  # Where the last part of every file stops.
 
 
 def assert_books_balance(
@@ -70,22 +71,26 @@ def check_events(cloud: Cloud, sources: Sources) -> None:
     _same_keys("events", items, wanted)
     for key, event in wanted.items():
         item = items[key]
-        found = {
-            "event_id": item.get("event_id"),
-            "event_name": item.get("event_name"),
-            "event_time_ts": item.get("event_time_ts"),
-            "properties": item.get("properties", {}),
-            "format": item.get("format"),
-        }
-        assert found == {
-            "event_id": event.event_id,
-            "event_name": event.event_name,
-            "event_time_ts": event.event_time_ts,
-            "properties": event.properties,
-            "format": "cooladata",
-        }, f"event {key} differs"
+        _same_event(item, event)
         assert item.get("address") in addresses[key], f"event {key}: no such row begins at {item.get('address')}"
         assert item.get("execution_id"), f"event {key} does not say which execution wrote it"
+
+
+def _same_event(item: dict[str, Any], event: oracle.Event) -> None:
+    found = {
+        "event_id": item.get("event_id"),
+        "event_name": item.get("event_name"),
+        "event_time_ts": item.get("event_time_ts"),
+        "properties": item.get("properties", {}),
+        "format": item.get("format"),
+    }
+    assert found == {
+        "event_id": event.event_id,
+        "event_name": event.event_name,
+        "event_time_ts": event.event_time_ts,
+        "properties": event.properties,
+        "format": "cooladata",
+    }, f"event {event.user_id} {event.event_key} differs"
 
 
 def check_stream(cloud: Cloud, sources: Sources) -> None:
@@ -111,11 +116,14 @@ def check_stream(cloud: Cloud, sources: Sources) -> None:
         changes |= {(user_id, record, value) for user_id, record, _, value in expected.user_changes}
     found: dict[str, Any] = {}
     found_changes: set[tuple[str, str, Any]] = set()
+    ids: dict[Any, str] = {}
     for line in cloud.stream_lines():
         document = json.loads(line, parse_float=Decimal)
         assert document.pop("execution_id"), f"a line does not say which execution wrote it: {line!r}"
         address, _ = document.pop("address"), document.pop("import_id")
         if document.get("kind") == "user_change":
+            change = (document["user_id"], document["record"], document["rank"])
+            assert ids.setdefault(change, document["change_id"]) == document["change_id"], f"another id: {line!r}"
             found_changes.add((document["user_id"], document["record"], document["value"]))
             continue
         assert address in addresses[document["event_id"]], f"no such row begins at {address}: {line!r}"
@@ -245,6 +253,162 @@ def check_nothing_else(
                 named.add(_key_of(receipt[name]))
     others = [key for key in cloud.objects() if key not in named and not key.startswith(ours)]
     assert not others, f"left over: {others}"
+
+
+# --- one execution, at an instant at which others may be under way --------------------------------------------------
+
+
+def check_succeeded(cloud: Cloud, upload: Dropped, execution: dict[str, Any]) -> None:
+    """All that SUCCEEDED promises of one execution is true now. `execution`: its item in the imports table."""
+    receipt = check_durable(cloud, upload, execution)
+    assert execution["status"] == "SUCCEEDED"
+    assert (upload.version_id, upload.body) not in cloud.versions(upload.key), f"{upload.key} was not taken away"
+    expected = oracle.read(upload.key, upload.body)
+    result = execution["result"]
+    assert (result["total_success"], result["total_failure"]) == (expected.good, expected.bad), result
+    assert receipt["parts"] == execution["num_tasks"]
+    check_parts_tile(cloud, upload, execution)
+
+
+def check_durable(cloud: Cloud, upload: Dropped, execution: dict[str, Any]) -> dict[str, Any]:
+    """All that one upload holds is durable: only now may it be deleted. Gives back the receipt."""
+    expected = oracle.read(upload.key, upload.body)
+    _check_rows_stored(cloud, expected.events.values(), {change[:2] for change in expected.user_changes})
+    receipt = _receipt_of(cloud, execution["id"])
+    _check_receipt(receipt, upload.body, hashlib.sha256(upload.body).hexdigest(), expected)
+    check_bad_rows(cloud, {}, [(upload.key, upload.body, receipt)])
+    moved_to = _key_of(receipt["completed_uri"])
+    assert _object_at(cloud, receipt["completed_uri"], "completed_imports/") == upload.body, f"{moved_to}: other bytes"
+    assert cloud.metadata(moved_to) == upload.metadata, f"{moved_to}: {cloud.metadata(moved_to)}, {upload.metadata}"
+    return receipt
+
+
+def check_ended_early(cloud: Cloud, upload: Dropped, execution: dict[str, Any], gone: bool = False) -> None:
+    """All that FAILED and CANCELED promise: what was read is stored, counted, and in errors/; the receipt says how far.
+
+    Args:
+        gone: a customer has taken the source away.
+    """
+    assert execution["status"] in ("FAILED", "CANCELED"), execution
+    receipt = _receipt_of(cloud, execution["id"])
+    expected = oracle.read(upload.key, upload.body)
+    part_bytes = json.loads(execution["state"])["part_bytes"]
+    starts = [number * part_bytes for number in range(int(execution["num_tasks"]))]
+    unread = {each["part"]: each["from"] for each in receipt["unread"]}
+    assert set(unread) <= set(starts), f"no parts begin at {sorted(set(unread) - set(starts))}"
+    stops = [*starts[1:], TO_THE_END]
+    read = [(start, unread.get(start, stop)) for start, stop in zip(starts, stops, strict=True)]
+    counts = expected.counts(read)
+    found = {name: receipt[name] for name in ("status", "complete", "completed_uri", *counts)}
+    wanted_numbers = {"status": execution["status"], "complete": False, "completed_uri": None, **counts}
+    assert found == wanted_numbers, f"the receipt says {found}, the file {wanted_numbers} in {read}"
+    result = execution["result"]
+    assert (result["total_success"], result["total_failure"]) == (counts["good"], counts["bad"]), result
+    assert sum(reason["count"] for reason in receipt["reasons"]) == counts["bad"], receipt["reasons"]
+
+    def was_read(offset: int) -> bool:
+        return any(start <= offset < stop for start, stop in read)
+
+    stored = [event for key, event in expected.events.items() if any(map(was_read, expected.addresses[key]))]
+    _check_rows_stored(cloud, stored, set())
+    bad_rows = [bad_row for bad_row in expected.bad_rows if was_read(bad_row.offset)]
+    written = _object_at(cloud, receipt["errors_uri"], "errors/")
+    wanted = expected.header + b"".join(bad_row.written for bad_row in bad_rows) if bad_rows else b""
+    # A line too long to be kept is copied from the source; where that is gone, an empty line stands for it.
+    without_long = [b"\n" if "line_too_long" in bad_row.reasons else bad_row.written for bad_row in bad_rows]
+    as_can_be = (
+        (wanted, expected.header + b"".join(without_long)) if gone or execution["status"] == "FAILED" else (wanted,)
+    )
+    assert written in as_can_be, f"{upload.key}: errors/ of a {execution['status']} execution differs"
+    reasons = _object_at(cloud, receipt["reasons_uri"], "errors/").splitlines()
+    found_at = [(document["offset"], document["length"]) for document in map(json.loads, reasons)]
+    assert found_at == [(bad_row.offset, len(bad_row.row)) for bad_row in bad_rows], f"{upload.key}: reasons"
+
+
+def check_every_end(cloud: Cloud, taken_away: Collection[str | None] = ()) -> dict[str, int]:
+    """All that was dropped into imports/ has come to an end, whatever end, and its books say so.
+
+    Args:
+        taken_away: version ids that a customer has deleted for good (without versioning: ETags).
+    Returns:
+        How many uploads ended how; "nothing" for one that was gone before anybody saw it.
+    """
+    states = [(item, json.loads(item["state"])["source"]) for item in cloud.items(cloud.imports_table) if _is_one(item)]
+    ends: dict[str, int] = {}
+    good: set[tuple[str, str]] = set()
+    for upload in cloud.dropped:
+        if not upload.key.startswith("imports/"):
+            continue
+        good |= set(oracle.read(upload.key, upload.body).events)
+        gone = (upload.version_id or upload.etag) in taken_away
+        version = (upload.version_id, upload.body)
+        there = version in cloud.versions(upload.key)
+        mine = [
+            item
+            for item, source in states
+            if source["key"] == upload.key
+            and (source["version_id"] == upload.version_id if upload.version_id else source["etag"] == upload.etag)
+        ]
+        assert len(mine) == 1 or (not mine and gone), f"{upload.key} {version[0]}: {len(mine)} executions"
+        ended = mine[0]["status"] if mine else "nothing"
+        ends[ended] = ends.get(ended, 0) + 1
+        if not mine:
+            continue
+        assert mine[0]["phase"] == "CLOSED"
+        if ended == "SUCCEEDED":
+            check_durable(cloud, upload, mine[0])
+            assert not there, f"{upload.key} was imported, and is still there"
+        else:
+            check_ended_early(cloud, upload, mine[0], gone)
+            assert there or gone, f"{upload.key} ended {ended}, and is not there any more"
+    extra = {(item["user_id"], item["event_key"]) for item in cloud.items(cloud.events_table)} - good
+    assert not extra, f"events that nobody dropped: {sorted(extra)[:3]}"
+    return ends
+
+
+def _is_one(item: Mapping[str, Any]) -> bool:
+    return item["sk"] == "EXEC"
+
+
+def check_parts_tile(cloud: Cloud, upload: Dropped, execution: dict[str, Any]) -> None:
+    """The parts are half-open intervals that tile the file; each is done, and counted what begins in it."""
+    expected = oracle.read(upload.key, upload.body)
+    items = [item for item in cloud.items(cloud.imports_table) if item["pk"] == execution["pk"]]
+    parts = sorted((item for item in items if item["sk"].startswith("PART#")), key=lambda item: item["start"])
+    starts = [int(part["start"]) for part in parts]
+    assert [int(part["stop"]) for part in parts] == [*starts[1:], TO_THE_END], f"the parts do not tile: {starts}"
+    assert (starts[0], len(starts)) == (0, execution["num_tasks"])
+    for part in parts:
+        assert part.get("done") is True, f"part {part['start']} is not done"
+        check_tally(part["tally"], expected.counts([(int(part["start"]), int(part["stop"]))]))
+
+
+def check_tally(tally: Mapping[str, Any], truth: Mapping[str, int]) -> None:
+    """A part's tally counts the lines that begin in what it has read, by kind."""
+    found = {name: int(tally[name]) for name in truth}
+    assert found == truth, f"the tally says {found}, the file {dict(truth)}"
+
+
+def _check_rows_stored(cloud: Cloud, events: Iterable[oracle.Event], records: set[tuple[str, str]]) -> None:
+    if cloud.tables_are_written:
+        items = {(item["user_id"], item["event_key"]): item for item in cloud.items(cloud.events_table)}
+        for event in events:
+            key = (event.user_id, event.event_key)
+            assert key in items, f"event {key} is not stored"
+            _same_event(items[key], event)
+        missing = records - {(item["user_id"], item["record"]) for item in cloud.items(cloud.users_table)}
+        assert not missing, f"user records are not stored: {sorted(missing)}"
+    if cloud.delivery_stream:
+        streamed = {json.loads(line).get("event_id") for line in cloud.stream_lines()}
+        missing_events = [event.event_id for event in events if event.event_id not in streamed]
+        assert not missing_events, f"not on the stream: {missing_events}"
+
+
+def _receipt_of(cloud: Cloud, execution_id: str) -> dict[str, Any]:
+    receipts = [json.loads(body) for body in cloud.objects("receipts/").values()]
+    mine = [receipt for receipt in receipts if receipt["execution_id"] == execution_id]
+    assert len(mine) == 1, f"{len(mine)} receipts of {execution_id} instead of one"
+    return mine[0]
 
 
 def assert_nothing_lost(cloud: Cloud, sources: Sources) -> None:

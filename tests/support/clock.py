@@ -1,8 +1,8 @@
 """Virtual time for one fake cloud: nothing here ever waits.
 
 A clock starts at a fixed instant, moves a little with every AWS call and as far as asked with every sleep.
-The SDK's back-off, S3's LastModified and the importer under test all read the same clock, so a scenario that
-"lasts" an hour takes milliseconds and gives the same dates on every run.
+The SDK's back-off, S3's LastModified, the visibility of SQS's messages and the importer under test all read the same
+clock, so a scenario that "lasts" an hour takes milliseconds and gives the same dates on every run.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import botocore.endpoint
 import botocore.retries.bucket
 import botocore.waiter
 import moto.s3.models
+import moto.sqs.models
 
 START_MS = 1_795_176_000_000  # 2026-11-20T12:00:00Z, an arbitrary Friday noon: far from midnight unless a test asks.
 CALL_MS = 5  # What one AWS call costs. Any value above zero will do: it only keeps two instants apart.
@@ -76,6 +77,8 @@ class Clock:
             mock.patch.object(botocore.retries.bucket, "time", SdkTime()),
             mock.patch.object(botocore.waiter, "time", SdkTime()),
             mock.patch.object(moto.s3.models, "utcnow", self._naive_now),
+            mock.patch.object(moto.sqs.models, "unix_time", self.time),
+            mock.patch.object(moto.sqs.models, "unix_time_millis", self.now_ms),
         ):
             yield self
 

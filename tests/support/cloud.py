@@ -12,7 +12,9 @@ cost microseconds, so a test may compare the whole state after every step.
 from __future__ import annotations
 
 import gzip
+import json
 import os
+import random
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -27,11 +29,14 @@ from moto.core import DEFAULT_ACCOUNT_ID
 from moto.dynamodb.models import dynamodb_backends
 from moto.moto_api._internal import mock_random
 from moto.s3.models import FakeDeleteMarker, FakeKey, s3_backends
+from moto.sqs.models import Message, sqs_backends
 
-from .clock import START_MS, Clock
+from .clock import CALL_MS, START_MS, Clock
 from .wire import Wire
 
 REGION = "us-east-1"
+VISIBILITY_SECONDS = 1_800  # of the part queue in template.yaml, as is the number of receives
+MOST_RECEIVES = 5
 
 _ENVIRONMENT = {
     "AWS_DEFAULT_REGION": REGION,
@@ -78,6 +83,7 @@ class Cloud:
         stream: also make a Firehose delivery stream (10 ms more).
         tables_are_written: False where the stream is the only sink.
         seed: decides moto's version ids, so that a run can be repeated exactly.
+        write_ms: what one write of a batch to a table takes.
     """
 
     versioned: bool = True
@@ -86,6 +92,7 @@ class Cloud:
     tables_are_written: bool = True
     seed: int = 0
     start_ms: int = START_MS
+    write_ms: int = CALL_MS
 
     bucket: str = "import-bucket"
     stream_bucket: str = "stream-bucket"
@@ -148,8 +155,15 @@ class Cloud:
             by_time=({"listed": "S", "creation_date": "N"}, "ALL"),
         )
         sqs = self.client("sqs")
-        self.part_queue_url = sqs.create_queue(QueueName="parts")["QueueUrl"]
         self.dead_letter_queue_url = sqs.create_queue(QueueName="dead-letters")["QueueUrl"]
+        redrive = {
+            "deadLetterTargetArn": f"arn:aws:sqs:{REGION}:{DEFAULT_ACCOUNT_ID}:dead-letters",
+            "maxReceiveCount": MOST_RECEIVES,
+        }
+        self.part_queue_url = sqs.create_queue(
+            QueueName="parts",
+            Attributes={"VisibilityTimeout": str(VISIBILITY_SECONDS), "RedrivePolicy": json.dumps(redrive)},
+        )["QueueUrl"]
         if self.stream:
             s3.create_bucket(Bucket=self.stream_bucket)
             self.delivery_stream = "events"
@@ -245,6 +259,10 @@ class Cloud:
         for key in sorted(keys):
             yield key, keys.getlist(key) or []
 
+    def uploads(self) -> set[str]:
+        """Ids of the multipart uploads that were begun, and neither completed nor aborted."""
+        return set(s3_backends[DEFAULT_ACCOUNT_ID]["aws"].buckets[self.bucket].multiparts)
+
     def objects(self, prefix: str = "", bucket: str | None = None) -> dict[str, bytes]:
         """Every current object's bytes by key, in byte order of the keys."""
         return {
@@ -318,10 +336,43 @@ class Cloud:
 
     def messages(self, queue_url: str | None = None) -> list[str]:
         """Bodies of all messages in a queue (the parts' queue by default), visible or not. They stay there."""
-        from moto.sqs.models import sqs_backends
+        return [message.body for message in self._messages(queue_url)]
 
+    def _messages(self, queue_url: str | None = None) -> list[Message]:
         name = (queue_url or self.part_queue_url).rsplit("/", 1)[-1]
-        return [message.body for message in sqs_backends[DEFAULT_ACCOUNT_ID][REGION].queues[name]._messages]
+        found: list[Message] = sqs_backends[DEFAULT_ACCOUNT_ID][REGION].queues[name]._messages
+        return found
+
+    # --- what Lambda's event source mapping does with the part queue ---------------------------------------------
+
+    def next_message_ms(self) -> int | None:
+        """When the next message of the part queue can be received; None where there is none."""
+        # moto shows a message from the millisecond after its time on.
+        return min((round(max(m.visible_at, m.delayed_until)) + 1 for m in self._messages()), default=None)
+
+    def receive(self, choose: random.Random | None = None) -> tuple[str, str] | None:
+        """Receive one message of the part queue: (receipt handle, body). It is hidden for VISIBILITY_SECONDS; after
+        MOST_RECEIVES it is among the dead letters instead.
+
+        Args:
+            choose: which one of those that can be received; the oldest by default.
+        """
+        if choose is not None:
+            choose.shuffle(self._messages())  # SQS keeps no order
+        with self.unseen():
+            received = self.client("sqs").receive_message(QueueUrl=self.part_queue_url, WaitTimeSeconds=0)
+        messages = received.get("Messages", [])
+        return (messages[0]["ReceiptHandle"], messages[0]["Body"]) if messages else None
+
+    def delete_message(self, receipt_handle: str) -> None:
+        """Its invocation ended well."""
+        with self.unseen():
+            self.client("sqs").delete_message(QueueUrl=self.part_queue_url, ReceiptHandle=receipt_handle)
+
+    def send(self, body: str, delay_s: int = 0) -> None:
+        """Put a message into the part queue by the test's own hand: a duplicate, one of last week."""
+        with self.unseen():
+            self.client("sqs").send_message(QueueUrl=self.part_queue_url, MessageBody=body, DelaySeconds=delay_s)
 
 
 def _schema(key: dict[str, str]) -> list[dict[str, str]]:

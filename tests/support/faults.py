@@ -26,11 +26,22 @@ from .strict import refusal
 from .wire import BrokenBody, Call, Delivery, Execute, Killed, answer_of
 
 if TYPE_CHECKING:
+    from .clock import LambdaContext
     from .cloud import Cloud
 
-__all__ = ["KINDS", "Attempt", "Fault", "Killed", "attempt", "every", "pairs", "plan"]
+__all__ = ["KINDS", "Attempt", "Fault", "Killed", "Nth", "attempt", "every", "pairs", "plan"]
 
 READ_TIMEOUT_SECONDS = 60  # botocore's default; what a stalled body or a lost reply costs in virtual time.
+
+
+@dataclass(frozen=True)
+class Nth:
+    """A call by its number among all calls of a cloud: of a run of several deliveries, any one."""
+
+    serial: int
+
+    def __str__(self) -> str:
+        return f"call {self.serial}"
 
 
 @dataclass(frozen=True)
@@ -39,25 +50,30 @@ class Fault:
 
     Args:
         kind: a name in KINDS.
-        at: the call's number within the delivery, from 1; or a text its journal line must contain; or a test of it.
+        at: the call's number within the delivery, from 1; or its number among all calls of a cloud (`Nth`); or a text
+            its journal line must contain; or a test of it.
         times: how often. After the first hit it strikes every further call of the same service
             (an outage or a throttled table lasts; a lost reply happens once).
         always: it strikes every call that matches and no other, as a permission does that is taken away.
+        lasts_s: after the first hit it strikes every further call of the same service, whoever makes it, for so long.
         detail: what the kind understands: `seconds`, `code`, `keep` (bytes of a body that still come),
             `do` (the action of `before` and `after`, given the cloud), `message` and `status` (of `refused`).
     """
 
     kind: str
-    at: int | str | Callable[[Call], bool]
+    at: int | str | Nth | Callable[[Call], bool]
     times: int = 1
     detail: dict[str, Any] = field(default_factory=dict, hash=False)
     always: bool = False
+    lasts_s: int = 0
 
     def __str__(self) -> str:
-        more = f"x{self.times}" if self.times > 1 else ""
-        return f"{self.kind}@{self.at if isinstance(self.at, (int, str)) else self.at.__name__}{more}"
+        more = f"x{self.times}" if self.times > 1 else f" for {self.lasts_s} s" if self.lasts_s else ""
+        return f"{self.kind}@{self.at if isinstance(self.at, (int, str, Nth)) else self.at.__name__}{more}"
 
     def matches(self, call: Call) -> bool:
+        if isinstance(self.at, Nth):
+            return call.serial == self.at.serial
         if isinstance(self.at, int):
             return call.index == self.at
         if isinstance(self.at, str):
@@ -77,6 +93,11 @@ def kill_after(call: Call, execute: Execute, fault: Fault) -> AWSResponse:
     """The call is done; the process ends before it learns so."""
     execute()
     raise call.delivery.die()
+
+
+def bug(call: Call, execute: Execute, fault: Fault) -> AWSResponse:
+    """Something in the importer raises what nobody expects."""
+    raise RuntimeError("a bug")
 
 
 def connection_lost(call: Call, execute: Execute, fault: Fault) -> AWSResponse:
@@ -151,6 +172,8 @@ def unprocessed(call: Call, execute: Execute, fault: Fault) -> AWSResponse:
     """Every second item of a batch is not done, and the answer is a success (F1, G1)."""
     if call.operation == "PutRecordBatch":
         return _records_not_taken(call, execute)
+    if call.operation == "SendMessageBatch":
+        return _messages_not_taken(call, execute)
     document = call.document
     done, undone, number = {}, {}, 0
     for table, requests in document["RequestItems"].items():
@@ -169,16 +192,36 @@ def unprocessed(call: Call, execute: Execute, fault: Fault) -> AWSResponse:
 
 
 def _records_not_taken(call: Call, execute: Execute) -> AWSResponse:
+    """Every second record, from the first on: also of a call of one record, which is a success all the same (G1)."""
     document = call.document
-    call.with_document({**document, "Records": document["Records"][::2]})
-    answer = execute()
-    if answer.status_code != 200:
-        return answer
-    taken = iter(json.loads(answer.raw.read())["RequestResponses"])
+    records = document["Records"]
+    taken = []
+    if records[1::2]:
+        call.with_document({**document, "Records": records[1::2]})
+        answer = execute()
+        if answer.status_code != 200:
+            return answer
+        taken = json.loads(answer.raw.read())["RequestResponses"]
     failed = {"ErrorCode": "ServiceUnavailableException", "ErrorMessage": "Slow down."}
-    responses = [failed if number % 2 else next(taken) for number in range(len(document["Records"]))]
-    body = {"FailedPutCount": len(responses) // 2, "Encrypted": False, "RequestResponses": responses}
+    responses = [taken[number // 2] if number % 2 else failed for number in range(len(records))]
+    body = {"FailedPutCount": len(records[::2]), "Encrypted": False, "RequestResponses": responses}
     return answer_of(call, 200, {"Content-Type": "application/x-amz-json-1.1"}, json.dumps(body).encode())
+
+
+def _messages_not_taken(call: Call, execute: Execute) -> AWSResponse:
+    """Every second message, from the first on: also of a batch of one, which is a success all the same."""
+    document = call.document
+    entries = document["Entries"]
+    successful = []
+    if entries[1::2]:
+        call.with_document({**document, "Entries": entries[1::2]})
+        answer = execute()
+        if answer.status_code != 200:
+            return answer
+        successful = json.loads(answer.raw.read())["Successful"]
+    failed = [{"Id": entry["Id"], "SenderFault": False, "Code": "InternalError"} for entry in entries[::2]]
+    body = json.dumps({"Successful": successful, "Failed": failed}).encode()
+    return answer_of(call, 200, {"Content-Type": "application/x-amz-json-1.0"}, body)
 
 
 def body_cut(call: Call, execute: Execute, fault: Fault) -> AWSResponse:
@@ -227,6 +270,36 @@ def slow(call: Call, execute: Execute, fault: Fault) -> AWSResponse:
     return execute()
 
 
+def deadline_now(call: Call, execute: Execute, fault: Fault) -> AWSResponse:
+    """The invocation learns that its time is up; it has a minute to end in, as long as it asks for no more."""
+    now_ms = call.cloud.clock.now_ms()
+    if call.delivery.context is not None:
+        call.delivery.context.deadline_ms = min(call.delivery.context.deadline_ms, now_ms)
+        call.delivery.deadline_ms = now_ms + 60_000
+    return execute()
+
+
+def timed_out(call: Call, execute: Execute, fault: Fault) -> AWSResponse:
+    """The call takes all the time that is left: it is done, and the invocation killed (H2)."""
+    answer = execute()
+    if call.delivery.deadline_ms is not None:
+        call.cloud.clock.advance(max(call.delivery.deadline_ms - call.cloud.clock.now_ms(), 0))
+    call.cloud.wire.check_alive(call.delivery)
+    return answer
+
+
+def clock_ahead(call: Call, execute: Execute, fault: Fault) -> AWSResponse:
+    """From here on this worker's clock is `seconds` (3 hours) ahead of the others' (H8)."""
+    call.delivery.skew_ms += fault.detail.get("seconds", 3 * 3600) * 1000
+    return execute()
+
+
+def clock_behind(call: Call, execute: Execute, fault: Fault) -> AWSResponse:
+    """From here on this worker's clock is `seconds` (10 minutes) behind the others' (H8)."""
+    call.delivery.skew_ms -= fault.detail.get("seconds", 600) * 1000
+    return execute()
+
+
 def before(call: Call, execute: Execute, fault: Fault) -> AWSResponse:
     """Somebody else acts just before this call: `do(cloud)`."""
     with call.cloud.unseen():
@@ -247,6 +320,7 @@ KINDS: dict[str, Callable[[Call, Execute, Fault], AWSResponse]] = {
     for kind in (
         kill_before,
         kill_after,
+        bug,
         connection_lost,
         reply_lost,
         reply_late,
@@ -262,13 +336,17 @@ KINDS: dict[str, Callable[[Call, Execute, Fault], AWSResponse]] = {
         body_stalled,
         range_ignored,
         slow,
+        deadline_now,
+        timed_out,
+        clock_ahead,
+        clock_behind,
         before,
         after,
     )
 }
 
 _ONLY_FOR = {
-    "unprocessed": ("BatchWriteItem", "PutRecordBatch"),
+    "unprocessed": ("BatchWriteItem", "PutRecordBatch", "SendMessageBatch"),
     "body_cut": ("GetObject",),
     "body_reset": ("GetObject",),
     "body_stalled": ("GetObject",),
@@ -276,6 +354,7 @@ _ONLY_FOR = {
     "missing_is_forbidden": ("HeadObject", "GetObject"),
 }
 _NEED_DETAIL = ("before", "after", "refused", "missing_is_forbidden")
+_OF_WORKERS = ("bug", "deadline_now", "timed_out", "clock_ahead", "clock_behind")  # of a whole run, not of a call
 
 
 def fits(kind: str, call: Call) -> bool:
@@ -287,7 +366,7 @@ def fits(kind: str, call: Call) -> bool:
 
 def every(calls: Iterable[Call], kinds: Iterable[str] | None = None) -> list[Fault]:
     """One fault of each fitting kind at each call of a clean run."""
-    kinds = [kind for kind in (kinds or KINDS) if kind not in _NEED_DETAIL]
+    kinds = [kind for kind in (kinds or [k for k in KINDS if k not in _OF_WORKERS]) if kind not in _NEED_DETAIL]
     return [Fault(kind, call.index) for call in calls for kind in kinds if fits(kind, call)]
 
 
@@ -310,14 +389,18 @@ def around_of(faults: Iterable[Fault], fired: list[str]) -> list[Callable[[Call,
     def wrapper_of(fault: Fault) -> Callable[[Call, Execute], AWSResponse]:
         struck_service: str | None = None
         left = fault.times
+        until_ms = 0
 
         def around(call: Call, execute: Execute) -> AWSResponse:
-            nonlocal struck_service, left
+            nonlocal struck_service, left, until_ms
             matches_now = struck_service is None or fault.always
             strikes = fault.matches(call) if matches_now else call.service == struck_service
-            if (left <= 0 and not fault.always) or not strikes or not fits(fault.kind, call):
+            goes_on = fault.always or left > 0 or call.cloud.clock.now_ms() < until_ms
+            if not goes_on or not strikes or not fits(fault.kind, call):
                 return execute()
             left -= 1
+            if struck_service is None:
+                until_ms = call.cloud.clock.now_ms() + fault.lasts_s * 1000
             struck_service = call.service
             fired.append(f"{fault.kind} at {call.index}: {call.label}")
             return KINDS[fault.kind](call, execute, fault)
@@ -365,7 +448,13 @@ class Attempt:
 
 @contextmanager
 def plan(
-    cloud: Cloud, *faults: Fault, name: str = "delivery", seconds: float | None = None, **named: Any
+    cloud: Cloud,
+    *faults: Fault,
+    name: str = "delivery",
+    seconds: float | None = None,
+    context: LambdaContext | None = None,
+    around: Iterable[Callable[[Call, Execute], AWSResponse]] = (),
+    **named: Any,
 ) -> Iterator[Attempt]:
     """One delivery of the importer in which these faults happen.
 
@@ -373,13 +462,15 @@ def plan(
 
     Args:
         seconds: Lambda's time-out: an AWS call or sleep after that long kills the delivery.
+        context: what the invocation is told of its time.
+        around: faults already struck or waiting, shared with other deliveries (`around_of`).
         named: faults in short form, see `faults_of`.
     """
     unknown = [kind for kind in named if kind not in KINDS]
     if unknown:
         raise TypeError(f"no such fault: {unknown}; there are {list(KINDS)}")
     fired: list[str] = []
-    delivery = Delivery(name, around_of([*faults, *faults_of(named)], fired))
+    delivery = Delivery(name, [*around, *around_of([*faults, *faults_of(named)], fired)], context=context)
     if seconds is not None:
         delivery.deadline_ms = cloud.clock.now_ms() + round(seconds * 1000)
     ended = Attempt(delivery, fired)

@@ -22,7 +22,8 @@ Permission = tuple[str, str]
 
 TEMPLATE = Path(__file__).parents[2] / "template.yaml"
 # Lambda itself does these with the role, not our code: no call of ours can be denied them.
-BY_LAMBDA = ("sqs:", "logs:")
+BY_LAMBDA = ("logs:", "sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes")
+TO_LAMBDAS_QUEUE = ("sqs:SendMessage", "DeadLetterQueue")
 
 
 def granted(role: str) -> set[Permission]:
@@ -41,6 +42,7 @@ def granted(role: str) -> set[Permission]:
         for action in _listed(statement["Action"])
         if not action.startswith(BY_LAMBDA)
         for where in _places(statement)
+        if (action, where) != TO_LAMBDAS_QUEUE
     }
 
 
@@ -76,6 +78,8 @@ def needed(call: Call) -> set[Permission]:
         return {(f"dynamodb:{call.operation}", tables[name] + index) for name in names}
     if call.service == "firehose":
         return {(f"firehose:{call.operation}", "DeliveryStream")}
+    if call.service == "sqs":
+        return {(f"sqs:{call.operation.removesuffix('Batch')}", "PartQueue")}
     raise AssertionError(f"teach {__name__} what {call.label} needs")
 
 
@@ -92,6 +96,8 @@ def _needed_of_s3(call: Call) -> Iterator[Permission]:
             yield "s3:PutObject", where
             if call.header("x-amz-tagging"):
                 yield "s3:PutObjectTagging", where
+        case "ListParts":
+            yield "s3:ListMultipartUploadParts", where
         case "AbortMultipartUpload":
             yield "s3:AbortMultipartUpload", where
         case "CopyObject" | "UploadPartCopy":

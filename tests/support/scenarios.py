@@ -30,9 +30,10 @@ from .faults import attempt
 
 if TYPE_CHECKING:
     from .cloud import Cloud
+    from .wire import Call
 
 T = TypeVar("T")
-SCENARIO_SECONDS = 60  # Real time; virtual time is free.
+SCENARIO_SECONDS = 300  # Real time; virtual time is free. Seconds on a quiet machine, but several may share it.
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,11 @@ class CleanCall:
     operation: str
     label: str
     range: str | None
+    serial: int = 0
+
+    @classmethod
+    def of(cls, call: Call) -> CleanCall:
+        return cls(call.index, call.service, call.operation, call.label, call.header("Range"), call.serial)
 
     def header(self, name: str) -> str | None:
         return self.range if name == "Range" else None
@@ -83,7 +89,7 @@ def calls_of(cloud: Cloud, deliver: Callable[[], Any]) -> list[CleanCall]:
         ended = attempt(cloud, deliver)
         if ended.error is not None:
             raise ended.error
-        return [CleanCall(c.index, c.service, c.operation, c.label, c.header("Range")) for c in ended.calls]
+        return [CleanCall.of(call) for call in ended.calls]
 
     return in_copy(clean)
 
@@ -101,26 +107,34 @@ def in_copy(work: Callable[[], T]) -> T:
 
 
 def explore(
-    scenarios: Iterable[T], play: Callable[[T], Any], workers: int = os.cpu_count() or 1, stop_after: int = 20
+    scenarios: Iterable[T],
+    play: Callable[[T], Any],
+    workers: int = os.cpu_count() or 1,
+    stop_after: int = 20,
+    told: Callable[[T, Failure | None], None] = lambda scenario, failure: None,
 ) -> list[Failure]:
     """Play each scenario in a copy of its own; a scenario that raises is a failure.
 
     Args:
         stop_after: so many failures are enough.
+        told: is told of each scenario when it has ended.
     """
-    waiting, running, failures = list(scenarios)[::-1], {}, []
+    waiting, failures = list(scenarios)[::-1], []
+    running: dict[int, tuple[T, _Child]] = {}
     while running or (waiting and len(failures) < stop_after):
         while waiting and len(running) < workers and len(failures) < stop_after:
             scenario = waiting.pop()
             child = _Child.of(_text_of(scenario), lambda scenario=scenario: (play(scenario), None)[1])
-            running[child.pipe] = child
+            running[child.pipe] = (scenario, child)
         ready, _, _ = select.select(list(running), [], [], 1)
-        late = [pipe for pipe, child in running.items() if time.monotonic() > child.until and pipe not in ready]
+        late = [pipe for pipe, (_, child) in running.items() if time.monotonic() > child.until and pipe not in ready]
         for pipe in [*ready, *late]:
-            child = running.pop(pipe)
+            scenario, child = running.pop(pipe)
             ok, why = child.outcome()
-            if not ok:
-                failures.append(Failure(child.name, why))
+            failure = None if ok else Failure(child.name, why)
+            told(scenario, failure)
+            if failure is not None:
+                failures.append(failure)
     return failures
 
 

@@ -290,6 +290,13 @@ def pieces_are_numbered_1_to_10000(call: Call) -> AWSResponse | None:
     return None
 
 
+def upload_is_known(call: Call) -> AWSResponse | None:
+    """moto alone dies by KeyError of an upload that was completed or aborted before."""
+    if call.query["uploadId"] in call.cloud.uploads():
+        return None
+    return refusal(call, "NoSuchUpload", "The specified multipart upload does not exist.", 404)
+
+
 def _copied_bytes(call: Call) -> int | None:
     copied_range = call.header("x-amz-copy-source-range")
     if copied_range is not None:
@@ -356,7 +363,7 @@ RULES: dict[tuple[str, str], tuple[Rule, ...]] = {
     ("dynamodb", "Query"): (expression_is_at_most_4_kb,),
     ("dynamodb", "TransactWriteItems"): (values_are_storable, token_means_the_same_request),
     ("s3", "PutObject"): (key_is_at_most_1024_bytes, body_has_the_md5_it_claims),
-    ("s3", "UploadPart"): (body_has_the_md5_it_claims, pieces_are_numbered_1_to_10000),
+    ("s3", "UploadPart"): (upload_is_known, body_has_the_md5_it_claims, pieces_are_numbered_1_to_10000),
     ("s3", "CreateMultipartUpload"): (key_is_at_most_1024_bytes,),
     ("s3", "CopyObject"): (
         key_is_at_most_1024_bytes,
@@ -365,12 +372,13 @@ RULES: dict[tuple[str, str], tuple[Rule, ...]] = {
         destination_is_still_absent,
     ),
     ("s3", "UploadPartCopy"): (
+        upload_is_known,
         copied_source_still_matches,
         copied_source_is_at_most_5_gib,
         copied_range_lies_in_the_source,
         pieces_are_numbered_1_to_10000,
     ),
-    ("s3", "CompleteMultipartUpload"): (destination_is_still_absent,),
+    ("s3", "CompleteMultipartUpload"): (upload_is_known, destination_is_still_absent),
     ("firehose", "PutRecord"): (stream_takes_these_records,),
     ("firehose", "PutRecordBatch"): (stream_takes_these_records,),
     ("sqs", "SendMessage"): (message_holds_only_xml_characters,),

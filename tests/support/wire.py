@@ -34,10 +34,12 @@ from . import strict
 from .clock import CALL_MS
 
 if TYPE_CHECKING:
+    from .clock import LambdaContext
     from .cloud import Cloud
 
 Execute = Callable[[], AWSResponse]
 Around = Callable[["Call", Execute], AWSResponse]
+Watch = Callable[["Call", AWSResponse], None]
 
 
 class Killed(BaseException):
@@ -50,11 +52,19 @@ class Killed(BaseException):
 
 @dataclass
 class Delivery:
-    """One run of the importer's code: it counts its own calls and dies alone."""
+    """One run of the importer's code: it counts its own calls and dies alone.
+
+    Args:
+        deadline_ms: Lambda's time-out, when it is killed.
+        context: what it is told of its time.
+        skew_ms: how far its machine's clock is wrong.
+    """
 
     name: str
     around: list[Around] = field(default_factory=list)
     deadline_ms: int | None = None
+    context: LambdaContext | None = None
+    skew_ms: int = 0
     calls: list[Call] = field(default_factory=list)
     dead: bool = False
 
@@ -71,7 +81,9 @@ class Delivery:
 
 @dataclass
 class Call:
-    """One HTTP attempt. `index` counts from 1 within its delivery: "call 17" is the seventeenth."""
+    """One HTTP attempt. `index` counts from 1 within its delivery: "call 17" is the seventeenth; `serial` counts from 1
+    over all deliveries of a cloud.
+    """
 
     index: int
     service: str
@@ -79,6 +91,7 @@ class Call:
     request: AWSPreparedRequest
     cloud: Cloud
     delivery: Delivery
+    serial: int = 0
 
     @property
     def url(self) -> str:
@@ -144,6 +157,8 @@ class Call:
             words += _subject_of_table_call(self.document)
         elif self.service == "firehose":
             words.append(f"x{len(self.document.get('Records', [1]))}")
+        elif self.service == "sqs":
+            words.append(f"x{len(self.document.get('Entries', [1]))}")
         return " ".join(word for word in words if word)
 
 
@@ -171,7 +186,8 @@ class _PerThread(threading.local):
 class Wire:
     """All AWS traffic of one cloud.
 
-    `turn`, when set, is called before every attempt; the interleaving hands over between threads there.
+    `turn`, when set, is called before every attempt; the interleaving hands over between threads there. `watchers` see
+    every attempt that was executed, at the instant it was, whatever the client is told of it.
     Calls outside any delivery are journaled under `ambient`.
     """
 
@@ -180,6 +196,8 @@ class Wire:
         self.strict_layer = strict_layer
         self.ambient = Delivery("ambient")
         self.turn: Callable[[Delivery], None] | None = None
+        self.watchers: list[Watch] = []
+        self.serial = 0
         self._here = _PerThread()
         self._numbering = threading.Lock()
 
@@ -190,12 +208,13 @@ class Wire:
 
     @contextmanager
     def delivering(self, delivery: Delivery) -> Iterator[Delivery]:
-        """Everything this thread (and threads it starts) does belongs to `delivery`."""
-        before, self._here.delivery = self._here.delivery, delivery
+        """Everything this thread (and threads it starts) does belongs to `delivery`, also where a test acts unseen."""
+        before = self._here.delivery, self._here.unseen
+        self._here.delivery, self._here.unseen = delivery, False
         try:
             yield delivery
         finally:
-            self._here.delivery = before
+            self._here.delivery, self._here.unseen = before
 
     @contextmanager
     def unseen(self) -> Iterator[None]:
@@ -215,14 +234,18 @@ class Wire:
         if self.turn is not None:
             self.turn(delivery)
             self.check_alive(delivery)
-        self.cloud.clock.advance(CALL_MS)
+        self.cloud.clock.advance(self.cloud.write_ms if operation == "BatchWriteItem" else CALL_MS)
         with self._numbering:
-            call = Call(len(delivery.calls) + 1, service, operation, request, self.cloud, delivery)
+            self.serial += 1
+            call = Call(len(delivery.calls) + 1, service, operation, request, self.cloud, delivery, self.serial)
             delivery.calls.append(call)
         self.check_alive(delivery)
 
         def refuse_or_execute() -> AWSResponse:
-            return strict.executed(call, execute) if self.strict_layer else execute()
+            answer = strict.executed(call, execute) if self.strict_layer else execute()
+            for watch in self.watchers:
+                watch(call, answer)
+            return answer
 
         chain: Execute = refuse_or_execute
         for around in reversed(delivery.around):

@@ -68,7 +68,7 @@ def test_document_is_bad_row_1():
         Reason.WRONG_TYPE, field="user_id", expected="string", found="number", hint="put it in double quotes"
     )
     source = S3Object("bucket", "imports/a.json", None, "etag", 99, 0)
-    assert json.loads(document(BadRow.of(reject, 3, 40, b"{}\r\n"), source, "e1", 10)) == {
+    assert json.loads(document(BadRow.of(reject, 3, 40, b"{}\r\n"), source, "e1", 13)) == {
         "schema": "bad_row/1",
         "line": 13,
         "offset": 40,

@@ -6,6 +6,8 @@ import io
 import lzma
 import os
 import random
+import re
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -24,7 +26,8 @@ from hypothesis import strategies as st
 
 from importer import compression
 from importer.bad_rows import FileReason, ObjectProblem
-from importer.compression import BLOCK_BYTES, OUT_BYTES, is_compressed, opened, peeked
+from importer.compression import BLOCK_BYTES, OUT_BYTES, is_compressed, opened, opened_at, peeked
+from importer.model import Border
 
 TEXT = b"".join(b'{"row":%d}\n' % number for number in range(400))
 HALF = len(TEXT) // 2
@@ -388,3 +391,73 @@ def test_peeking_takes_nothing_away():
     for least_bytes, head in [(0, b""), (1, b"ab"), (2, b"ab"), (3, b"abcd"), (9, b"abcdef")]:
         seen, again = peeked(chunks, least_bytes)
         assert (seen, list(again)) == (head, chunks)
+
+
+# -- members ---------------------------------------------------------------------------------------------------------
+
+
+def met_in(stored: bytes, chunk_bytes: int = 7) -> list[Border]:
+    borders: list[Border] = []
+    b"".join(opened(cut(stored, chunk_bytes), borders.append)[1])
+    return borders
+
+
+def test_borders_are_where_members_begin():
+    """Behind the padding, and where a frame begins that holds no text."""
+    first, second = gz(TEXT[:HALF]), gz(TEXT[HALF:])
+    padded = first + b"\0" * 5 + second
+    assert met_in(padded) == [Border(0, 0), Border(len(first) + 5, HALF)]
+    first, second = zst(TEXT[:HALF]), zst_streamed(TEXT[HALF:])
+    assert met_in(first + SKIPPABLE + second) == [
+        Border(0, 0),
+        Border(len(first), HALF),
+        Border(len(first) + len(SKIPPABLE), HALF),
+    ]
+    assert met_in(TEXT) == []
+
+
+@pytest.mark.parametrize("data", WHOLE.values(), ids=WHOLE.keys())
+def test_text_is_read_from_any_border_on(data: bytes):
+    """With the kind of compression alone: the object's first bytes need not be seen again."""
+    name, _ = opened([data])
+    for border in met_in(data):
+        rest = opened_at(border, cut(data[border.stored_offset :], 11), name)
+        assert b"".join(rest) == TEXT[border.plain_offset :]
+
+
+ROWS = b"".join(b'{"row":%d,"text":"%x"}\n' % (n, n * 2654435761 % 2**32) for n in range(150_000))  # 5 MB
+
+
+@pytest.mark.parametrize("pack", [gz, zst, zst_streamed])
+def test_a_member_may_be_as_long_as_the_limit_and_not_a_byte_longer(pack: Callable[[bytes], bytes]):
+    """Counted from its own begin: any number of them make a file of any length."""
+    for text, wanted in ((TEXT, None), (TEXT + b"\n", FileReason.EXPANDS_TOO_MUCH)):
+        for front in (b"", pack(TEXT) * 3):
+            told = None
+            try:
+                b"".join(opened([front + pack(text)], longest_member_bytes=len(TEXT))[1])
+            except ObjectProblem as problem:
+                told = problem.code
+            assert told == wanted
+
+
+@pytest.mark.parametrize(("pack", "tool"), [(gz, "gzip"), (zst, "zstd")], ids=["gzip", "zstd"])
+def test_the_remedy_for_a_long_member_is_a_command_that_works(
+    pack: Callable[[bytes], bytes], tool: str, tmp_path: Path
+):
+    """Copied from the sentence into a shell, it writes one file of short members with the same text."""
+    if shutil.which(tool) is None:
+        pytest.skip(f"{tool} is not installed here")
+    stored = pack(TEXT) + pack(ROWS)
+    with pytest.raises(ObjectProblem) as raised:
+        b"".join(opened([stored], longest_member_bytes=2 << 20)[1])
+    problem = raised.value
+    begun = f"the {tool} member at byte {len(pack(TEXT))} expands to more than {2 << 20} bytes"
+    assert (problem.code, problem.message.startswith(begun)) == (FileReason.EXPANDS_TOO_MUCH, True)
+    command = re.search(r"split: (.*); and drop that$", problem.message)
+    assert command is not None
+    (tmp_path / "FILE").write_bytes(stored)
+    subprocess.run(["sh", "-c", command[1]], cwd=tmp_path, check=True, timeout=60)
+    written = (tmp_path / "NEW_FILE").read_bytes()
+    assert b"".join(opened([written], longest_member_bytes=2 << 20)[1]) == TEXT + ROWS
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["FILE", "NEW_FILE"]

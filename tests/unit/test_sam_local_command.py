@@ -7,17 +7,27 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
+from samtranslator.yaml_helper import yaml_parse
 
-from cli import sam_local
+from cli import sam_local, twin
 from cli.sam_local import SamLocalError
 from tests.support.samples import BUCKET, EVENTS
+
+SAMPLES = [path for path in EVENTS.rglob("*.json") if path.parent.name != "files"]
 
 
 def test_every_sample_speaks_of_the_given_bucket_and_of_no_other_at_whatever_depth() -> None:
     """Envelopes hold notifications as JSON text within JSON text."""
-    texts = [sam_local.addressed(path.read_text(encoding="utf-8"), "mine") for path in EVENTS.glob("*.json")]
+    texts = [sam_local.addressed(path.read_text(encoding="utf-8"), "mine") for path in SAMPLES]
     assert [text for text in texts if BUCKET in text] == []
     assert all(json.loads(text) is not None for text in texts)
+
+
+def test_every_function_of_the_template_can_be_invoked() -> None:
+    """The default is the import function, whose samples are the most."""
+    resources = yaml_parse((twin.ROOT / "template.yaml").read_text(encoding="utf-8"))["Resources"]
+    functions = [name for name, resource in resources.items() if resource["Type"] == "AWS::Serverless::Function"]
+    assert list(sam_local.FUNCTIONS) == functions
 
 
 @pytest.mark.parametrize(

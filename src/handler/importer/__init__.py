@@ -3,7 +3,7 @@
 The rooms, in the order a file walks through them:
 
     1  notification   what S3 says was dropped, however wrapped      → objects
-    2  parts          an object                                      → the byte grid it is cut by
+    2  parts          an object                                      → parts, on a byte grid
     2½ compression    gzip and zstd, by content                      → plain bytes
     3  lines          bytes                                          → lines with addresses
     4  layouts        how rows stand in a file: rows (JSON lines; 4½ exact_json judges the doubtful ones) or csv_rows
@@ -13,13 +13,14 @@ The rooms, in the order a file walks through them:
     7  sinks/         a batch                                        → durable, in DynamoDB, on Firehose, or both
     8  bad_rows       why a row is refused, and where refused rows wait
        receipts       tallies                                        → the receipt
-    9  executions/    start · advance · settle: the only room with effects, and their order
+    9  executions/    start · advance · settle · sweep: the only room with effects, and their order
+    10 ledger/        what was left behind                           → counted once more: verify; reads only
 
-Beside the path: `model` (the nouns), `definitions` (settings of an import), `documents` (an execution as the world
-sees it), `preview` (what an import would do), `telemetry` (metrics and log keys), `aws/` (S3 and DynamoDB behind the
-ports `executions` declares), `assembly` (those ports filled). `app.py`, next to this package, has the Lambda entry
-points.
+Beside the path: `model` (the nouns), `definitions` (settings of an import), `documents` (an execution as the world sees
+it), `preview` (what an import would do), `sha256` (a hash that can be put down and taken up), `telemetry` (metrics and
+log keys), `aws/` (S3, DynamoDB and SQS behind the ports `executions` declares), `assembly` (those ports filled).
+`app.py`, next to this package, has the Lambda entry points.
 
-Imports point one way: app, cli → assembly → executions → sinks, aws, batches → layouts, formats → rows, csv_rows,
-lines, parts → fields, bad_rows, definitions → model. tests/house/test_imports.py keeps it so.
+Imports point one way: app, cli → assembly → ledger → executions → sinks, aws, batches → layouts, formats → rows,
+csv_rows, lines, parts → fields, bad_rows, definitions → model. tests/house/test_imports.py keeps it so.
 """

@@ -8,6 +8,7 @@ from aws_lambda_powertools import Logger, Metrics
 
 from importer.aws import clients
 from importer.aws.clock import SystemClock
+from importer.aws.dispatch import PartQueue
 from importer.aws.objects import S3Objects
 from importer.aws.settings import Settings
 from importer.aws.tables import ImportsTable
@@ -17,6 +18,7 @@ from importer.sinks import SINKS, Sink
 from importer.sinks.dynamodb import DynamoDBSink
 from importer.sinks.firehose import FirehoseSink
 from importer.sinks.in_turn import InTurn
+from importer.sinks.pace import Rate
 from importer.telemetry import PowertoolsTelemetry
 
 IN_FLIGHT: Final = 8
@@ -33,12 +35,15 @@ def maker(
     settings: Settings, telemetry: PowertoolsTelemetry, clock: Clock, in_flight: int, progress_every_ms: int
 ) -> Callable[[Callable[[], int]], Workplace]:
     """As `workplace_maker`, with the clock, telemetry and pace a test wants."""
-    objects = S3Objects(clients.s3(), clock, clients.copies())
+    objects = S3Objects(clients.s3(), clock, clients.copies(), in_flight)
+    dispatch = PartQueue(clients.queues(), settings.part_queue_url, clock)
     records = ImportsTable(clients.records(), settings.imports_table)
     table_client, stream_client = cache(clients.sinks), cache(clients.stream)  # made when first written to
+    rate = Rate(clock, settings.writes_per_second)  # of this worker, whatever it imports
 
     def dynamodb(source: Provenance) -> Sink:
-        return DynamoDBSink(table_client(), settings.events_table, settings.users_table, source, clock, in_flight)
+        names = settings.events_table, settings.users_table
+        return DynamoDBSink(table_client(), *names, source, clock, in_flight, rate)
 
     def firehose(source: Provenance) -> Sink:
         if not settings.delivery_stream:
@@ -67,6 +72,9 @@ def maker(
             telemetry=telemetry,
             remaining_ms=remaining_ms,
             progress_every_ms=progress_every_ms,
+            dispatch=dispatch,
+            part_bytes=settings.part_bytes,
+            hop_ms=settings.hop_seconds * 1000,
         )
 
     return workplace

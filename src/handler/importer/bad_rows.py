@@ -211,12 +211,15 @@ def row_text(raw: bytes) -> bytes:
     return raw[:-1] if raw.endswith(b"\r") else raw
 
 
-def document(row: BadRow, source: S3Object, execution_id: str, lines_before: int) -> bytes:
-    """`bad_row/1`: one line of the reasons file, without LF."""
+def document(row: BadRow, source: S3Object, execution_id: str, line: int | None) -> bytes:
+    """`bad_row/1`: one line of the reasons file, without LF.
+
+    `line` is the row's number in the whole file; None where an earlier part of the file was not read to its end.
+    """
     return orjson.dumps(
         {
             "schema": "bad_row/1",
-            "line": lines_before + row.line,
+            "line": line,
             "offset": row.offset,
             "length": row.length,
             **row.said(),

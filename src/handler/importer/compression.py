@@ -4,19 +4,24 @@ Rule: the plain bytes, and the problem they end in, are a function of the stored
 them: a decompressor that meets damage throws away what it had made of its last input, so it is fed blocks that begin at
 fixed compressed offsets. Rows in the block of the damage are lost to an execution that fails anyway.
 
+Reading may begin again where a member begins (a `Border`), and nowhere else. What it gives from there on, and the
+problem it ends in, are those of a reading from the first byte: blocks and the ratio are counted from the object's
+begin. A member is what has to be inflated a second time to go on within it; so its length can be limited.
+
 Every member or frame must end properly: the decompressors of gzip and zstd alike stop without a word when the
 stream is cut (D1, D3), so the end is checked here and nowhere trusted.
 """
 
 import zlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 from typing import Final
 
 import zstandard
 
 from importer.bad_rows import FileReason, ObjectProblem
+from importer.model import Border
 
 GZIP_MAGIC = b"\x1f\x8b"
 ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
@@ -24,8 +29,11 @@ _SKIPPABLE = tuple(
     bytes([0x50 + n, 0x2A, 0x4D, 0x18]) for n in range(16)
 )  # zstd frames that hold no data (RFC 8878 3.1.2)
 _MAGIC: Final = {"gzip": (GZIP_MAGIC,), "zstd": (ZSTD_MAGIC, *_SKIPPABLE)}
+_UNPACK: Final = {"gzip": "gzip -dc", "zstd": "zstd -dc"}
+_PACK: Final = {"gzip": "gzip", "zstd": "zstd -q"}
 _PADDING: Final = {"gzip": b"\0", "zstd": b""}  # tape blocks are filled with zeros; gzip's tools accept them (D2)
 
+FIRST: Final = Border(0, 0)
 BLOCK_BYTES = 64 << 10  # of compressed bytes, all that damage may cost beside itself. Measured: 2 % of gzip's CPU
 OUT_BYTES = 1 << 20  # most a decompressor may give at once: a bomb costs time, never memory (D4)
 ZSTD_WINDOW_BYTES = 128 << 20  # what `zstd --ultra --long=27` needs; without a cap a frame may ask for 2 GB (D3)
@@ -71,11 +79,18 @@ def is_compressed(head: bytes) -> bool:
     return _kind(head) != ""
 
 
-def opened(stored: Iterable[bytes]) -> tuple[str, Iterator[bytes]]:
+def opened(
+    stored: Iterable[bytes],
+    met: Callable[[Border], None] = lambda border: None,
+    longest_member_bytes: int | None = None,
+) -> tuple[str, Iterator[bytes]]:
     """("gzip", "zstd" or "", the plain bytes) of an object's stored bytes.
 
     Inflated bytes come in chunks of at most OUT_BYTES.
 
+    Args:
+        met: told of the begin of each member, before anything of it is given.
+        longest_member_bytes: of plain bytes; None for no limit.
     Raises:
         ObjectProblem: wrong_kind, at once, for what is neither text nor compressed. While the bytes are read:
             wrong_kind (packed twice; a zstd frame that needs a dictionary or a window beyond ZSTD_WINDOW_BYTES),
@@ -86,7 +101,26 @@ def opened(stored: Iterable[bytes]) -> tuple[str, Iterator[bytes]]:
     if not name:
         _refuse_other_kinds(head)
         return "", chunks
-    return name, _once_packed(_within_ratio(_members(_blocks(chunks), name)), name)
+    return name, _once_packed(opened_at(FIRST, chunks, name, met, longest_member_bytes), name)
+
+
+def opened_at(
+    border: Border,
+    stored: Iterable[bytes],
+    name: str,
+    met: Callable[[Border], None] = lambda border: None,
+    longest_member_bytes: int | None = None,
+) -> Iterator[bytes]:
+    """The plain bytes from a border on that `opened` has told of.
+
+    Args:
+        stored: the stored bytes from the border on.
+        name: by what they are compressed.
+    Raises:
+        ObjectProblem: as `opened` from there on.
+    """
+    members = _members(_blocks(stored, border.stored_offset), name, border, met, longest_member_bytes)
+    return _within_ratio(members, border.plain_offset)
 
 
 def peeked(chunks: Iterable[bytes], least_bytes: int) -> tuple[bytes, Iterator[bytes]]:
@@ -130,15 +164,20 @@ def _once_packed(plain: Iterator[bytes], name: str) -> Iterator[bytes]:
     yield from plain
 
 
-def _blocks(chunks: Iterable[bytes]) -> Iterator[bytes]:
-    """The same bytes in blocks of BLOCK_BYTES; only the last may be shorter."""
+def _blocks(chunks: Iterable[bytes], begin: int) -> Iterator[bytes]:
+    """The same bytes, which begin at offset `begin`, in blocks that end at multiples of BLOCK_BYTES; so only the first
+    and the last may be shorter.
+    """
     kept = b""
+    first = BLOCK_BYTES - begin % BLOCK_BYTES
     for chunk in chunks:
         data = kept + chunk if kept else chunk
-        whole = len(data) - len(data) % BLOCK_BYTES
-        for at in range(0, whole, BLOCK_BYTES):
-            yield data[at : at + BLOCK_BYTES]
-        kept = data[whole:]
+        at = 0
+        while len(data) - at >= first:
+            yield data[at : at + first]
+            at += first
+            first = BLOCK_BYTES
+        kept = data[at:]
     if kept:
         yield kept
 
@@ -211,11 +250,16 @@ class _ZstdFrame(_Member):
                 raise zstandard.ZstdError(f"a frame of {promised} bytes gave {self._made}")
 
 
-def _members(blocks: Iterable[bytes], name: str) -> Iterator[tuple[int, bytes]]:
-    """(compressed bytes read so far, plain bytes) of every member in turn; multi-member files are one file (D2)."""
+def _members(
+    blocks: Iterable[bytes], name: str, border: Border, met: Callable[[Border], None], longest_bytes: int | None
+) -> Iterator[tuple[int, bytes]]:
+    """(compressed bytes of the object read so far, plain bytes) of every member in turn, from a border on.
+
+    Multi-member files are one file (D2).
+    """
     decompressor = zstandard.ZstdDecompressor(max_window_size=ZSTD_WINDOW_BYTES)
     member: _Member | None = None
-    read = 0
+    read, made = border.stored_offset, border.plain_offset
     for block in blocks:
         read += len(block)
         while block:
@@ -224,8 +268,13 @@ def _members(blocks: Iterable[bytes], name: str) -> Iterator[tuple[int, bytes]]:
                 if not block:
                     break
                 member = _GzipMember() if name == "gzip" else _ZstdFrame(decompressor)
+                border = Border(read - len(block), made)
+                met(border)
             try:
                 for out in member.feed(block):
+                    made += len(out)
+                    if longest_bytes is not None and made - border.plain_offset > longest_bytes:
+                        raise _too_long(name, border, longest_bytes)
                     yield read, out
             except (zlib.error, zstandard.ZstdError) as damage:
                 raise _problem(name, member.header, read, str(damage)) from damage
@@ -234,6 +283,17 @@ def _members(blocks: Iterable[bytes], name: str) -> Iterator[tuple[int, bytes]]:
                 block, member = member.rest, None
     if member is not None:
         raise _problem(name, member.header, read, "")
+
+
+def _too_long(name: str, border: Border, longest_bytes: int) -> ObjectProblem:
+    pieces = f"{min(max(longest_bytes >> 21, 1), 1024)}M"
+    remedy = f"{_UNPACK[name]} FILE | split --line-bytes={pieces} --filter='{_PACK[name]}' > NEW_FILE"
+    return ObjectProblem(
+        FileReason.EXPANDS_TOO_MUCH,
+        f"the {name} member at byte {border.stored_offset} expands to more than {longest_bytes} bytes: too many to "
+        f"begin it again in another invocation. Write the file in shorter members, e.g. with GNU's split: {remedy}; "
+        "and drop that",
+    )
 
 
 def _problem(name: str, header: bytes, read: int, damage: str) -> ObjectProblem:
@@ -277,8 +337,7 @@ def _asked(header: bytes) -> ObjectProblem | None:
     return ObjectProblem(FileReason.WRONG_KIND, f"{asked}, and drop it again")
 
 
-def _within_ratio(members: Iterator[tuple[int, bytes]]) -> Iterator[bytes]:
-    made = 0
+def _within_ratio(members: Iterator[tuple[int, bytes]], made: int) -> Iterator[bytes]:
     for read, out in members:
         made += len(out)
         if made > RATIO_FREE_BYTES and made > read * MAX_RATIO:

@@ -71,6 +71,17 @@ class Part:
     stop: int
 
 
+@dataclass(frozen=True, slots=True)
+class Border:
+    """Where a member of a compressed object begins: a place from which it can be decompressed, and nowhere else.
+
+    `stored_offset` counts the bytes as stored, `plain_offset` those they expand to.
+    """
+
+    stored_offset: int
+    plain_offset: int
+
+
 @dataclass(slots=True)
 class Event:
     """What a row says happened: ours, whatever dialect the row was written in."""
@@ -140,7 +151,7 @@ class Noted:
     """Something about good rows worth a line in the receipt: how many rows, and the first of them."""
 
     count: int
-    first_line: int
+    first_line: int | None  # None: an earlier part of the file was not read to its end
 
 
 @dataclass(slots=True)
@@ -228,7 +239,14 @@ class Destination:
 
 @dataclass(frozen=True, slots=True)
 class PartState:
-    """Where a part stands. `next_offset` is the next byte to read, never the last one read."""
+    """Where a part stands. `next_offset` is the next byte to read, never the last one read.
+
+    Attributes:
+        sha256: of the whole object as stored, if one worker read all of it.
+        border: where to begin to decompress in order to go on; None where nothing is compressed.
+        hops: how often it was handed on to another invocation.
+        tries: how often it was claimed since its position last moved.
+    """
 
     start: int
     stop: int
@@ -236,6 +254,9 @@ class PartState:
     tally: Tally
     done: bool
     sha256: str | None
+    border: Border | None = None
+    hops: int = 0
+    tries: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,6 +266,39 @@ class LeaseHeld:
     owner: str
     lease_until_ms: int
     fenced: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A message of the part queue: go on with the part of an execution that begins at `start`.
+
+    It says nothing else, so that a second one, a late one or one of last week changes nothing: where the part stands,
+    and whether there is anything left to do, is in the imports table.
+    """
+
+    execution_id: str
+    start: int
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """What a sweep saw of an unfinished execution.
+
+    Attributes:
+        stands: where it stands: changes when a position moves.
+        stands_since_ms: when it was first seen to stand there.
+        seen: changes with every sign of life, such as a part handed on without having got anywhere.
+        since_ms: when it was first seen so.
+        nudges: how often its tasks were sent again since then.
+        dead: leases that had run out: first byte of the part → [when the lease ran out, when its task was sent].
+    """
+
+    stands: str
+    stands_since_ms: int
+    seen: str
+    since_ms: int
+    nudges: int
+    dead: dict[str, list[int]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,7 +329,7 @@ class Execution:
     """One import of one object version, with everything a worker must not decide anew.
 
     `created_ms` is the clock of every rule that needs one; `definition` and `sinks` are those it began with, so that
-    every destination gets all of a file or none of it.
+    every destination gets all of a file or none of it. `part_bytes` is what its object is cut by; 0: it is one part.
     """
 
     id: str
@@ -286,6 +340,7 @@ class Execution:
     definition: dict[str, Value]
     format: str
     part_count: int
+    part_bytes: int = 0
     sinks: tuple[str, ...] = ("dynamodb",)
     rules_version: int = RULES_VERSION
     start_date: int | None = None
@@ -324,6 +379,14 @@ class Throttled(Unavailable):
 
 class Fenced(Exception):
     """Another worker owns the part now; whoever sees this stops without another effect."""
+
+
+class UploadGone(Exception):
+    """S3 does not know a multipart upload: it was completed before, or taken away."""
+
+
+class TimeIsUp(Exception):
+    """The invocation ends soon. What was done is saved; the rest is to be handed on."""
 
 
 class Misconfigured(ValueError):

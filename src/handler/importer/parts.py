@@ -1,8 +1,10 @@
-"""2 · The grid that batches are cut by, and the part that is a whole object.
+"""2 · Object → parts, by arithmetic; and the grid that batches are cut by.
 
 Rule: a part owns the lines whose first byte lies in `[start, stop)`. One batch is lines that begin in one cell of a
-fixed grid, so that a batch's borders never depend on time, load or memory (N3). A part to the end of the object
-needs no look at its bytes first: offsets count decompressed bytes, and how many there are is not known before the end.
+fixed grid, so that a batch's borders never depend on time, load or memory (N3). Parts begin at the grid's borders: so
+the same bytes make the same batches however many parts there are. The last part goes to the end of the object, and so
+does the only one of an object that is not cut: offsets count decompressed bytes, and how many there are is not known
+before the end.
 """
 
 from typing import Final
@@ -17,6 +19,24 @@ GRID_BYTES: Final = 1 << 20
 BATCH_LINES: Final = 8_192
 
 WHOLE: Final = Part(0, TO_THE_END)
+
+# Each finished part is a number in a set on one item, which may have 400 KB.
+MOST_PARTS: Final = 1_000
+
+
+def part_bytes_of(size_bytes: int, wanted_bytes: int) -> int:
+    """What an object of this size is cut by: about `wanted_bytes`, on the grid, at most MOST_PARTS times; 0 for one
+    that is not larger than a part.
+    """
+    least = max(wanted_bytes, -(-size_bytes // MOST_PARTS), 1)
+    part_bytes = -(-least // GRID_BYTES) * GRID_BYTES
+    return part_bytes if part_bytes < size_bytes else 0
+
+
+def parts_of(part_count: int, part_bytes: int) -> list[Part]:
+    """The parts of an object, in order. They tile it."""
+    starts = [number * part_bytes for number in range(part_count)]
+    return [Part(start, stop) for start, stop in zip(starts, [*starts[1:], TO_THE_END], strict=True)]
 
 
 def cell_start(offset: int) -> int:

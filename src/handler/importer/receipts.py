@@ -6,13 +6,15 @@ a place among the first MAX_GROUPS is counted per code, without its field.
 """
 
 import dataclasses
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import orjson
 
 from importer.bad_rows import BadRow, shown
 from importer.model import Execution, Outcome, Status, Value
+from importer.parts import parts_of
 
 MAX_GROUPS: Final = 50
 SAMPLES: Final = 3
@@ -23,7 +25,7 @@ class _Group:
     code: str
     field: str
     count: int
-    first_line: int
+    first_line: int | None
     samples: list[dict[str, Value]] = dataclasses.field(default_factory=list)
 
 
@@ -33,8 +35,23 @@ class FoldedReasons:
     def __init__(self) -> None:
         self._groups: dict[tuple[str, str], _Group] = {}
 
-    def add(self, row: BadRow, line: int) -> None:
-        """Count a bad row; `line` is its number in the whole file."""
+    @classmethod
+    def of(cls, stored: list[list[Any]]) -> "FoldedReasons":
+        """What `as_stored` gave, to be added to."""
+        folded = cls()
+        for code, field, shown_field, count, first_line, samples in stored:
+            folded._groups[(code, field)] = _Group(code, shown_field, count, first_line, list(samples))
+        return folded
+
+    def as_stored(self) -> list[Any]:
+        """As JSON values, in the order of the bad rows."""
+        return [
+            [code, field, group.field, group.count, group.first_line, list(group.samples)]
+            for (code, field), group in self._groups.items()
+        ]
+
+    def add(self, row: BadRow, line: int | None) -> None:
+        """Count a bad row; `line` is its number in the whole file, None if nobody can know it."""
         key = (row.reason, row.field)
         if key not in self._groups and len(self._groups) >= MAX_GROUPS:
             key = (row.reason, "")
@@ -46,7 +63,7 @@ class FoldedReasons:
             group.samples.append({"line": line, "offset": row.offset, "message": row.message, "hint": row.hint})
 
     def folded(self) -> list[dict[str, Value]]:
-        """Largest group first; equal ones in order of their first line."""
+        """Largest group first; equal ones in the order of their first rows."""
         return [
             {
                 "code": group.code,
@@ -55,7 +72,7 @@ class FoldedReasons:
                 "first_line": group.first_line,
                 "samples": list(group.samples),
             }
-            for group in sorted(self._groups.values(), key=lambda group: (-group.count, group.first_line))
+            for group in sorted(self._groups.values(), key=lambda group: -group.count)
         ]
 
 
@@ -106,9 +123,7 @@ def receipt(execution: Execution, outcome: Outcome, reasons: FoldedReasons) -> b
         "completed_uri": None if failed else f"s3://{bucket}/{outcome.destination.completed}",
         "errors_uri": f"s3://{bucket}/{outcome.destination.errors}" if has_bad_rows else None,
         "reasons_uri": f"s3://{bucket}/{outcome.destination.reasons}" if has_bad_rows else None,
-        "unread": [{"part": start, "from": offset} for start, offset in sorted(outcome.read_to.items())]
-        if failed
-        else [],
+        "unread": [{"part": start, "from": offset} for start, offset in _unread(execution, outcome)] if failed else [],
         "parts": execution.part_count,
         "timing": {
             "created_ms": execution.created_ms,
@@ -119,3 +134,11 @@ def receipt(execution: Execution, outcome: Outcome, reasons: FoldedReasons) -> b
         "cost": {},
     }
     return orjson.dumps(document, option=orjson.OPT_INDENT_2)
+
+
+def _unread(execution: Execution, outcome: Outcome) -> Iterator[tuple[int, int]]:
+    """(start, first byte not read) of each part that is not known to be read to its end."""
+    for part in parts_of(execution.part_count, execution.part_bytes):
+        read_to = outcome.read_to.get(part.start, part.start)
+        if part.start not in execution.parts_done and read_to < part.stop:
+            yield part.start, read_to

@@ -21,16 +21,17 @@ from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.logging.formatter import LambdaPowertoolsFormatter
 from aws_lambda_powertools.metrics import MetricUnit
 
-from importer.executions.ports import Waiting
-from importer.executions.settling import SegmentsMissing
-from importer.model import Execution, Fenced, Misconfigured, Status, Unavailable
+from importer.aws.dispatch import UnknownTask
+from importer.executions.joining import SegmentsMissing
+from importer.executions.ports import Found, Swept, Waiting
+from importer.model import Execution, Fenced, Misconfigured, PartState, S3Object, Status, Unavailable
 from importer.notification import Dropped, UnknownNotification
 
 NAMESPACE: Final = "S3EventImporter"
 LONGEST_VALUE: Final = 1_100  # characters of one value in a log line: the longest key S3 allows, and a bit
 LONGEST_TRACEBACK: Final = 16_000
 # What they say was written by us, about names and numbers.
-_OUR_WORDS: Final = (Unavailable, Fenced, Misconfigured, SegmentsMissing, UnknownNotification)
+_OUR_WORDS: Final = (Unavailable, Fenced, Misconfigured, SegmentsMissing, UnknownNotification, UnknownTask)
 
 _LOGGED: Final = "_in_the_log_already"  # attribute of an exception
 
@@ -51,6 +52,9 @@ class Metric(StrEnum):
     IMPORT_MILLISECONDS = "ImportMilliseconds"
     WAITING_FILES = "WaitingFiles"
     OLDEST_WAITING_SECONDS = "OldestWaitingSeconds"
+    HANDED_ON = "HandedOn"
+    MISSED_NOTIFICATIONS = "MissedNotifications"
+    RESUMED_EXECUTIONS = "ResumedExecutions"
 
 
 MEANING: Final[dict[Metric, str]] = {
@@ -61,7 +65,10 @@ MEANING: Final[dict[Metric, str]] = {
     Metric.EVENTS_WRITTEN: "events written to each enabled sink, of files that ended",
     Metric.IMPORT_MILLISECONDS: "from a file's first delivery to its end",
     Metric.WAITING_FILES: "files that have been in imports/ for five minutes or more and were not refused",
-    Metric.OLDEST_WAITING_SECONDS: "age of the oldest of them; 0 if there is none",
+    Metric.OLDEST_WAITING_SECONDS: "for how long the one of them that has waited longest has got nowhere; 0 if there is none",
+    Metric.HANDED_ON: "parts handed on to another invocation because time was up",
+    Metric.MISSED_NOTIFICATIONS: "files the sweep found in imports/ that no notification had told of",
+    Metric.RESUMED_EXECUTIONS: "unfinished executions the sweep sent on again",
 }
 UNIT: Final[dict[Metric, MetricUnit]] = dict.fromkeys(Metric, MetricUnit.Count) | {
     Metric.IMPORT_MILLISECONDS: MetricUnit.Milliseconds,
@@ -77,7 +84,12 @@ class Message(StrEnum):
     CLOSED = "closed"
     DELIVER_AGAIN = "deliver again"
     FAILED = "failed"
+    HANDED_ON = "handed on"
     SWEPT = "swept"
+    SWEPT_UNFINISHED = "swept unfinished"
+    SENT_ON = "sent on"
+    FOUND = "found"
+    SWEEP_FAILED = "left for the next sweep"
 
 
 class LogKey(StrEnum):
@@ -97,6 +109,14 @@ class LogKey(StrEnum):
     WAITING_FILES = "waiting_files"
     OLDEST_SECONDS = "oldest_seconds"
     COMPLETE = "complete"
+    PART = "part"
+    NEXT_OFFSET = "next_offset"
+    HOPS = "hops"
+    FOUND = "found"
+    UNFINISHED = "unfinished"
+    SENT_ON = "sent_on"
+    TROUBLE = "trouble"
+    WHAT = "what"
 
 
 _FILE: Final = (LogKey.BUCKET, LogKey.KEY)
@@ -115,6 +135,20 @@ SAYS: Final[dict[Message, tuple[str, tuple[LogKey, ...]]]] = {
         "the sweep has looked through imports/; the file named is the oldest that waits",
         (*_FILE, LogKey.VERSION_ID, LogKey.WAITING_FILES, LogKey.OLDEST_SECONDS, LogKey.COMPLETE),
     ),
+    Message.HANDED_ON: (
+        "the time of this invocation was up, and the rest of the work is a message in the part queue",
+        (*_EXECUTION, LogKey.PART, LogKey.NEXT_OFFSET, LogKey.HOPS),
+    ),
+    Message.SWEPT_UNFINISHED: (
+        "the sweep has looked at the executions that have not ended",
+        (LogKey.UNFINISHED, LogKey.SENT_ON, LogKey.COMPLETE),
+    ),
+    Message.SENT_ON: ("the sweep found an execution that nobody got on with, and sent its tasks again", _EXECUTION),
+    Message.FOUND: ("the sweep took up a file that waited in imports/", (*_FILE, LogKey.VERSION_ID, LogKey.FOUND)),
+    Message.SWEEP_FAILED: (
+        "level WARNING: the sweep could not take up one execution or file, and went on with the next",
+        (LogKey.WHAT, LogKey.TROUBLE),
+    ),
 }
 HOLDS: Final[dict[LogKey, str]] = {
     LogKey.BUCKET: "the bucket of the file",
@@ -130,7 +164,15 @@ HOLDS: Final[dict[LogKey, str]] = {
     LogKey.RENEWED: "whether the other worker was seen to be alive",
     LogKey.WAITING_FILES: "as the metric WaitingFiles",
     LogKey.OLDEST_SECONDS: "as the metric OldestWaitingSeconds",
-    LogKey.COMPLETE: "false: there were too many files to look at each",
+    LogKey.COMPLETE: "false: there was too much to look at each",
+    LogKey.PART: "first byte of the part; null while an execution is being settled",
+    LogKey.NEXT_OFFSET: "the next byte to read",
+    LogKey.HOPS: "how often the part was handed on",
+    LogKey.FOUND: "unknown: no notification had told of the file; to_move: only the move was due",
+    LogKey.UNFINISHED: "how many executions had not ended",
+    LogKey.SENT_ON: "as the metric ResumedExecutions",
+    LogKey.TROUBLE: "what was answered, or denied",
+    LogKey.WHAT: "id of the execution, or URI of the file",
 }
 
 
@@ -150,10 +192,18 @@ class PowertoolsTelemetry:
     def waited(self, execution: Execution, renewed: bool) -> None:
         self._log.info(Message.WAITED, extra=_of(execution) | {LogKey.RENEWED: renewed})
 
+    def handed_on(self, execution: Execution, part: PartState | None) -> None:
+        self._count(Metric.HANDED_ON, 1)
+        where = (None, None, None) if part is None else (part.start, part.next_offset, part.hops)
+        said = zip((LogKey.PART, LogKey.NEXT_OFFSET, LogKey.HOPS), where, strict=True)
+        self._log.info(Message.HANDED_ON, extra=_of(execution) | dict(said))
+
     def closed(self, execution: Execution) -> None:
         outcome = execution.outcome
-        succeeded = execution.status is Status.SUCCEEDED
-        self._count(Metric.EXECUTIONS_SUCCEEDED if succeeded else Metric.EXECUTIONS_FAILED, 1)
+        if execution.status is Status.SUCCEEDED:
+            self._count(Metric.EXECUTIONS_SUCCEEDED, 1)
+        elif execution.status is Status.FAILED:
+            self._count(Metric.EXECUTIONS_FAILED, 1)
         said = _of(execution)
         if execution.error is not None:
             said[LogKey.ERROR_CODE] = execution.error.code
@@ -181,6 +231,36 @@ class PowertoolsTelemetry:
                 LogKey.COMPLETE: waiting.complete,
             },
         )
+
+    def swept_unfinished(self, swept: Swept) -> None:
+        self._log.info(
+            Message.SWEPT_UNFINISHED,
+            extra={
+                LogKey.UNFINISHED: swept.unfinished,
+                LogKey.SENT_ON: swept.sent_on,
+                LogKey.COMPLETE: swept.complete and not swept.failed,
+            },
+        )
+
+    def sent_on(self, execution: Execution) -> None:
+        self._count(Metric.RESUMED_EXECUTIONS, 1)
+        self._log.info(Message.SENT_ON, extra=_of(execution))
+
+    def found(self, file: S3Object, found: Found) -> None:
+        if found is Found.UNKNOWN:
+            self._count(Metric.MISSED_NOTIFICATIONS, 1)
+        self._log.info(
+            Message.FOUND,
+            extra={
+                LogKey.BUCKET: file.bucket,
+                LogKey.KEY: file.key,
+                LogKey.VERSION_ID: file.version_id,
+                LogKey.FOUND: found.value,
+            },
+        )
+
+    def sweep_failed(self, what: str, trouble: Unavailable) -> None:
+        self._log.warning(Message.SWEEP_FAILED, extra={LogKey.WHAT: what, LogKey.TROUBLE: str(trouble)})
 
     def _count(self, metric: Metric, value: float) -> None:
         self._metrics.add_metric(metric, UNIT[metric], value)

@@ -8,6 +8,7 @@ from botocore.config import Config
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
     from mypy_boto3_s3 import S3Client
+    from mypy_boto3_sqs import SQSClient
 
     from importer.sinks.firehose import FirehoseClient
 
@@ -42,6 +43,10 @@ def copies() -> "S3Client":
 
 def records() -> "DynamoDBClient":
     return boto3.client("dynamodb", config=_PATIENT)
+
+
+def queues() -> "SQSClient":
+    return boto3.client("sqs", config=_PATIENT)
 
 
 def sinks() -> "DynamoDBClient":

@@ -1,8 +1,9 @@
 """Copies that keep all of an object that a copy can keep, whatever its size.
 
 CopyObject carries bytes, metadata and tags, but puts the copy into S3 Standard under the bucket's default encryption
-unless told otherwise (I6), and ends at 5 GiB (I5). A larger object is copied in pieces, several at a time; a multipart
-upload begins with nothing, so its metadata and tags are told too.
+unless told otherwise (I6), and ends at 5 GiB (I5). A larger object is copied in pieces, several at a time, by as many
+invocations as it takes: the upload's id is noted, and which pieces are there S3 knows. A multipart upload begins with
+nothing, so its metadata and tags are told too.
 
 Not kept, because S3 keeps them from copies: ACLs, object locks and legal holds, a website redirect, the class of an
 object in the archive (a copy there could not be read back, and so not be proven).
@@ -11,15 +12,14 @@ object in the archive (a copy there could not be read back, and so not be proven
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 from urllib.parse import urlencode
-
-from botocore.exceptions import ClientError
 
 from importer.aws import answers
 from importer.aws.clients import COPIES_IN_FLIGHT
-from importer.aws.uploads import PIECES, Upload
-from importer.model import S3Object
+from importer.aws.uploads import PIECES, Upload, listing
+from importer.bad_rows import ObjectProblem
+from importer.model import S3Object, UploadGone, Value
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -41,16 +41,28 @@ _HEADERS: Final = (
 Told = Callable[[S3Object, str, str], AbstractContextManager[None]]
 
 
-def copy(client: "S3Client", source: S3Object, key: str, found: Any, told: Told) -> None:
+class Notes(Protocol):
+    """See `executions.ports.Notebook`."""
+
+    def page(self, step: str) -> dict[str, Value]: ...
+
+    def keep(self, step: str, page: dict[str, Value], at_once: bool = False) -> None: ...
+
+
+def copy(client: "S3Client", source: S3Object, key: str, found: Any, told: Told, notes: Notes) -> None:
     """Copy the source within its bucket.
 
     Args:
         client: waits minutes for an answer: S3 answers when it has copied.
         found: the answer to a HEAD of the source.
     Raises:
-        what `told` makes of S3's refusals.
+        what `told` makes of S3's refusals; what `Notebook.keep` raises: the upload is there to be gone on with.
+        UploadGone: the noted upload was completed by another worker, or taken away. It is not noted any more.
     """
-    (_in_one_call if source.size_bytes <= COPY_BYTES else _in_pieces)(client, source, key, found, told)
+    if source.size_bytes <= COPY_BYTES:
+        _in_one_call(client, source, key, found, told)
+    else:
+        _in_pieces(client, source, key, found, told, notes)
 
 
 def _in_one_call(client: "S3Client", source: S3Object, key: str, found: Any, told: Told) -> None:
@@ -66,41 +78,57 @@ def _in_one_call(client: "S3Client", source: S3Object, key: str, found: Any, tol
         )
 
 
-def _in_pieces(client: "S3Client", source: S3Object, key: str, found: Any, told: Told) -> None:
+def _in_pieces(client: "S3Client", source: S3Object, key: str, found: Any, told: Told, notes: Notes) -> None:
     call, permissions = f"COPY {source.uri}", _permissions(source, key, found)
-    headers = {name: found[name] for name in _HEADERS if name in found} | _place(found)
-    with told(source, f"TAGS {source.uri}", f"{_version_action(source, 'Tagging')} on {_under(source)}"):
-        tags = client.get_object_tagging(**_named(source))["TagSet"]
-    if tags:
-        headers["Tagging"] = urlencode({tag["Key"]: tag["Value"] for tag in tags})
-    with told(source, call, permissions):
-        # The one checksum S3 can make of the whole from its pieces, and the one it makes of uploads by itself (N6).
-        upload = Upload(
-            client, source.bucket, key, **headers, ChecksumAlgorithm="CRC64NVME", ChecksumType="FULL_OBJECT"
-        )
-    try:
+    pieces = list(pieces_of(source.size_bytes))
+    page = notes.page("copy")
+    if "upload_id" in page:
+        upload = Upload(client, source.bucket, key, str(page["upload_id"]))
+    else:
+        headers = {name: found[name] for name in _HEADERS if name in found} | _place(found)
+        with told(source, f"TAGS {source.uri}", f"{_version_action(source, 'Tagging')} on {_under(source)}"):
+            tags = client.get_object_tagging(**_named(source))["TagSet"]
+        if tags:
+            headers["Tagging"] = urlencode({tag["Key"]: tag["Value"] for tag in tags})
         with told(source, call, permissions):
-            pieces = _copied(upload, source)
-            try:
-                upload.complete(pieces, ChecksumType="FULL_OBJECT")
-            except ClientError as error:
-                if answers.code(error) != "NoSuchUpload":
-                    raise
-                # Done already, and the reply was lost; or taken away. The proof that follows tells which (F8).
-    except BaseException:
+            # The one checksum S3 can make of the whole from its pieces, and the one it makes of uploads by itself (N6).
+            upload = Upload.begun(
+                client, source.bucket, key, **headers, ChecksumAlgorithm="CRC64NVME", ChecksumType="FULL_OBJECT"
+            )
+
+    def there() -> dict[int, Any]:
+        with answers.told(*listing(source.bucket, key)):
+            return upload.pieces()
+
+    def copied(piece: tuple[int, int, int]) -> None:
+        number, start, stop = piece
+        upload.copy(number, **_origin(source), CopySourceRange=f"bytes={start}-{stop - 1}")
+
+    try:
+        if "upload_id" in page:
+            missing = _missing(pieces, there())
+        else:
+            missing, page = pieces, {"upload_id": upload.id}
+            notes.keep("copy", page, at_once=True)
+        with ThreadPoolExecutor(COPIES_IN_FLIGHT) as pool:
+            for at in range(0, len(missing), COPIES_IN_FLIGHT):
+                with told(source, call, permissions):
+                    list(pool.map(copied, missing[at : at + COPIES_IN_FLIGHT]))
+                notes.keep("copy", page)
+        listed = there()
+        with told(source, call, permissions):
+            upload.complete(listed, len(pieces), ChecksumType="FULL_OBJECT")
+    except UploadGone:
+        notes.keep("copy", {}, at_once=True)
+        raise
+    except ObjectProblem:  # nobody will go on: the source is gone, or another one
         upload.abandon()
         raise
 
 
-def _copied(upload: Upload, source: S3Object) -> list[dict[str, Any]]:
-    def copied(piece: tuple[int, int, int]) -> dict[str, Any]:
-        number, start, stop = piece
-        return upload.copy(number, **_origin(source), CopySourceRange=f"bytes={start}-{stop - 1}")
-
-    # When one piece fails, those not begun are dropped and those in flight end before the upload is abandoned: a piece
-    # that arrives later would stay, and be paid for.
-    with ThreadPoolExecutor(COPIES_IN_FLIGHT) as pool:
-        return list(pool.map(copied, pieces_of(source.size_bytes)))
+def _missing(pieces: list[tuple[int, int, int]], there: dict[int, Any]) -> list[tuple[int, int, int]]:
+    """Those not there, or there with another size, as another version of this code may have cut them."""
+    return [piece for piece in pieces if there.get(piece[0], {}).get("Size") != piece[2] - piece[1]]
 
 
 def pieces_of(size_bytes: int) -> Iterator[tuple[int, int, int]]:

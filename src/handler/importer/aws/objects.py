@@ -1,8 +1,9 @@
 """Objects of a bucket on S3: one reader that never ends early in silence, writers that appear whole or not at all."""
 
 import base64
-import hashlib
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
@@ -21,14 +22,17 @@ from importer.aws.answers import (
     under,
 )
 from importer.bad_rows import FileReason, ObjectProblem
-from importer.model import Clock, S3Object, Unavailable
+from importer.model import Clock, S3Object, Unavailable, UploadGone
 from importer.notification import Dropped
+from importer.sha256 import sha256_of
 from importer.sinks.calls import LOST
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 DELETE_KEYS: Final = 1_000  # Quota: DeleteObjects
+READ_AHEAD: Final = 4  # as many connections as the client keeps (clients.py)
+UPLOADS: Final = 2  # of one copy, in one invocation: the one noted, then a new one
 
 
 class S3Objects:
@@ -36,12 +40,14 @@ class S3Objects:
 
     Args:
         copier: a client that waits minutes for an answer: S3 answers a copy when it is done.
+        in_flight: small objects read at the same time, at most READ_AHEAD; 1 reads in the caller's thread.
     """
 
-    def __init__(self, client: "S3Client", clock: Clock, copier: "S3Client | None" = None) -> None:
+    def __init__(self, client: "S3Client", clock: Clock, copier: "S3Client | None" = None, in_flight: int = 1) -> None:
         self._s3 = client
         self._copier = copier or client
         self._clock = clock
+        self._in_flight = min(in_flight, READ_AHEAD)
 
     # -- reading ------------------------------------------------------------------------------------------------
 
@@ -78,8 +84,25 @@ class S3Objects:
         with told(f"GET s3://{bucket}/{key}", f"s3:GetObject on {under(bucket, key)}"):
             return reading.whole(self._s3, self._clock, bucket, key)
 
+    def bodies(self, bucket: str, keys: Iterable[str]) -> Iterator[tuple[str, bytes | None]]:
+        if self._in_flight == 1:
+            yield from ((key, self.get(bucket, key)) for key in keys)
+            return
+        with ThreadPoolExecutor(self._in_flight) as pool:
+            ahead: deque[tuple[str, Future[bytes | None]]] = deque()
+            for key in keys:
+                ahead.append((key, pool.submit(self.get, bucket, key)))
+                if len(ahead) == self._in_flight:
+                    first, body = ahead.popleft()
+                    yield first, body.result()
+            yield from ((key, body.result()) for key, body in ahead)
+
     def exists(self, bucket: str, key: str) -> bool:
         return self._head_ours(bucket, key) is not None
+
+    def size(self, bucket: str, key: str) -> int | None:
+        found = self._head_ours(bucket, key)
+        return None if found is None else found["ContentLength"]
 
     def keys(self, bucket: str, prefix: str) -> Iterator[str]:
         with told(f"LIST s3://{bucket}/{prefix}", f"s3:ListBucket on s3://{bucket} for {prefix.partition('/')[0]}/*"):
@@ -112,25 +135,29 @@ class S3Objects:
         with told(*uploads.writing(bucket, key)):
             uploads.put(self._s3, bucket, key, body, content_type)
 
-    def writer(self, bucket: str, key: str, content_type: str) -> uploads.PieceWriter:
-        return uploads.PieceWriter(self._s3, bucket, key, content_type)
+    def pieces(self, bucket: str, key: str, content_type: str, upload_id: str = "") -> uploads.S3Pieces:
+        return uploads.S3Pieces(self._s3, bucket, key, content_type, upload_id)
 
     # -- moving -------------------------------------------------------------------------------------------------
 
-    def copy(self, source: S3Object, key: str, sha256: str) -> None:
-        if self._is_copy(source, key, sha256):
-            return
-        try:
-            with self._told_of(source, f"HEAD {source.uri}", _reading(source)):
-                found = self._head_source(source)
-            if found["ETag"].strip('"') != source.etag:
-                raise _replaced(source)
-            copying.copy(self._copier, source, key, found, self._told_of)
-        except ObjectProblem:
-            if self._is_copy(source, key, sha256):  # another worker has moved it since we looked
+    def copy(self, source: S3Object, key: str, sha256: str, notebook: copying.Notes) -> None:
+        for _ in range(UPLOADS):
+            if self._is_copy(source, key, sha256, notebook):
                 return
-            raise
-        if not self._is_copy(source, key, sha256):
+            try:
+                with self._told_of(source, f"HEAD {source.uri}", _reading(source)):
+                    found = self._head_source(source)
+                if found["ETag"].strip('"') != source.etag:
+                    raise _replaced(source)
+                copying.copy(self._copier, source, key, found, self._told_of, notebook)
+                break
+            except UploadGone:
+                continue  # completed by another worker, or by a call whose reply was lost; or taken away
+            except ObjectProblem:
+                if self._is_copy(source, key, sha256, notebook):  # another worker has moved it since we looked
+                    return
+                raise
+        if not self._is_copy(source, key, sha256, notebook):
             raise Unavailable(f"s3://{source.bucket}/{key} is not a copy of {source.uri}: the source stays")
 
     def delete_version(self, source: S3Object) -> None:
@@ -161,11 +188,12 @@ class S3Objects:
 
     # -- proving ------------------------------------------------------------------------------------------------
 
-    def _is_copy(self, source: S3Object, key: str, sha256: str) -> bool:
+    def _is_copy(self, source: S3Object, key: str, sha256: str, notebook: copying.Notes) -> bool:
         """Whether `key` holds the bytes that were imported (A11).
 
-        By S3's own SHA-256 of it, else by S3's CRC64NVME of both, else by reading it back. Only checksums of whole
-        objects are compared: those made of pieces' checksums say how an object was cut, and so do ETags.
+        By S3's own SHA-256 of it, else by S3's CRC64NVME of both, else by reading it back, which the notebook's page
+        "proof" lets others go on with. Only checksums of whole objects are compared: those made of pieces' checksums
+        say how an object was cut, and so do ETags.
         """
         found = self._head_ours(source.bucket, key)
         if found is None or found["ContentLength"] != source.size_bytes:
@@ -174,14 +202,20 @@ class S3Objects:
             return base64.b64decode(of_copy).hex() == sha256
         if (of_copy := _checksum(found, "CRC64NVME")) and (of_source := self._crc_of_source(source)):
             return of_copy == of_source
-        digest = hashlib.sha256()
-        copy = S3Object(source.bucket, key, None, found["ETag"].strip('"'), source.size_bytes, 0)
+        etag = found["ETag"].strip('"')
+        copy = S3Object(source.bucket, key, None, etag, source.size_bytes, 0)
         try:
-            for chunk in self.read(copy, 0):
-                digest.update(chunk)
+            found_sha256 = sha256_of(
+                lambda start: self.read(copy, start),
+                etag,
+                notebook.page("proof"),
+                lambda page: notebook.keep("proof", page),
+            )
         except ObjectProblem as problem:  # of the copy, written over by another worker: no fault of the file
             raise Unavailable(f"s3://{source.bucket}/{key} changed while it was proven: {problem.message}") from problem
-        return digest.hexdigest() == sha256
+        if found_sha256 != sha256:
+            notebook.keep("proof", {}, at_once=True)  # another look at it begins anew
+        return found_sha256 == sha256
 
     def _crc_of_source(self, source: S3Object) -> str | None:
         try:

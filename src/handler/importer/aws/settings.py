@@ -15,13 +15,21 @@ CHOICES: Final[dict[str, tuple[str, ...]]] = {
 }
 
 
+# A batch of 8,192 rows takes 164 s at this rate: it has to fit an invocation of 300 s.
+LEAST_WRITES_PER_SECOND: Final = 50
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Names of the stack's resources, and which destinations new executions write to.
+    """Names of the stack's resources, which destinations new executions write to, and how large files are shared out.
 
     Attributes:
         delivery_stream: "" where no stream is set up.
         stream_gzip: each record of the stream is a gzip file of its own.
+        part_queue_url: "" where no part queue is set up: an older template, or a run without workers.
+        part_bytes: files larger than this are cut.
+        hop_seconds: time-out of the part function, whole seconds.
+        writes_per_second: items one worker may write to both tables together; 0 is no limit.
     """
 
     bucket: str
@@ -31,6 +39,10 @@ class Settings:
     sinks: tuple[str, ...]
     delivery_stream: str = ""
     stream_gzip: bool = False
+    part_queue_url: str = ""
+    part_bytes: int = 256 << 20
+    hop_seconds: int = 300
+    writes_per_second: float = 0
 
     @classmethod
     def of(cls, environment: Mapping[str, str] = os.environ) -> "Settings":
@@ -53,9 +65,29 @@ class Settings:
         gzip = environment.get("STREAM_GZIP", "false")
         if gzip not in ("true", "false"):
             raise Misconfigured(f"STREAM_GZIP is {gzip!r}: choose true or false")
+        # A total for people, divided here: CloudFormation cannot.
+        writes_per_second = _whole(environment, "WRITES_PER_SECOND", 0, 0, 10_000_000)
+        workers = _whole(environment, "PART_CONCURRENCY", 20, 2, 1000)  # Quota: MaximumConcurrency of an SQS mapping
+        if 0 < writes_per_second < LEAST_WRITES_PER_SECOND * workers:
+            raise Misconfigured(
+                f"WRITES_PER_SECOND is {writes_per_second}, which leaves each of {workers} workers less than "
+                f"{LEAST_WRITES_PER_SECOND} a second: raise it, or lower PART_CONCURRENCY"
+            )
         return cls(
             **{field: environment[variable] for field, variable in names.items()},
             sinks=CHOICES[choice],
             delivery_stream=delivery_stream,
             stream_gzip=gzip == "true",
+            part_queue_url=environment.get("PART_QUEUE_URL", ""),
+            part_bytes=_whole(environment, "PART_SIZE_MIB", 256, 8, 5120) << 20,
+            hop_seconds=_whole(environment, "PART_SECONDS", 300, 30, 300),
+            writes_per_second=writes_per_second / workers,
         )
+
+
+def _whole(environment: Mapping[str, str], variable: str, default: int, least: int, most: int) -> int:
+    """A whole number the template gives; raises Misconfigured naming the variable and what is allowed."""
+    text = environment.get(variable) or str(default)
+    if not (text.isascii() and text.isdigit()) or not least <= int(text) <= most:
+        raise Misconfigured(f"{variable} is {text!r}: choose a whole number, {least:,} to {most:,}")
+    return int(text)

@@ -1,15 +1,16 @@
 """The imports table on DynamoDB: executions, their parts, import definitions, stems.
 
 `EXEC#id/EXEC` holds the public document at the top level and what only workers need in `state`; `EXEC#id/PART#start`
-a part; `IMPORT#id/IMPORT` a definition; `STEM#day#stem/STEM` who has a stem. Every decision reads consistently (F10).
+a part; `EXEC#id/NOTES` how far a long settling is; `EXEC#id/WATCH` what the sweep last saw; `IMPORT#id/IMPORT` a
+definition; `STEM#day#stem/STEM` who has a stem. Every decision reads consistently (F10).
 botocore repeats a write whose reply was lost and then sees its own success refused: each conditional write here is
 followed, when refused, by a read that asks "was it me?" (F8).
 """
 
 import hashlib
 import uuid
-from collections.abc import Iterable
-from dataclasses import asdict, replace
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, fields, replace
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
@@ -20,6 +21,7 @@ from botocore.exceptions import ClientError
 from importer.documents import document
 from importer.model import (
     LEGAL_MOVES,
+    Border,
     Destination,
     Execution,
     Fenced,
@@ -35,6 +37,7 @@ from importer.model import (
     Tally,
     Unavailable,
     Value,
+    Watched,
 )
 from importer.sinks.calls import LOST, said
 
@@ -82,6 +85,22 @@ class ImportsTable:
         )
         return [item["pk"]["S"].removeprefix("EXEC#") for item in answer["Items"]]
 
+    def all_unfinished(self) -> Iterator[str]:
+        page: dict[str, Any] = {}
+        while True:
+            answer = self._call(
+                "query",
+                IndexName="unfinished",
+                KeyConditionExpression="#unfinished = :yes",
+                ExpressionAttributeNames={"#unfinished": "unfinished"},
+                ExpressionAttributeValues=_marshalled({":yes": _UNFINISHED}),
+                **page,
+            )
+            yield from (item["pk"]["S"].removeprefix("EXEC#") for item in answer["Items"])
+            if "LastEvaluatedKey" not in answer:
+                return
+            page = {"ExclusiveStartKey": answer["LastEvaluatedKey"]}
+
     def definition(self, import_id: str) -> Value:
         item = self._get(f"IMPORT#{import_id}", "IMPORT")
         return None if item is None else item.get("definition", "")
@@ -91,6 +110,39 @@ class ImportsTable:
 
     def restart(self, execution: Execution, rules_version: int) -> Execution:
         return self._move(execution, replace(execution, rules_version=rules_version, parts_done=frozenset()))
+
+    def cancel(self, execution: Execution) -> Execution:
+        if execution.phase is not Phase.IMPORTING:
+            return execution
+        return self._move(execution, replace(execution, status=Status.CANCELED, phase=Phase.CLOSING))
+
+    def redrive(self, execution: Execution, start_over: bool) -> Execution:
+        if start_over:  # before the move: as long as it is FAILED every part is fenced, and nobody moves it
+            for part in self.parts(execution.id):
+                self._begin_again(execution, part)
+        parts_done = frozenset() if start_over else execution.parts_done
+        again = replace(
+            execution,
+            status=Status.PENDING,
+            phase=Phase.IMPORTING,
+            outcome=None,
+            error=None,
+            attempt=execution.attempt + 1,
+            parts_done=parts_done,
+        )
+        self._moved(execution, again, unfinished=_UNFINISHED)
+        return self._now(execution.id)
+
+    def _begin_again(self, execution: Execution, part: PartState) -> None:
+        self._conditional(
+            "update_item",
+            Key=_key(f"EXEC#{execution.id}", _part_sort_key(part.start)),
+            UpdateExpression="SET next_offset = :start, tally = :zero REMOVE done, sha256, border",
+            ConditionExpression="fenced = :attempt",
+            ExpressionAttributeValues=_marshalled(
+                {":start": part.start, ":zero": _tally_map(Tally()), ":attempt": execution.attempt}
+            ),
+        )
 
     def finalise(self, execution: Execution, outcome: Outcome) -> Execution:
         return self._move(execution, replace(execution, phase=Phase.FINALISING, outcome=outcome))
@@ -139,7 +191,9 @@ class ImportsTable:
         values = {f":{index}": _serialize(value) for index, value in enumerate(item.values())}
         update = "SET " + ", ".join(f"#{index} = :{index}" for index in range(len(item)))
         remove = (["unfinished"] if after.phase is Phase.CLOSED else []) + (
-            ["parts_done"] if after.rules_version != before.rules_version else []
+            ["parts_done"]
+            if after.rules_version != before.rules_version or (after.attempt != before.attempt and not after.parts_done)
+            else []
         )
         if remove:
             update += " REMOVE " + ", ".join(remove)
@@ -180,12 +234,19 @@ class ImportsTable:
             ":stop": part.stop,
             ":zero": _tally_map(Tally()),
             ":rules": execution.rules_version,
+            ":attempt": execution.attempt,
+            ":none": 0,
+            ":one": 1,
         }
-        free = (
-            "attribute_not_exists(fenced) AND (attribute_not_exists(#owner) OR lease_until_ms < :now OR #owner = :me)"
+        free = (  # a fence holds for the attempts until then: a redrive begins the next one
+            "(attribute_not_exists(fenced) OR fenced < :attempt)"
+            " AND (attribute_not_exists(#owner) OR lease_until_ms < :now OR #owner = :me)"
         )
         names = {"#owner": "owner", "#start": "start", "#stop": "stop"}
-        taken = "SET #owner = :me, lease_until_ms = :until, #start = :start, #stop = :stop, rules_version = :rules"
+        taken = (
+            "SET #owner = :me, lease_until_ms = :until, #start = :start, #stop = :stop, rules_version = :rules,"
+            " tries = if_not_exists(tries, :none) + :one"
+        )
         if not self._conditional(
             "update_item",
             Key=key,
@@ -208,7 +269,7 @@ class ImportsTable:
             if rules < execution.rules_version and self._conditional(  # what older rules made of it does not count
                 "update_item",
                 Key=key,
-                UpdateExpression=f"{taken}, next_offset = :start, tally = :zero REMOVE done, sha256",
+                UpdateExpression=f"{taken}, next_offset = :start, tally = :zero REMOVE done, sha256, border",
                 ConditionExpression=f"{free} AND rules_version < :rules",
                 ExpressionAttributeNames=names,
                 ExpressionAttributeValues=_marshalled(values),
@@ -217,7 +278,8 @@ class ImportsTable:
         item = self._part(execution.id, part.start)
         if item.get("owner") == owner or (item.get("done") and item["rules_version"] == execution.rules_version):
             return _part_state(item)
-        return LeaseHeld(item["owner"], item["lease_until_ms"], bool(item.get("fenced")))
+        fenced = item.get("fenced", 0) >= execution.attempt
+        return LeaseHeld(item.get("owner", ""), item.get("lease_until_ms", 0), fenced)
 
     def progress(
         self, execution: Execution, before: PartState, after: PartState, owner: str, lease_until_ms: int
@@ -228,8 +290,14 @@ class ImportsTable:
             ":before": before.next_offset,
             ":after": after.next_offset,
             ":tally": _tally_map(after.tally),
+            ":hops": after.hops,
+            ":tries": after.tries,
+            ":border": None if after.border is None else asdict(after.border),
         }
-        update = "SET lease_until_ms = :until, next_offset = :after, tally = :tally"
+        update = (
+            "SET lease_until_ms = :until, next_offset = :after, tally = :tally, hops = :hops, tries = :tries,"
+            " border = :border"
+        )
         if after.done:
             update += ", done = :done, sha256 = :sha256"
             values |= {":done": True, ":sha256": after.sha256}
@@ -247,8 +315,27 @@ class ImportsTable:
         if now.get("owner") != owner or _part_state(now) != after:
             raise Fenced(f"part {before.start} of {execution.id} belongs to {now.get('owner')} now")
 
+    def release(self, execution: Execution, state: PartState, owner: str) -> None:
+        self._conditional(
+            "update_item",
+            Key=_key(f"EXEC#{execution.id}", _part_sort_key(state.start)),
+            UpdateExpression="SET tries = :tries REMOVE #owner, lease_until_ms",
+            ConditionExpression="#owner = :me AND attribute_not_exists(done)",
+            ExpressionAttributeNames={"#owner": "owner"},
+            ExpressionAttributeValues=_marshalled({":me": owner, ":tries": state.tries}),
+        )
+
     def parts(self, execution_id: str) -> list[PartState]:
-        states: list[PartState] = []
+        return [_part_state(item) for item in self._parts(execution_id)]
+
+    def leases(self, execution_id: str) -> dict[int, int]:
+        return {
+            item["start"]: item["lease_until_ms"]
+            for item in self._parts(execution_id)
+            if "owner" in item and item["owner"] != FENCE and not item.get("done")
+        }
+
+    def _parts(self, execution_id: str) -> Iterator[dict[str, Any]]:
         page: dict[str, Any] = {}
         while True:
             answer = self._call(
@@ -258,9 +345,9 @@ class ImportsTable:
                 ConsistentRead=True,
                 **page,
             )
-            states += [_part_state(_plain(item)) for item in answer["Items"]]
+            yield from (_plain(item) for item in answer["Items"])
             if "LastEvaluatedKey" not in answer:
-                return states
+                return
             page = {"ExclusiveStartKey": answer["LastEvaluatedKey"]}
 
     def fence(self, execution: Execution, parts: Iterable[Part]) -> None:
@@ -269,16 +356,59 @@ class ImportsTable:
                 "update_item",
                 Key=_key(f"EXEC#{execution.id}", _part_sort_key(part.start)),
                 UpdateExpression=(
-                    "SET #owner = :fence, fenced = :yes, lease_until_ms = :never, #start = :start, #stop = :stop"
+                    "SET #owner = :fence, fenced = :attempt, lease_until_ms = :never, #start = :start, #stop = :stop,"
+                    " hops = :none, tries = :none"  # the next attempt has as many as this one had
                 ),
                 ExpressionAttributeNames={"#owner": "owner", "#start": "start", "#stop": "stop"},
                 ExpressionAttributeValues=_marshalled(
-                    {":fence": FENCE, ":yes": True, ":never": 0, ":start": part.start, ":stop": part.stop}
+                    {
+                        ":fence": FENCE,
+                        ":attempt": execution.attempt,
+                        ":never": 0,
+                        ":none": 0,
+                        ":start": part.start,
+                        ":stop": part.stop,
+                    }
                 ),
             )
 
     def _part(self, execution_id: str, start: int) -> dict[str, Any]:
         return self._get(f"EXEC#{execution_id}", _part_sort_key(start)) or {}
+
+    # -- settling and sweeping ----------------------------------------------------------------------------------
+
+    def notes(self, execution_id: str) -> tuple[int, dict[str, dict[str, Value]]]:
+        item = self._get(f"EXEC#{execution_id}", "NOTES")
+        return (0, {}) if item is None else (item["version"], orjson.loads(item["pages"]))
+
+    def write_notes(self, execution_id: str, version: int, pages: dict[str, dict[str, Value]]) -> None:
+        writer = uuid.uuid4().hex  # so that a lost reply is not taken for another worker's writing (F8)
+        item: dict[str, Any] = {
+            "pk": f"EXEC#{execution_id}",
+            "sk": "NOTES",
+            "version": version + 1,
+            "pages": orjson.dumps(pages).decode(),
+            "writer": writer,
+        }
+        condition: dict[str, Any] = {"ConditionExpression": "attribute_not_exists(pk)"}
+        if version:
+            condition = {
+                "ConditionExpression": "version = :before",
+                "ExpressionAttributeValues": _marshalled({":before": version}),
+            }
+        if self._conditional("put_item", Item=_marshalled(item), **condition):
+            return
+        now = self._get(f"EXEC#{execution_id}", "NOTES") or {}
+        if now.get("writer") != writer:
+            raise Fenced(f"another worker settles {execution_id}")
+
+    def watched(self, execution_id: str) -> Watched | None:
+        item = self._get(f"EXEC#{execution_id}", "WATCH")
+        return None if item is None else Watched(**{f.name: item[f.name] for f in fields(Watched)})
+
+    def watch(self, execution_id: str, watched: Watched) -> None:
+        item = {"pk": f"EXEC#{execution_id}", "sk": "WATCH", **asdict(watched)}
+        self._call("put_item", Item=_marshalled(item))
 
     # -- stems --------------------------------------------------------------------------------------------------
 
@@ -375,7 +505,18 @@ def _part_state(item: dict[str, Any]) -> PartState:
     start = item["start"]
     tally = _tally_of(item["tally"]) if "tally" in item else Tally()
     done = bool(item.get("done"))
-    return PartState(start, item["stop"], item.get("next_offset", start), tally, done, item.get("sha256"))
+    border = item.get("border")
+    return PartState(
+        start,
+        item["stop"],
+        item.get("next_offset", start),
+        tally,
+        done,
+        item.get("sha256"),
+        None if border is None else Border(**border),
+        item.get("hops", 0),
+        item.get("tries", 0),
+    )
 
 
 def _execution_item(execution: Execution) -> dict[str, Any]:
@@ -385,6 +526,7 @@ def _execution_item(execution: Execution) -> dict[str, Any]:
         "source": asdict(execution.source),
         "definition": execution.definition,
         "sinks": execution.sinks,
+        "part_bytes": execution.part_bytes,
         "outcome": None
         if outcome is None
         else {
@@ -414,6 +556,7 @@ def _execution_of(item: dict[str, Any]) -> Execution:
         definition=state["definition"],
         format=item["format"],
         part_count=item["num_tasks"],
+        part_bytes=state.get("part_bytes", 0),
         sinks=tuple(state.get("sinks", ("dynamodb",))),  # not said before there was a choice
         rules_version=item["rules_version"],
         start_date=item["start_date"],

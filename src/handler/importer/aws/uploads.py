@@ -1,98 +1,100 @@
-"""Objects too large for one call: multipart uploads that appear whole or not at all."""
+"""Objects made of pieces: multipart uploads that appear whole or not at all, whoever sent their pieces.
 
-from collections.abc import Iterable
-from contextlib import suppress
-from types import TracebackType
+An upload is known by its id alone: any worker that has the id goes on with it. What is there already S3 is asked
+(ListParts), never a note of ours, so that a piece sent twice completes too, be its ETag another one (it is no hash of
+the bytes under KMS). An upload is not aborted when a call fails: the next try goes on with it, or another worker does
+already. What nobody goes on with is removed by the bucket's rule for incomplete uploads.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from botocore.exceptions import ClientError
 
 from importer.aws import answers
+from importer.model import UploadGone
 from importer.sinks.calls import LOST
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
+    from mypy_boto3_s3.type_defs import PartTypeDef
 
-PIECE_BYTES: Final = 8 << 20  # Quota: at least 5 MiB a piece but the last (N6)
 PIECES: Final = 10_000  # Quota: docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html
 
 
 class Upload:
-    """One multipart upload, begun when made. Leave it with `complete` or `abandon`.
+    """One multipart upload.
 
-    Raises ClientError and the errors of `sinks.calls.LOST`: what they mean, the caller knows.
+    Every method raises ClientError and the errors of `sinks.calls.LOST` (what they mean, the caller knows), and
+    UploadGone: completed by another worker, or taken away.
     """
 
-    def __init__(self, client: "S3Client", bucket: str, key: str, **headers: Any) -> None:
+    def __init__(self, client: "S3Client", bucket: str, key: str, upload_id: str) -> None:
         self._s3 = client
-        self._where: Any = {"Bucket": bucket, "Key": key}
-        self._where["UploadId"] = client.create_multipart_upload(**self._where, **headers)["UploadId"]
+        self.id = upload_id
+        self._where: Any = {"Bucket": bucket, "Key": key, "UploadId": upload_id}
 
-    def send(self, number: int, body: bytes) -> dict[str, Any]:
-        """Upload a piece; what it gives back is for `complete`."""
-        answer = self._s3.upload_part(**self._where, PartNumber=number, Body=body)
-        return {"ETag": answer["ETag"], "PartNumber": number}
+    @classmethod
+    def begun(cls, client: "S3Client", bucket: str, key: str, **headers: Any) -> "Upload":
+        """A new one."""
+        upload_id = client.create_multipart_upload(Bucket=bucket, Key=key, **headers)["UploadId"]
+        return cls(client, bucket, key, upload_id)
 
-    def copy(self, number: int, **source: Any) -> dict[str, Any]:
-        """Copy a piece from another object; what it gives back is for `complete`."""
-        answer = self._s3.upload_part_copy(**self._where, PartNumber=number, **source)
-        return {"ETag": answer["CopyPartResult"]["ETag"], "PartNumber": number}
+    def send(self, number: int, body: bytes) -> None:
+        with _gone_is_told(self.id):
+            self._s3.upload_part(**self._where, PartNumber=number, Body=body)
 
-    def complete(self, pieces: Iterable[dict[str, Any]], **more: Any) -> None:
-        """Make the object appear; durable when it returns."""
-        parts: Any = {"Parts": list(pieces)}
-        self._s3.complete_multipart_upload(**self._where, MultipartUpload=parts, **more)
+    def copy(self, number: int, **source: Any) -> None:
+        """Make a piece of another object's bytes."""
+        with _gone_is_told(self.id):
+            self._s3.upload_part_copy(**self._where, PartNumber=number, **source)
+
+    def pieces(self) -> dict[int, "PartTypeDef"]:
+        """What is there, by number."""
+        with _gone_is_told(self.id):
+            pages = self._s3.get_paginator("list_parts").paginate(**self._where)
+            return {piece["PartNumber"]: piece for page in pages for piece in page.get("Parts", [])}
+
+    def complete(self, pieces: dict[int, "PartTypeDef"], count: int, **more: Any) -> None:
+        """Make the object appear of pieces 1…count; durable when it returns."""
+        if missing := [number for number in range(1, count + 1) if number not in pieces]:
+            raise UploadGone(f"upload {self.id} lacks {len(missing)} of {count} pieces, the first is {missing[0]}")
+        parts: Any = [{"PartNumber": number, "ETag": pieces[number]["ETag"]} for number in range(1, count + 1)]
+        with _gone_is_told(self.id):
+            self._s3.complete_multipart_upload(**self._where, MultipartUpload={"Parts": parts}, **more)
 
     def abandon(self) -> None:
-        """Remove the pieces. What cannot be removed now is removed by the bucket's rule for incomplete uploads."""
+        """Remove the pieces: nobody will go on. What cannot be removed now is removed by the bucket's rule."""
         with suppress(ClientError, *LOST):
             self._s3.abort_multipart_upload(**self._where)
 
 
-class PieceWriter:
-    """See `executions.ports.Writer`: one PUT for a small object, a multipart upload for a large one."""
+class S3Pieces:
+    """See `executions.ports.Pieces`."""
 
-    def __init__(self, client: "S3Client", bucket: str, key: str, content_type: str) -> None:
-        self._s3 = client
-        self._bucket = bucket
-        self._key = key
-        self._content_type = content_type
-        self._waiting: list[bytes] = []
-        self._waiting_bytes = 0
-        self._upload: Upload | None = None
-        self._pieces: list[dict[str, Any]] = []
+    def __init__(self, client: "S3Client", bucket: str, key: str, content_type: str, upload_id: str) -> None:
+        self._writing = writing(bucket, key)
+        self._listing = listing(bucket, key)
+        if upload_id:
+            self._upload = Upload(client, bucket, key, upload_id)
+        else:
+            with answers.told(*self._writing):
+                self._upload = Upload.begun(client, bucket, key, ContentType=content_type)
 
-    def __enter__(self) -> "PieceWriter":
-        return self
+    @property
+    def upload_id(self) -> str:
+        return self._upload.id
 
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        if self._upload is not None:
-            self._upload.abandon()
+    def send(self, number: int, body: bytes) -> None:
+        with answers.told(*self._writing):
+            self._upload.send(number, body)
 
-    def write(self, data: bytes) -> None:
-        self._waiting.append(data)
-        self._waiting_bytes += len(data)
-        if self._waiting_bytes >= PIECE_BYTES:
-            self._send_piece()
-
-    def commit(self) -> None:
-        with answers.told(*writing(self._bucket, self._key)):
-            if self._upload is None:
-                put(self._s3, self._bucket, self._key, b"".join(self._waiting), self._content_type)
-                return
-            if self._waiting:
-                self._send_piece()
-            self._upload.complete(self._pieces)
-        self._upload = None
-
-    def _send_piece(self) -> None:
-        with answers.told(*writing(self._bucket, self._key)):
-            if self._upload is None:
-                self._upload = Upload(self._s3, self._bucket, self._key, ContentType=self._content_type)
-            self._pieces.append(self._upload.send(len(self._pieces) + 1, b"".join(self._waiting)))
-        self._waiting, self._waiting_bytes = [], 0
+    def complete(self, count: int) -> None:
+        with answers.told(*self._listing):
+            pieces = self._upload.pieces()
+        with answers.told(*self._writing):
+            self._upload.complete(pieces, count)
 
 
 def put(client: "S3Client", bucket: str, key: str, body: bytes, content_type: str) -> None:
@@ -107,3 +109,19 @@ def writing(bucket: str, key: str) -> tuple[str, str]:
         f"s3:PutObject on {answers.under(bucket, key)} "
         "(and kms:GenerateDataKey, kms:Decrypt on the bucket's KMS key, if it has one)",
     )
+
+
+def listing(bucket: str, key: str) -> tuple[str, str]:
+    """As `writing`, for the pieces of an upload."""
+    return f"LIST PIECES s3://{bucket}/{key}", f"s3:ListMultipartUploadParts on {answers.under(bucket, key)}"
+
+
+@contextmanager
+def _gone_is_told(upload_id: str) -> Iterator[None]:
+    try:
+        yield
+    except ClientError as error:
+        # InvalidPart: sent again by another worker since it was listed, with another ETag.
+        if answers.code(error) not in ("NoSuchUpload", "InvalidPart"):
+            raise
+        raise UploadGone(f"upload {upload_id}: {answers.code(error)}") from error

@@ -1,17 +1,28 @@
 """9 · Executions: the only room with effects, and their order.
 
-`importing.import_dropped` is the whole of one delivery: start → advance → settle. Each step may be killed anywhere and
-delivered again, or be done by two workers at once, and the books still balance:
-
-    start     HEAD, then the execution, once per object version
-    advance   claim → for each batch: sink, segment, progress → part done
+    start     HEAD, then the execution, once per object version; a large object is cut into parts
+    advance   claim → for each batch: sink, segment, progress → part done; time up: the rest is handed on
     settle    sums fixed → errors and reasons joined → receipt → copy → verified → source deleted → SUCCEEDED
 
-`waiting.files_waiting` is the sweep: it looks for files that no delivery has brought to an end, and changes nothing.
+A delivery of a notification is `import_dropped`, a delivery of a task `work_on`. Each step may be killed anywhere and
+delivered again, or be done by several workers at once, and the books still balance. What was lost on the way is found
+by `sweep_unfinished` and `sweep_waiting`. `cancel` and `redrive` are a person's.
 """
 
-from importer.executions.importing import import_dropped
+from importer.executions.ending import cancel, redrive
+from importer.executions.importing import deliver, import_dropped, work_on
 from importer.executions.ports import Workplace
+from importer.executions.sweeping import sweep_unfinished, sweep_waiting
 from importer.executions.waiting import files_waiting
 
-__all__ = ["Workplace", "files_waiting", "import_dropped"]
+__all__ = [
+    "Workplace",
+    "cancel",
+    "deliver",
+    "files_waiting",
+    "import_dropped",
+    "redrive",
+    "sweep_unfinished",
+    "sweep_waiting",
+    "work_on",
+]

@@ -2,26 +2,62 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from types import TracebackType
+from enum import StrEnum
 from typing import Protocol
 
-from importer.model import Clock, Execution, LeaseHeld, Outcome, Part, PartState, Provenance, S3Object, Value
+from importer.model import (
+    Clock,
+    Execution,
+    LeaseHeld,
+    Outcome,
+    Part,
+    PartState,
+    Provenance,
+    S3Object,
+    Task,
+    Unavailable,
+    Value,
+    Watched,
+)
 from importer.notification import Dropped
 from importer.sinks import Sink
 
 
-class Writer(Protocol):
-    """An object being written in constant memory. It appears, whole, with `commit`; without it, nothing does."""
+class Notebook(Protocol):
+    """Where the long steps of a settling write down how far they are, so that another worker goes on from there.
 
-    def __enter__(self) -> "Writer": ...
+    One page for each step. Two workers may be at it at once: the first to write goes on, the other stops.
+    """
 
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
-    ) -> None: ...
+    def page(self, step: str) -> dict[str, Value]:
+        """What was last kept for a step; {} if nothing was."""
 
-    def write(self, data: bytes) -> None: ...
+    def keep(self, step: str, page: dict[str, Value], at_once: bool = False) -> None:
+        """The step stands here now. Call it after every piece of work, however small: it writes every few seconds only.
 
-    def commit(self) -> None: ...
+        Args:
+            at_once: durable when it returns.
+        Raises:
+            Fenced: another worker has written since; it goes on.
+            TimeIsUp: the page was saved, and this invocation ends.
+        """
+
+
+class Pieces(Protocol):
+    """An object being made of pieces, by several invocations one after another. It appears, whole, with `complete`.
+
+    Every method raises Unavailable, and UploadGone where S3 knows the upload no more: completed by another worker, or
+    taken away.
+    """
+
+    @property
+    def upload_id(self) -> str: ...
+
+    def send(self, number: int, body: bytes) -> None:
+        """Upload a piece, at least 5 MiB but for the last (N6); the same number again replaces it."""
+
+    def complete(self, count: int) -> None:
+        """Make the object appear of pieces 1…count; durable when it returns."""
 
 
 class Objects(Protocol):
@@ -43,22 +79,32 @@ class Objects(Protocol):
     def get(self, bucket: str, key: str) -> bytes | None:
         """A small object of ours; None if there is none."""
 
+    def bodies(self, bucket: str, keys: Iterable[str]) -> Iterator[tuple[str, bytes | None]]:
+        """Each key in turn with its small object; several are read ahead."""
+
     def exists(self, bucket: str, key: str) -> bool:
         """Whether there is an object of this key now."""
 
     def put(self, bucket: str, key: str, body: bytes, content_type: str) -> None:
         """Write an object; durable when it returns."""
 
-    def writer(self, bucket: str, key: str, content_type: str) -> Writer: ...
+    def size(self, bucket: str, key: str) -> int | None:
+        """Bytes of an object of ours; None if there is none."""
+
+    def pieces(self, bucket: str, key: str, content_type: str, upload_id: str = "") -> Pieces:
+        """An object in pieces: begun, or the one begun before under this id."""
 
     def keys(self, bucket: str, prefix: str) -> Iterator[str]:
         """Keys under a prefix in byte order."""
 
-    def copy(self, source: S3Object, key: str, sha256: str) -> None:
+    def copy(self, source: S3Object, key: str, sha256: str, notebook: Notebook) -> None:
         """Make `key` a proven copy of the source (bytes, metadata, tags); nothing to do if it already is one.
+
+        Pages "copy" and "proof" of the notebook are its own.
 
         Raises:
             ObjectProblem: object_gone, replaced_while_reading: the source is no longer there to be copied.
+            Fenced, TimeIsUp: see `Notebook.keep`.
         """
 
     def delete_version(self, source: S3Object) -> None:
@@ -72,6 +118,19 @@ class Objects(Protocol):
 
     def versions(self, bucket: str, prefix: str) -> Iterator[S3Object]:
         """Every version of every object under a prefix, in byte order of the keys, but for those somebody deleted."""
+
+
+class Dispatch(Protocol):
+    """The part queue: at least once, in any order."""
+
+    def send(self, tasks: Sequence[Task], delay_s: int = 0) -> None:
+        """Make tasks somebody's job; durable when it returns.
+
+        Args:
+            delay_s: not before this long, at most 900.
+        Raises:
+            Unavailable: some may have been sent.
+        """
 
 
 class Records(Protocol):
@@ -91,13 +150,19 @@ class Records(Protocol):
     def begin(self, execution: Execution, now_ms: int) -> Execution:
         """PENDING → RUNNING."""
 
+    def cancel(self, execution: Execution) -> Execution:
+        """End it CANCELED, if it is still being imported. The execution as it then is."""
+
+    def redrive(self, execution: Execution, start_over: bool) -> Execution:
+        """FAILED → PENDING, the next attempt: its parts may be claimed again where they stand, or from their begin."""
+
     def restart(self, execution: Execution, rules_version: int) -> Execution:
         """Begin an unfinished execution again under newer rules, from its first byte."""
 
     def claim(
         self, execution: Execution, part: Part, owner: str, now_ms: int, lease_until_ms: int
     ) -> PartState | LeaseHeld:
-        """Take a part whose lease is free or has run out. A part already done is given without a lease.
+        """Take a part whose lease is free or has run out; counts a try. A part already done is given without a lease.
 
         Raises:
             Unavailable: newer rules than ours have begun on it.
@@ -112,10 +177,35 @@ class Records(Protocol):
             Fenced: it is not ours any more.
         """
 
+    def release(self, execution: Execution, state: PartState, owner: str) -> None:
+        """Give a part up where it stands, if it is still ours; `tries` becomes what `state` says."""
+
     def part_done(self, execution: Execution, start: int) -> Execution:
         """Add a part to the set of finished ones. Repeating it changes nothing."""
 
-    def parts(self, execution_id: str) -> list[PartState]: ...
+    def parts(self, execution_id: str) -> list[PartState]:
+        """Those of its parts that were ever claimed or fenced, by offset."""
+
+    def leases(self, execution_id: str) -> dict[int, int]:
+        """Start of each part that somebody holds → when its lease runs out."""
+
+    def notes(self, execution_id: str) -> tuple[int, dict[str, dict[str, Value]]]:
+        """The pages of a settling's notebook, and how often it was written; 0 and {} for none."""
+
+    def write_notes(self, execution_id: str, version: int, pages: dict[str, dict[str, Value]]) -> None:
+        """Write the notebook, if it was written `version` times until now.
+
+        Raises:
+            Fenced: it was written by another worker.
+        """
+
+    def all_unfinished(self) -> Iterator[str]:
+        """Ids of all executions that are not closed. A hint: may lag (F10)."""
+
+    def watched(self, execution_id: str) -> Watched | None:
+        """What the sweep last saw of an execution."""
+
+    def watch(self, execution_id: str, watched: Watched) -> None: ...
 
     def claim_stem(self, day: str, stem: str, execution_id: str) -> bool:
         """Whether this execution has this day's stem for its four objects, now or since an earlier try."""
@@ -127,7 +217,7 @@ class Records(Protocol):
         """End it FAILED, if it still is in the phase it was given in. The execution as it then is."""
 
     def fence(self, execution: Execution, parts: Iterable[Part]) -> None:
-        """Take every part's ownership for ever: no worker's progress is accepted after this."""
+        """Take every part's ownership for this attempt: no worker's progress is accepted after this."""
 
     def close(self, execution: Execution, outcome: Outcome) -> bool:
         """Nothing is left to do: FINALISING becomes SUCCEEDED. False if another worker closed it."""
@@ -150,6 +240,31 @@ class Waiting:
     complete: bool
 
 
+class Found(StrEnum):
+    """What the execution of a waiting file says."""
+
+    UNKNOWN = "unknown"  # there is none: no notification has told of the file
+    UNFINISHED = "unfinished"
+    TO_MOVE = "to_move"  # SUCCEEDED, and the source is still there
+
+
+@dataclass(frozen=True, slots=True)
+class Swept:
+    """What a sweep over the unfinished executions did.
+
+    Attributes:
+        unfinished: executions looked at.
+        sent_on: those for which tasks were sent.
+        failed: those that could not be looked at or sent on.
+        complete: all of them were looked at.
+    """
+
+    unfinished: int
+    sent_on: int
+    failed: int
+    complete: bool
+
+
 class Telemetry(Protocol):
     """What operators see; telemetry.py names every metric and log key."""
 
@@ -157,9 +272,23 @@ class Telemetry(Protocol):
 
     def waited(self, execution: Execution, renewed: bool) -> None: ...
 
+    def handed_on(self, execution: Execution, part: PartState | None) -> None:
+        """The time of an invocation was up; None: while settling."""
+
     def closed(self, execution: Execution) -> None: ...
 
     def swept(self, bucket: str, waiting: Waiting) -> None: ...
+
+    def swept_unfinished(self, swept: Swept) -> None: ...
+
+    def sent_on(self, execution: Execution) -> None:
+        """The sweep found an execution that nobody got on with."""
+
+    def found(self, file: S3Object, found: Found) -> None:
+        """The sweep took up a file that waited."""
+
+    def sweep_failed(self, what: str, trouble: Unavailable) -> None:
+        """One execution (its id) or file (its URI) could not be taken up; the sweep goes on with the next."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +300,9 @@ class Workplace:
         sinks: names of the destinations that new executions write to; an execution keeps those it began with.
         remaining_ms: time left to this invocation.
         progress_every_ms: how long the position may lag behind the work; what a crash makes to be done again.
+        dispatch: where the rest of the work goes.
+        part_bytes: what a large object is cut by.
+        hop_ms: time a whole invocation of the part function has.
     """
 
     objects: Objects
@@ -181,3 +313,6 @@ class Workplace:
     telemetry: Telemetry
     remaining_ms: Callable[[], int]
     progress_every_ms: int
+    dispatch: Dispatch
+    part_bytes: int
+    hop_ms: int

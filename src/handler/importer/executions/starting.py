@@ -1,14 +1,20 @@
 """Start: from a dropped object to its execution. One execution per object version, whoever asks and however often."""
 
 import hashlib
+from typing import Final
 
 from importer import formats
-from importer.definitions import DEFAULT, Definition
+from importer.bad_rows import ObjectProblem
+from importer.compression import is_compressed
+from importer.definitions import DEFAULT, NDJSON, Definition
 from importer.executions.destinations import without_compression
 from importer.executions.ports import Workplace
 from importer.layouts import judge_suffix
 from importer.model import Execution, Phase, S3Object, Status
 from importer.notification import IMPORTS_PREFIX, Dropped
+from importer.parts import part_bytes_of
+
+_MAGIC_BYTES: Final = 16
 
 
 def start(place: Workplace, dropped: Dropped) -> list[Execution]:
@@ -26,6 +32,7 @@ def start(place: Workplace, dropped: Dropped) -> list[Execution]:
     if existing is not None:
         return [*begun_before, existing]
     definition = _definition(place, source.key)
+    part_bytes = _part_bytes(place, source, definition)
     execution = Execution(
         id=execution_id,
         source=source,
@@ -34,7 +41,8 @@ def start(place: Workplace, dropped: Dropped) -> list[Execution]:
         created_ms=place.clock.now_ms(),
         definition=definition.as_stored(),
         format=formats.DEFAULT,
-        part_count=1,
+        part_count=-(-source.size_bytes // part_bytes) if part_bytes else 1,
+        part_bytes=part_bytes,
         sinks=place.sinks,
     )
     return [*begun_before, place.records.create(execution)]
@@ -58,6 +66,20 @@ def _definition(place: Workplace, key: str) -> Definition:
     first, slash, _ = key.removeprefix(IMPORTS_PREFIX).partition("/")
     stored = place.records.definition(first) if slash and first else None
     return DEFAULT if stored is None else Definition.named(first, stored)
+
+
+def _part_bytes(place: Workplace, source: S3Object, definition: Definition) -> int:
+    """What a file is cut by; 0 where it is one part. Compressed text has no places to begin at, and a line break of a
+    CSV may stand inside a field (E11): neither is cut, and both can be handed on.
+    """
+    part_bytes = part_bytes_of(source.size_bytes, place.part_bytes)
+    if not part_bytes or definition.mime_type != NDJSON:
+        return 0
+    try:
+        head = b"".join(place.objects.read(source, 0, _MAGIC_BYTES))
+    except ObjectProblem:
+        return 0  # whoever reads it next finds out, and says so
+    return 0 if is_compressed(head) else part_bytes
 
 
 def _left_unfinished(place: Workplace, dropped: Dropped) -> list[Execution]:

@@ -1,8 +1,11 @@
-"""Waiting: how long the oldest file has lain in `imports/` without being imported or refused.
+"""Waiting: which files lie in `imports/` without being imported or refused, and for how long the oldest has.
 
 A notification may be lost (A3, A4), a dead letter unread, a permission still missing: whatever the cause, the file is
 still there. So its age is the one measure that misses none of them. It is taken from a listing, not from our own
 records, which know nothing of a file nobody told us of.
+
+What waits is measured from the drop; a file that is being imported, from when the sweep first saw it stand where it
+stands (`model.Watched`), so that a large one may take its hours.
 
 Rule: a file waits if it was dropped GRACE_MS ago or earlier, unless its execution is closed FAILED or CANCELED: that is
 a person's affair, who was told. SUCCEEDED and still there: the move is due, so it waits. Versions below a delete marker
@@ -12,22 +15,27 @@ The listing may be of any length: only the LOOK_UPS oldest files are kept and as
 is taken to wait. So a bound can make an alarm ring that need not, and never keep one from ringing.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from heapq import nsmallest
 from typing import Final
 
-from importer.executions.ports import Waiting, Workplace
+from importer.executions.ports import Found, Waiting, Workplace
 from importer.executions.starting import execution_id_of
 from importer.model import Execution, Phase, S3Object, Status
 from importer.notification import IMPORTS_PREFIX, is_import
 
 GRACE_MS: Final = 5 * 60_000  # Source: S3's notifications "can sometimes take a minute or longer" (A3)
-LOOK_UPS: Final = 1_000  # of executions in one sweep: one small read each, about 10 s
+LOOK_UPS: Final = 10_000  # of executions in one sweep: one small read each, about 100 s
 RESERVE_MS: Final = 10_000  # to say what was found until then
 
 
-def files_waiting(place: Workplace, bucket: str) -> Waiting:
-    """Look through `imports/` of a bucket. Changes nothing.
+def files_waiting(
+    place: Workplace, bucket: str, each: Callable[[S3Object, Found], None] = lambda _file, _found: None
+) -> Waiting:
+    """Look through `imports/` of a bucket.
+
+    Args:
+        each: called with every waiting file that was looked up, oldest first.
 
     Raises:
         Unavailable: it cannot be listed, or the imports table cannot be read.
@@ -37,17 +45,26 @@ def files_waiting(place: Workplace, bucket: str) -> Waiting:
     files, oldest = survey(listing, now_ms, LOOK_UPS + 1)
     complete = listing.complete
     waiting: S3Object | None = None
+    since_ms = now_ms
     for asked, file in enumerate(oldest):
-        if asked == LOOK_UPS or _time_is_up(place):
+        file_since_ms = file.last_modified_ms
+        looked_up = asked < LOOK_UPS and not _time_is_up(place)
+        if looked_up:
+            execution = place.records.execution(execution_id_of(file))
+            found = found_of(execution)
+            if found is None:
+                files -= 1
+                continue
+            if found is Found.UNFINISHED and execution is not None:  # a long import that gets on does not wait
+                watched = place.records.watched(execution.id)
+                file_since_ms = max(file_since_ms, 0 if watched is None else watched.stands_since_ms)
+            each(file, found)
+        if file_since_ms < since_ms or waiting is None:
+            waiting, since_ms = file, min(file_since_ms, now_ms)
+        if not looked_up:
             complete = False
-            waiting = waiting or file
             break
-        if waits(place.records.execution(execution_id_of(file))):
-            waiting = waiting or file
-        else:
-            files -= 1
-    age_ms = 0 if waiting is None else now_ms - waiting.last_modified_ms
-    return Waiting(files, waiting, age_ms // 1000, complete)
+    return Waiting(files, waiting, (now_ms - since_ms) // 1000 if waiting else 0, complete)
 
 
 def survey(listed: Iterable[S3Object], now_ms: int, at_most: int) -> tuple[int, list[S3Object]]:
@@ -65,9 +82,13 @@ def survey(listed: Iterable[S3Object], now_ms: int, at_most: int) -> tuple[int, 
     return count, oldest
 
 
-def waits(execution: Execution | None) -> bool:
-    """Whether a file with this execution (None: it has none) is still to be imported or moved."""
-    return execution is None or execution.phase is not Phase.CLOSED or execution.status is Status.SUCCEEDED
+def found_of(execution: Execution | None) -> Found | None:
+    """Why a file with this execution (None: it has none) waits; None if it is a person's affair, who was told."""
+    if execution is None:
+        return Found.UNKNOWN
+    if execution.phase is not Phase.CLOSED:
+        return Found.UNFINISHED
+    return Found.TO_MOVE if execution.status is Status.SUCCEEDED else None
 
 
 def _time_is_up(place: Workplace) -> bool:

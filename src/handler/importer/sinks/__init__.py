@@ -28,8 +28,8 @@ class Sink(Protocol):
         A row that is refused has no event stored.
 
         Args:
-            breathe: called every few calls, so that a lease can be renewed while a slow destination gets on; what it
-                raises ends the write.
+            breathe: called every few calls, and every two seconds while a rate is waited for, so that a lease can be
+                renewed while a slow destination gets on; what it raises ends the write.
         Returns:
             The rows (by address) this sink can never accept, each with its reason. Empty nearly always: the limits
             known beforehand were checked by the pure functions in `SINKS`.

@@ -1,22 +1,24 @@
 """Many idempotent calls: several in flight, tried again with jittered back-off, as long as they get somewhere.
 
 The AWS client behind a call makes a single attempt; what is worth trying again is decided here, once for all sinks.
+Calls are made in rounds of a few for each that may be in flight; between two rounds it is judged what came of them
+(`pace.Window`), and a breath is taken.
 """
 
 import random
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
+from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 
 from botocore.exceptions import ClientError, ConnectionError, HTTPClientError
 
 from importer.model import Clock, Throttled, Unavailable
+from importer.sinks.pace import FIRST_PAUSE_MS, LONGEST_PAUSE_MS, Rate, Window
 
 BOUND_MS: Final = 15_000  # without one call done; a third of the lease (45 s)
-_BREATH_CALLS: Final = 4  # times the calls in flight: so many are made between two breaths
-_FIRST_WAIT_MS: Final = 40
-_LONGEST_WAIT_MS: Final = 2_000
+_ROUND: Final = 4  # times the calls in flight: so many are made between two breaths
 # Rule: the retryable errors of API_BatchWriteItem and API_PutItem (docs.aws.amazon.com, DynamoDB error handling), and
 # of API_PutRecordBatch: its one word for "more than the stream's quota" is the last of them (G3).
 _THROTTLES: Final = frozenset(
@@ -54,56 +56,81 @@ def is_passing(error: ClientError) -> bool:
     return int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)) >= 500
 
 
+@dataclass(frozen=True, slots=True)
+class Left(Generic[Job]):
+    """What a call left to do: nothing, a job cut smaller, or what AWS put off because it was too much at once."""
+
+    jobs: Sequence[Job] = ()
+    put_off: bool = False
+
+
 class Calls(Generic[Job]):
-    """Runs jobs until each is done.
+    """Runs jobs until each is done. What AWS lets through is remembered from one run to the next.
 
     Args:
-        in_flight: calls at the same time; 1 runs them one after another in the caller's thread.
+        in_flight: calls at the same time, at most; one at a time is made in the caller's thread.
         destination: what is written to, in words, for the message when it cannot be.
         permission: the IAM action a call needs.
+        rate: what the writes of all calls together keep to.
+        writes: how many of them a job is.
     """
 
-    def __init__(self, clock: Clock, in_flight: int, destination: str, permission: str) -> None:
+    def __init__(
+        self,
+        clock: Clock,
+        in_flight: int,
+        destination: str,
+        permission: str,
+        rate: Rate | None = None,
+        writes: Callable[[Job], int] = lambda _: 1,
+    ) -> None:
         self._clock = clock
-        self._in_flight = in_flight
+        self._window = Window(in_flight)
         self._destination = destination
         self._permission = permission
-        self._pool = ThreadPoolExecutor(in_flight) if in_flight > 1 else None
+        self._rate = rate or Rate(clock, 0)
+        self._writes = writes
+        # The caller's thread makes calls too.
+        self._pool = ThreadPoolExecutor(in_flight - 1) if in_flight > 1 else None
 
-    def run(self, jobs: Sequence[Job], call: Callable[[Job], Sequence[Job]], breathe: Callable[[], None]) -> None:
-        """Call each job; what `call` returns (unprocessed items, halves of a refused batch) are jobs for later.
+    def run(self, jobs: Sequence[Job], call: Callable[[Job], Left[Job]], breathe: Callable[[], None]) -> None:
+        """Call each job; what is left of it is for later.
 
         A call that leaves less than it was given has got somewhere, be it a single item.
 
         Args:
-            breathe: called every few calls. What it raises ends the run.
+            breathe: called every few calls, and every two seconds while none may be made. What it raises ends the run.
         Raises:
             Throttled: no call got anywhere for BOUND_MS, because AWS asked to slow down.
             Unavailable: for another reason; or an answer came that trying again would not change.
         """
         todo = deque(jobs)
-        wait_ms = _FIRST_WAIT_MS
+        wait_ms = FIRST_PAUSE_MS
         until_ms = self._clock.now_ms() + BOUND_MS
         while todo:
-            some = [todo.popleft() for _ in range(min(len(todo), _BREATH_CALLS * self._in_flight))]
+            some, waited_ms = self._round(todo, breathe)
+            until_ms += waited_ms  # what we forbid ourselves is no sign that AWS is stuck
             throttled = advanced = False
             failure: Exception | None = None
-            left: list[Job] = []
             for job, answer in zip(some, self._answers(some, call), strict=True):
                 if isinstance(answer, Exception):
-                    left.append(job)
+                    todo.append(job)
                     failure = answer
                     throttled |= isinstance(answer, ClientError) and is_throttle(answer)
                 else:
-                    throttled |= bool(answer)
-                    advanced |= list(answer) != [job]
-                    left += answer
-            todo.extend(left)
+                    throttled |= answer.put_off
+                    advanced |= list(answer.jobs) != [job]
+                    todo.extend(answer.jobs)
+            if throttled:
+                self._window.shrink()
+            elif failure is None:
+                self._window.widen(len(some))
             if advanced:
-                wait_ms = _FIRST_WAIT_MS
+                wait_ms = FIRST_PAUSE_MS
                 until_ms = self._clock.now_ms() + BOUND_MS
-            if left:
-                pause_ms = random.uniform(wait_ms / 2, wait_ms)  # spread, so that workers do not come back together
+            if throttled or failure is not None:
+                longest_ms = max(wait_ms, self._window.pause_ms)
+                pause_ms = random.uniform(longest_ms / 2, longest_ms)  # so that workers do not come back together
                 if self._clock.now_ms() + pause_ms > until_ms:
                     if throttled:
                         raise Throttled(
@@ -113,26 +140,52 @@ class Calls(Generic[Job]):
                         f"{self._destination}: {len(todo)} calls left, none done for {BOUND_MS} ms: {said(failure)}"
                     ) from failure
                 self._clock.sleep(pause_ms / 1000)
-                wait_ms = min(wait_ms * 2, _LONGEST_WAIT_MS)
+                wait_ms = min(wait_ms * 2, LONGEST_PAUSE_MS)
             breathe()
 
-    def _answers(self, jobs: list[Job], call: Callable[[Job], Sequence[Job]]) -> "list[Sequence[Job] | Exception]":
-        def answer(job: Job) -> Sequence[Job] | Exception:
-            try:
-                return call(job)
-            except ClientError as error:
-                if is_throttle(error) or is_passing(error):
-                    return error
-                # A permission, a table that is not there: not the row's fault, and not mended by trying again at once.
-                raise Unavailable(
-                    f"{self._destination} cannot be written: {said(error)}{self._remedy(error)}"
-                ) from error
-            except LOST as error:  # every job is safe to repeat
-                return error
+    def _round(self, todo: deque[Job], breathe: Callable[[], None]) -> tuple[list[Job], int]:
+        """The next jobs, as many as may be made now; how many milliseconds the first of them had to wait for that."""
+        waited_ms = self._rate.wait(self._writes(todo[0]), breathe)
+        some = [todo.popleft()]
+        most = _ROUND * self._window.in_flight
+        while todo and len(some) < most and self._rate.allows(self._writes(todo[0])):
+            some.append(todo.popleft())
+        return some, waited_ms
 
-        if self._pool is None:
-            return [answer(job) for job in jobs]
-        return list(self._pool.map(answer, jobs))
+    def _answers(self, jobs: Sequence[Job], call: Callable[[Job], Left[Job]]) -> "list[Left[Job] | Exception]":
+        """What came of each call. None of them is under way any more, whatever is raised."""
+        answers: list[Left[Job] | Exception] = [Left()] * len(jobs)
+        pending = iter(list(enumerate(jobs)))  # a list's iterator may be shared by threads
+
+        def lane() -> None:
+            try:
+                for index, job in pending:
+                    answers[index] = self._answer(job, call)
+            except BaseException:
+                for _ in pending:  # the other lanes end with the calls they are in
+                    pass
+                raise
+
+        lanes = min(self._window.in_flight, len(jobs))
+        others = [self._pool.submit(lane) for _ in range(lanes - 1)] if self._pool is not None else []
+        try:
+            lane()
+        finally:
+            wait(others)
+        for other in others:
+            other.result()
+        return answers
+
+    def _answer(self, job: Job, call: Callable[[Job], Left[Job]]) -> "Left[Job] | Exception":
+        try:
+            return call(job)
+        except ClientError as error:
+            if is_throttle(error) or is_passing(error):
+                return error
+            # A permission, a table that is not there: not the row's fault, and not mended by trying again at once.
+            raise Unavailable(f"{self._destination} cannot be written: {said(error)}{self._remedy(error)}") from error
+        except LOST as error:  # every job is safe to repeat
+            return error
 
     def _remedy(self, error: ClientError) -> str:
         code = error.response.get("Error", {}).get("Code", "")

@@ -5,15 +5,16 @@ known beforehand about limits was checked by `items.limit`. A call never nears t
 is the lines of one grid cell (1 MiB), an item at most 400 KB, and JSON of our making at most six times either.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, cast
 
 from botocore.exceptions import ClientError
 
 from importer.bad_rows import Reject
 from importer.model import Clock, Event, Provenance, UserChange
-from importer.sinks.calls import Calls
+from importer.sinks.calls import Calls, Left
 from importer.sinks.items import Item, event_item, refusal
+from importer.sinks.pace import Rate
 from importer.sinks.users import UserRecords
 
 if TYPE_CHECKING:
@@ -28,7 +29,8 @@ class DynamoDBSink:
 
     Args:
         client: makes one attempt a call (`total_max_attempts` 1): trying again is this sink's work.
-        in_flight: calls at the same time.
+        in_flight: calls at the same time, at most. Each table has its own limits, and is learned about on its own.
+        rate: what events and user changes together keep to.
     """
 
     def __init__(
@@ -39,14 +41,15 @@ class DynamoDBSink:
         source: Provenance,
         clock: Clock,
         in_flight: int,
+        rate: Rate | None = None,
     ) -> None:
         self._client = client
         self._table = events_table
         self._source = source
         self._calls: Calls[list[Item]] = Calls(
-            clock, in_flight, f"the events table {events_table}", "dynamodb:BatchWriteItem"
+            clock, in_flight, f"the events table {events_table}", "dynamodb:BatchWriteItem", rate, len
         )
-        self._users = UserRecords(client, users_table, source, clock, in_flight)
+        self._users = UserRecords(client, users_table, source, clock, in_flight, rate)
 
     def write(
         self, events: list[Event], user_changes: list[UserChange], breathe: Callable[[], None] = lambda: None
@@ -64,7 +67,7 @@ class DynamoDBSink:
             rows.setdefault(key, []).append(event.address)
         refused: dict[int, Reject] = {}
 
-        def put(call: list[Item]) -> Sequence[list[Item]]:
+        def put(call: list[Item]) -> Left[list[Item]]:
             try:
                 answer = self._client.batch_write_item(
                     RequestItems={self._table: [{"PutRequest": {"Item": item}} for item in call]}
@@ -73,13 +76,15 @@ class DynamoDBSink:
                 if error.response.get("Error", {}).get("Code") != "ValidationException":
                     raise
                 if len(call) > 1:  # one of them spoils the call: halve until it stands alone
-                    return [call[: len(call) // 2], call[len(call) // 2 :]]
+                    return Left([call[: len(call) // 2], call[len(call) // 2 :]])
                 reject = refusal(error)
                 for address in rows[(call[0]["user_id"]["S"], call[0]["event_key"]["S"])]:
                     refused[address] = reject
-                return []
+                return Left()
             unprocessed = answer.get("UnprocessedItems", {}).get(self._table, [])
-            return [[cast("Item", request["PutRequest"]["Item"]) for request in unprocessed]] if unprocessed else []
+            if not unprocessed:
+                return Left()
+            return Left([[cast("Item", request["PutRequest"]["Item"]) for request in unprocessed]], put_off=True)
 
         todo = list(items.values())
         self._calls.run([todo[at : at + CALL_ITEMS] for at in range(0, len(todo), CALL_ITEMS)], put, breathe)

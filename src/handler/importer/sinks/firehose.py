@@ -12,7 +12,7 @@ from typing import Any, Final, Protocol
 
 from importer.bad_rows import Reject
 from importer.model import Clock, Event, Provenance, UserChange
-from importer.sinks.calls import Calls
+from importer.sinks.calls import Calls, Left
 from importer.sinks.records import calls_of, change_line, event_line, packed
 
 # Measured: zlib's level 1 takes 2.1 µs an event, level 6 4.9 µs for little more.
@@ -33,7 +33,7 @@ class FirehoseSink:
 
     Args:
         client: makes one attempt a call (`total_max_attempts` 1): trying again is this sink's work.
-        in_flight: calls at the same time; as many are in memory.
+        in_flight: calls at the same time, at most; as many are in memory.
         gzip: compress each record; records stay whole gzip members, so delivered objects are gzip files.
     """
 
@@ -68,12 +68,12 @@ class FirehoseSink:
         )
         return (zlib.compress(record, _GZIP_LEVEL, _GZIP_FORMAT) for record in records) if self._gzip else records
 
-    def _put(self, call: list[bytes]) -> Sequence[list[bytes]]:
+    def _put(self, call: list[bytes]) -> Left[list[bytes]]:
         answer = self._client.put_record_batch(
             DeliveryStreamName=self._stream, Records=[{"Data": record} for record in call]
         )
         if not answer["FailedPutCount"]:
-            return []
+            return Left()
         # Answers come in the order of the records; only those with an error were not taken (G1).
         left = [record for record, said in zip(call, answer["RequestResponses"], strict=True) if said.get("ErrorCode")]
-        return [left or call]
+        return Left([left or call], put_off=True)

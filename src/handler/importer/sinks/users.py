@@ -5,15 +5,16 @@ costs its write unit even when refused (N9). A lost reply needs no read back: th
 own rank is there, which is what we wanted.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from botocore.exceptions import ClientError
 
 from importer.bad_rows import Reject
 from importer.model import Clock, Provenance, UserChange, rank
-from importer.sinks.calls import Calls
+from importer.sinks.calls import Calls, Left
 from importer.sinks.items import record_item, refusal
+from importer.sinks.pace import Rate
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -22,11 +23,19 @@ if TYPE_CHECKING:
 class UserRecords:
     """Writes one execution's user changes."""
 
-    def __init__(self, client: "DynamoDBClient", table: str, source: Provenance, clock: Clock, in_flight: int) -> None:
+    def __init__(
+        self,
+        client: "DynamoDBClient",
+        table: str,
+        source: Provenance,
+        clock: Clock,
+        in_flight: int,
+        rate: Rate | None = None,
+    ) -> None:
         self._client = client
         self._table = table
         self._source = source
-        self._calls: Calls[UserChange] = Calls(clock, in_flight, f"the users table {table}", "dynamodb:PutItem")
+        self._calls: Calls[UserChange] = Calls(clock, in_flight, f"the users table {table}", "dynamodb:PutItem", rate)
 
     def write(self, changes: list[UserChange], breathe: Callable[[], None]) -> dict[int, Reject]:
         """Make the changes that outrank what the table holds; returns refused rows by address (see `Sink.write`)."""
@@ -46,7 +55,7 @@ class UserRecords:
                 folded[key] = change
         refused: dict[int, Reject] = {}
 
-        def put(change: UserChange) -> Sequence[UserChange]:
+        def put(change: UserChange) -> Left[UserChange]:
             rank_text = rank(change, self._source)
             try:
                 self._client.put_item(
@@ -62,7 +71,7 @@ class UserRecords:
                     refused[change.address] = refusal(error)
                 elif code != "ConditionalCheckFailedException":
                     raise
-            return []
+            return Left()
 
         self._calls.run(list(folded.values()), put, breathe)
         return refused

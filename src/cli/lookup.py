@@ -1,0 +1,113 @@
+"""Which execution a person means: by its id, or by the key of the file or of anything its import wrote."""
+
+import re
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import click
+
+from cli.connection import Connection, explained
+from importer.definitions import DAY_MS
+from importer.executions.destinations import REASONS_SUFFIX
+from importer.executions.starting import execution_id_of
+from importer.model import Execution, S3Object
+from importer.notification import IMPORTS_PREFIX, Dropped
+
+_ID: Final = re.compile(r"[0-9a-f]{32}")
+# Where a key can stand in an execution's document, by its first folder.
+_PLACES: Final = {
+    "imports/": "parameters.file_uri",
+    "completed_imports/": "result.input_file_uri",
+    "errors/": "result.error_file_uri",
+    "receipts/": "result.receipt_uri",
+}
+_DAY: Final = re.compile(r"[a-z_]+/(\d{4}/\d\d/\d\d)/")
+
+
+def execution_of(connection: Connection, name: str, version_id: str | None = None) -> Execution:
+    """The execution of that id, or the newest one of that key; `s3://BUCKET/` before it and `imports/` may be left out.
+
+    Raises:
+        click.UsageError: there is none, and what to do.
+        CannotReach.
+    """
+    bucket = connection.stack.bucket
+    if name.startswith("s3://"):
+        named, _, name = name.removeprefix("s3://").partition("/")
+        if named != bucket:
+            raise click.UsageError(f"s3://{named} is not the bucket of {connection.name}: that is s3://{bucket}")
+    if _ID.fullmatch(name):
+        if version_id is not None:
+            raise click.UsageError("--version-id is for a key: an execution id means one upload already")
+        with explained(connection.name):
+            execution = connection.imports.execution(name)
+        if execution is None:
+            raise click.UsageError(
+                f"there is no execution {name} in {connection.name}: "
+                f"`importer executions{connection.command}` lists what there is"
+            )
+        return execution
+    folder = next((folder for folder in _PLACES if name.startswith(folder)), None)
+    if folder is None:
+        folder, name = IMPORTS_PREFIX, f"{IMPORTS_PREFIX}{name}"
+    if version_id is not None and folder != IMPORTS_PREFIX:
+        raise click.UsageError(f"--version-id is for keys under {IMPORTS_PREFIX}")
+    with explained(connection.name):
+        found = _of_version(connection, name, version_id) if version_id else _newest(connection, folder, name)
+    if found is None:
+        version = f", version {version_id}" if version_id else ""
+        raise click.UsageError(
+            f"no execution of s3://{bucket}/{name}{version} is known in {connection.name}: "
+            f"`importer executions{connection.command}` lists what there is"
+        )
+    return found
+
+
+def _of_version(connection: Connection, key: str, version_id: str) -> Execution | None:
+    source = S3Object(connection.stack.bucket, key, version_id, "", 0, 0)
+    return connection.imports.execution(execution_id_of(source))
+
+
+def _newest(connection: Connection, folder: str, key: str) -> Execution | None:
+    newest: Execution | None = None
+    if folder == IMPORTS_PREFIX:  # the newest upload may be too new for the index
+        there = connection.objects.head(Dropped(connection.stack.bucket, key, None, ""))
+        newest = connection.imports.execution(execution_id_of(there)) if there is not None else None
+    if newest is None:
+        execution_id = _newest_id(connection, folder, key)
+        newest = connection.imports.execution(execution_id) if execution_id else None
+    return newest
+
+
+def _newest_id(connection: Connection, folder: str, key: str) -> str | None:
+    """By the index of executions by time; of a dated key those of that day only."""
+    outer, _, inner = _PLACES[folder].partition(".")
+    uri = f"s3://{connection.stack.bucket}/{key}"
+    values: dict[str, Any] = {":all": {"S": "EXECUTION"}, ":uri": {"S": uri.removesuffix(REASONS_SUFFIX)}}
+    condition = "listed = :all"
+    day = _DAY.match(key)
+    if day is not None:
+        try:
+            begin = int(datetime.strptime(day[1], "%Y/%m/%d").replace(tzinfo=UTC).timestamp() * 1000)
+        except ValueError:
+            return None
+        condition += " AND creation_date BETWEEN :begin AND :end"
+        values |= {":begin": {"N": str(begin)}, ":end": {"N": str(begin + DAY_MS - 1)}}
+    page: dict[str, Any] = {}
+    while True:
+        answer: Any = connection.dynamodb.query(
+            TableName=connection.stack.imports_table,
+            IndexName="by_time",
+            KeyConditionExpression=condition,
+            FilterExpression="#outer.#inner = :uri",
+            ExpressionAttributeNames={"#outer": outer, "#inner": inner},
+            ExpressionAttributeValues=values,
+            ProjectionExpression="pk",
+            ScanIndexForward=False,
+            **page,
+        )
+        if answer["Items"]:
+            return str(answer["Items"][0]["pk"]["S"].removeprefix("EXEC#"))
+        if "LastEvaluatedKey" not in answer:
+            return None
+        page = {"ExclusiveStartKey": answer["LastEvaluatedKey"]}

@@ -1,0 +1,64 @@
+"""What all verbs of the `importer` command have in common: exit codes, options, and how trouble is told.
+
+0 done · 1 rows were refused, or books do not balance · 2 the command was not understood · 3 a file was refused ·
+4 something is unavailable, or time ran out
+"""
+
+from typing import IO, Any
+
+import click
+
+from cli import show
+from cli.connection import CannotReach
+from importer.bad_rows import ObjectProblem
+
+DONE, ROWS_REFUSED, DIFFERS, USAGE, FILE_REFUSED, UNAVAILABLE, INTERRUPTED = 0, 1, 1, 2, 3, 4, 130
+
+
+class Trouble(click.ClickException):
+    """Ends a command with a sentence on stderr: something is unavailable."""
+
+    exit_code = UNAVAILABLE
+
+    def show(self, file: IO[Any] | None = None) -> None:
+        click.echo(f"importer: {show.shown_whole(self.format_message())}", err=True)
+
+
+class Refused(Trouble):
+    """The file is what is wrong."""
+
+    exit_code = FILE_REFUSED
+
+
+class Differs(Trouble):
+    """What was asked for cannot be, as things stand."""
+
+    exit_code = DIFFERS
+
+
+class Verbs(click.Group):
+    """Turns what a verb raises into a sentence and an exit code."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except CannotReach as error:
+            raise Trouble(str(error)) from error
+        except ObjectProblem as problem:
+            raise Refused(f"{problem.code.value}: {problem.message}") from problem
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise Trouble(str(error)) from error
+        except KeyboardInterrupt:
+            click.echo("importer: interrupted", err=True)
+            ctx.exit(INTERRUPTED)
+
+
+json_option = click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout, for machines.")
+stack_option = click.option(
+    "--stack", "stack_name", metavar="NAME", help="A deployed stack, instead of the local twin."
+)
+version_option = click.option(
+    "--version-id", metavar="ID", help="Which upload of an imports/ key is meant; else the newest."
+)

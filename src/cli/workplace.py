@@ -1,0 +1,79 @@
+"""An installation as `executions` works with it, from a person's machine: for what a person decides (cancel, redrive).
+
+Nothing is imported here, so there are no sinks to write to; telemetry is the command's own output.
+"""
+
+from typing import NoReturn
+
+from cli.connection import CannotReach, Connection, explained
+from importer.aws.clock import SystemClock
+from importer.aws.dispatch import PartQueue
+from importer.aws.settings import Settings
+from importer.executions import Workplace
+from importer.executions.ports import Found, Swept, Waiting
+from importer.model import Execution, Misconfigured, PartState, Provenance, S3Object, Unavailable
+from importer.notification import Dropped
+
+_TIME_MS = 900_000  # as an invocation has: what does not fit is handed on to the part queue
+
+
+class _Silent:
+    """See `executions.ports.Telemetry`."""
+
+    def delivered(self, dropped: Dropped, execution: Execution) -> None: ...
+
+    def waited(self, execution: Execution, renewed: bool) -> None: ...
+
+    def handed_on(self, execution: Execution, part: PartState | None) -> None: ...
+
+    def closed(self, execution: Execution) -> None: ...
+
+    def swept(self, bucket: str, waiting: Waiting) -> None: ...
+
+    def swept_unfinished(self, swept: Swept) -> None: ...
+
+    def sent_on(self, execution: Execution) -> None: ...
+
+    def found(self, file: S3Object, found: Found) -> None: ...
+
+    def sweep_failed(self, what: str, trouble: Unavailable) -> None: ...
+
+
+def workplace(connection: Connection, settings: Settings | None = None) -> Workplace:
+    """Where cancel and redrive work; with the function's settings also where executions begin."""
+    clock = SystemClock()
+    until_ms = clock.now_ms() + _TIME_MS
+    with explained(connection.name):
+        queue = PartQueue(connection.sqs(), connection.stack.part_queue_url, clock)
+    return Workplace(
+        objects=connection.objects,
+        records=connection.imports,
+        open_sink=_no_sink,
+        sinks=settings.sinks if settings else (),
+        clock=clock,
+        telemetry=_Silent(),
+        remaining_ms=lambda: until_ms - clock.now_ms(),
+        progress_every_ms=0,
+        dispatch=queue,
+        part_bytes=settings.part_bytes if settings else 0,
+        hop_ms=settings.hop_seconds * 1000 if settings else 0,
+    )
+
+
+def settings_of(connection: Connection) -> Settings:
+    """What the deployed function was told: which sinks new executions write to, and what large files are cut by.
+
+    Raises:
+        CannotReach.
+    """
+    name = connection.stack.functions["ImportFunction"]
+    with explained(connection.name):
+        answer = connection.functions().get_function_configuration(FunctionName=name)
+    try:
+        return Settings.of(answer.get("Environment", {}).get("Variables", {}))
+    except Misconfigured as problem:
+        raise CannotReach(f"function {name}: {problem}") from problem
+
+
+def _no_sink(source: Provenance, names: tuple[str, ...]) -> NoReturn:
+    raise AssertionError(f"rows of {source.execution_id} are written by the functions, never from here")

@@ -1,0 +1,82 @@
+"""The part queue on SQS: tasks as messages, ten a call, the refused ones tried again."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+import orjson
+from botocore.exceptions import ClientError
+
+from importer.model import Clock, Task, Unavailable
+from importer.sinks.calls import LOST, said
+
+if TYPE_CHECKING:
+    from mypy_boto3_sqs import SQSClient
+
+SCHEMA: Final = "task/1"
+CALL_MESSAGES: Final = 10  # Quota: SendMessageBatch
+LONGEST_DELAY_S: Final = 900  # Quota: DelaySeconds
+_TRIES: Final = 5
+
+
+class UnknownTask(Exception):
+    """A message of the part queue is no task of ours: raised, so that it ends in the dead-letter queue."""
+
+
+def task_of(body: str) -> Task:
+    """The task in a message's body.
+
+    Raises:
+        UnknownTask: says what is wrong, and quotes nothing.
+    """
+    try:
+        said = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        raise UnknownTask("the message is not JSON") from None
+    match said:
+        case {"schema": "task/1", "execution_id": str(execution_id), "start": int(start)}:
+            return Task(execution_id, start)
+    raise UnknownTask(f"the message is no {SCHEMA}")
+
+
+class PartQueue:
+    """See `executions.ports.Dispatch`.
+
+    Args:
+        queue_url: "" where the stack has no part queue: then nothing can be handed on.
+    """
+
+    def __init__(self, client: "SQSClient", queue_url: str, clock: Clock) -> None:
+        self._sqs = client
+        self._queue_url = queue_url
+        self._clock = clock
+
+    def send(self, tasks: Sequence[Task], delay_s: int = 0) -> None:
+        if tasks and not self._queue_url:
+            raise Unavailable("PART_QUEUE_URL is not set, so work cannot be handed on: deploy with template.yaml")
+        for at in range(0, len(tasks), CALL_MESSAGES):
+            self._send([_entry(task, delay_s) for task in tasks[at : at + CALL_MESSAGES]])
+
+    def _send(self, messages: list[dict[str, Any]]) -> None:
+        left = [{"Id": str(number), **message} for number, message in enumerate(messages)]
+        failure = ""
+        for attempt in range(_TRIES):
+            if attempt:
+                self._clock.sleep(0.2 * 2**attempt)
+            try:
+                answer = self._sqs.send_message_batch(QueueUrl=self._queue_url, Entries=left)  # type: ignore[arg-type]
+            except ClientError as error:
+                action = "; allow sqs:SendMessage on it" if "AccessDenied" in said(error) else ""
+                raise Unavailable(f"the part queue: {said(error)}{action}") from error
+            except LOST as error:  # they may be there: a second one changes nothing
+                raise Unavailable(f"the part queue: {error}") from error
+            refused = {entry["Id"] for entry in answer.get("Failed", [])}  # a success may hold refusals
+            if not refused:
+                return
+            failure = answer["Failed"][0].get("Code", "")
+            left = [entry for entry in left if entry["Id"] in refused]
+        raise Unavailable(f"the part queue refused {len(left)} messages {_TRIES} times: {failure}")
+
+
+def _entry(task: Task, delay_s: int) -> dict[str, Any]:
+    body = orjson.dumps({"schema": SCHEMA, "execution_id": task.execution_id, "start": task.start}).decode()
+    return {"MessageBody": body, "DelaySeconds": min(delay_s, LONGEST_DELAY_S)}

@@ -1,0 +1,301 @@
+"""Segments → the errors file and its reasons, in the order of the source, in constant memory, by any number of workers.
+
+Nearly always both fit into a piece each: they are made in one go. Larger ones are multipart uploads, made one after
+the other in pieces of a fixed size, and the notebook says where the next piece begins: segment, row, and how many bytes
+of that row's text went into the piece before. So a piece is a function of the segments: sent again by a late worker it
+has the same bytes.
+
+A bad row's line is counted from its part's begin; the lines of the parts before are added here. Where one of those was
+not read to its end (the execution failed), nobody knows them: `line` is null, the offset is right all the same.
+"""
+
+import hashlib
+import io
+from bisect import bisect_right
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any, Final, cast
+
+from importer.bad_rows import BadRow, ObjectProblem, document, read_segment
+from importer.definitions import NDJSON, TEXT_CSV
+from importer.executions.notebook import SettlingNotebook
+from importer.executions.plain_text import PlainText
+from importer.executions.ports import Workplace
+from importer.model import Execution, LongLine, Outcome, S3Object, Status, UploadGone, Value
+from importer.notification import Dropped
+from importer.receipts import FoldedReasons
+
+MEDIA_TYPES: Final = {NDJSON: "application/x-ndjson", TEXT_CSV: "text/csv"}
+MOST_SEGMENTS: Final = 200  # read in one go: more of them may take longer than there is time
+PIECE_BYTES: Final = 8 << 20  # Quota: at least 5 MiB a piece but the last (N6)
+# Quota: 10,000 pieces an upload. The first ones are small, for memory's sake; beyond 16 GB they are not.
+LARGE_PIECES_FROM: Final = 2_000
+LARGE_PIECE_BYTES: Final = 64 << 20
+
+
+class SegmentsMissing(Exception):
+    """Fewer bad rows in work/ than were counted, or no header: a bug, unless another worker closed the execution."""
+
+
+def work_of(execution: Execution) -> str:
+    """Prefix of everything an execution keeps until it has ended. By rules version: a late write of an older worker
+    must not mix in.
+    """
+    return f"work/{execution.id}/{execution.rules_version}/"
+
+
+def segments_of(execution: Execution) -> str:
+    """Prefix of the segments."""
+    return f"{work_of(execution)}errors/"
+
+
+def segment_key(execution: Execution, batch_start: int) -> str:
+    """Where the bad rows of a batch wait."""
+    return f"{segments_of(execution)}{batch_start:020d}"
+
+
+def header_key(execution: Execution) -> str:
+    """Where the header of a CSV waits for the errors file."""
+    return f"{work_of(execution)}header"
+
+
+def join(place: Workplace, execution: Execution, outcome: Outcome, notebook: SettlingNotebook) -> FoldedReasons:
+    """Write the errors file and the reasons file; durable when it returns. Nothing is written where nothing is bad.
+
+    Returns:
+        The reasons, folded, of the whole file.
+    Raises:
+        SegmentsMissing: nothing was made visible.
+        ObjectProblem: the bytes of a line too long to be kept are gone.
+        Fenced, TimeIsUp, Unavailable.
+    """
+    if not outcome.sums.bad:
+        return FoldedReasons()
+    rows = _Rows(place, execution, outcome)
+    folded = _in_one_go(place, execution, outcome, rows)
+    if folded is not None:
+        return folded
+    bucket, to = execution.source.bucket, outcome.destination
+    errors = _Pieces(place, bucket, to.errors, MEDIA_TYPES[execution.mime_type], "errors", notebook)
+    errors.write(rows, rows.as_sent, rows.header())
+    reasons = _Pieces(place, bucket, to.reasons, MEDIA_TYPES[NDJSON], "reasons", notebook)
+    return reasons.write(rows, rows.as_document, b"")
+
+
+class _Rows:
+    """The bad rows that count, in order, and their two texts."""
+
+    def __init__(self, place: Workplace, execution: Execution, outcome: Outcome) -> None:
+        self._place = place
+        self._execution = execution
+        self._originals = _Originals(place, execution, outcome)
+        self._counted = outcome.sums.bad
+        self._read_to = outcome.read_to
+        self._starts = sorted(outcome.read_to)
+        self._lines_before: dict[int, int | None] = {}
+        before: int | None = 0
+        parts = {part.start: part for part in place.records.parts(execution.id)}
+        for start in self._starts:
+            self._lines_before[start] = before
+            part = parts[start]
+            before = None if before is None or not part.done else before + part.tally.file_lines
+
+    def header(self) -> bytes:
+        """What an errors file begins with."""
+        execution = self._execution
+        if execution.mime_type != TEXT_CSV:
+            return b""
+        header = self._place.objects.get(execution.source.bucket, header_key(execution))
+        if header is None:
+            raise SegmentsMissing(f"the header of {execution.source.uri} is gone from work/{execution.id}/")
+        return header if header.endswith(b"\n") else header + b"\n"
+
+    def segments(self, first: str = "") -> Iterator[tuple[str, list[BadRow]]]:
+        """(key, rows that count) of each segment from the key `first` on."""
+        bucket = self._execution.source.bucket
+        keys = (key for key in self._place.objects.keys(bucket, segments_of(self._execution)) if key >= first)
+        for key, body in self._place.objects.bodies(bucket, keys):
+            yield key, [row for row in read_segment(io.BytesIO(body or b"")) if self._counts(row)]
+
+    def line(self, row: BadRow) -> int | None:
+        """Number of a row in the whole file, counted from 1."""
+        before = self._lines_before[self._part_of(row)]
+        return None if before is None else before + row.line
+
+    def as_sent(self, row: BadRow) -> Iterator[bytes]:
+        if row.long is None:
+            yield row.as_sent()
+        else:
+            yield from self._originals.chunks(row.offset, row.long)
+
+    def as_document(self, row: BadRow) -> Iterator[bytes]:
+        yield document(row, self._execution.source, self._execution.id, self.line(row)) + b"\n"
+
+    def check(self, found: int) -> None:
+        """Raises SegmentsMissing: fewer rows, or more, were found than were counted."""
+        if found != self._counted:
+            raise SegmentsMissing(f"{found} bad rows in the segments of {self._execution.id}, {self._counted} counted")
+
+    def _part_of(self, row: BadRow) -> int:
+        return self._starts[max(bisect_right(self._starts, row.offset) - 1, 0)]
+
+    def _counts(self, row: BadRow) -> bool:
+        """Written, but its progress was not: a failed execution does not count such a row."""
+        return bool(self._starts) and row.offset < self._read_to[self._part_of(row)]
+
+
+def _in_one_go(place: Workplace, execution: Execution, outcome: Outcome, rows: _Rows) -> FoldedReasons | None:
+    """Both files, if neither is larger than a piece; else None, and nothing is written."""
+    folded = FoldedReasons()
+    errors, reasons = bytearray(rows.header()), bytearray()
+    count = 0
+    for segments, (_, some) in enumerate(rows.segments()):
+        if segments == MOST_SEGMENTS:
+            return None
+        for row in some:
+            if len(errors) + (row.long.size if row.long else len(row.raw)) > PIECE_BYTES:
+                return None
+            for chunk in rows.as_sent(row):
+                errors += chunk
+            reasons += b"".join(rows.as_document(row))
+            if len(reasons) > PIECE_BYTES:
+                return None
+            folded.add(row, rows.line(row))
+            count += 1
+    rows.check(count)
+    bucket, to = execution.source.bucket, outcome.destination
+    place.objects.put(bucket, to.errors, bytes(errors), MEDIA_TYPES[execution.mime_type])
+    place.objects.put(bucket, to.reasons, bytes(reasons), MEDIA_TYPES[NDJSON])
+    return folded
+
+
+class _Pieces:
+    """One object made of the texts of all bad rows, piece by piece.
+
+    Its page of the notebook: `upload_id`, `pieces` sent, `bytes` in them, and where the next one begins: `segment`,
+    `row` in it, `skip` bytes of the row's text; `rows` and `folded` are of the rows before that one.
+    """
+
+    def __init__(
+        self, place: Workplace, bucket: str, key: str, media_type: str, step: str, notebook: SettlingNotebook
+    ) -> None:
+        self._place = place
+        self._where = (bucket, key, media_type)
+        self._step = step
+        self._notebook = notebook
+
+    def write(self, rows: _Rows, text_of: Callable[[BadRow], Iterator[bytes]], header: bytes) -> FoldedReasons:
+        """Make the object; durable when it returns. It gives back the folded reasons of all its rows."""
+        while True:
+            try:
+                return self._write(rows, text_of, header)
+            except UploadGone:
+                page = self._notebook.page(self._step)
+                size = page.get("size")
+                if size is not None and self._place.objects.size(*self._where[:2]) == size:
+                    return FoldedReasons.of(cast("list[Any]", page["folded"]))  # completed, and the reply was lost
+                self._notebook.keep(self._step, {}, at_once=True)  # taken away: it begins anew
+
+    def _write(self, rows: _Rows, text_of: Callable[[BadRow], Iterator[bytes]], header: bytes) -> FoldedReasons:
+        page: dict[str, Any] = dict(self._notebook.page(self._step))
+        pieces = self._place.objects.pieces(*self._where, page.get("upload_id", ""))
+        if not page:
+            page = {"upload_id": pieces.upload_id, "pieces": 0, "bytes": 0, "rows": 0, "folded": []}
+            page |= {"segment": "", "row": 0, "skip": 0}
+            self._notebook.keep(self._step, page, at_once=True)
+        folded = FoldedReasons.of(page["folded"])
+        count = page["rows"]
+        if "size" in page:  # all pieces are there
+            pieces.complete(page["pieces"])
+            return folded
+        buffer = bytearray() if page["pieces"] else bytearray(header)
+        for key, some in rows.segments(page["segment"]):
+            first, skip = (page["row"], page["skip"]) if key == page["segment"] else (0, 0)
+            for number, row in enumerate(some):
+                if number < first:
+                    continue
+                used = 0  # bytes of this row's text in pieces already sent, or in the buffer
+                for chunk in text_of(row):
+                    taken = chunk[max(skip - used, 0) :] if used < skip else chunk
+                    used += len(chunk)
+                    buffer += taken
+                    while len(buffer) >= _piece_bytes(page["pieces"]):
+                        size = _piece_bytes(page["pieces"])
+                        pieces.send(page["pieces"] + 1, bytes(buffer[:size]))
+                        del buffer[:size]
+                        page = page | {
+                            "pieces": page["pieces"] + 1,
+                            "bytes": page["bytes"] + size,
+                            "segment": key,
+                            "row": number,
+                            "skip": used - len(buffer),
+                            "rows": count,
+                            "folded": folded.as_stored(),
+                        }
+                        self._notebook.keep(self._step, page)
+                skip = 0
+                folded.add(row, rows.line(row))
+                count += 1
+        rows.check(count)
+        if buffer or not page["pieces"]:
+            pieces.send(page["pieces"] + 1, bytes(buffer))
+            page = page | {"pieces": page["pieces"] + 1, "bytes": page["bytes"] + len(buffer)}
+        page = page | {"size": page["bytes"], "rows": count, "folded": folded.as_stored()}
+        self._notebook.keep(self._step, cast("dict[str, Value]", page), at_once=True)
+        pieces.complete(page["pieces"])
+        return folded
+
+
+def _piece_bytes(sent: int) -> int:
+    return PIECE_BYTES if sent < LARGE_PIECES_FROM else LARGE_PIECE_BYTES
+
+
+class _Originals:
+    """The rows too long to be kept in a segment, copied from the source; once that is moved, from where it is now."""
+
+    def __init__(self, place: Workplace, execution: Execution, outcome: Outcome) -> None:
+        self._place = place
+        self._moved = execution.status not in (Status.FAILED, Status.CANCELED)  # or is going to be
+        self._source = execution.source
+        self._completed = outcome.destination.completed
+        self._sources = self._candidates()
+        self._text: PlainText | None = None
+        self._problem: ObjectProblem | None = None
+
+    def chunks(self, offset: int, line: LongLine) -> Iterator[bytes]:
+        """A line's bytes, LF added if it has none; as many as can be had where the source stays.
+
+        Raises:
+            ObjectProblem: neither source nor copy has it.
+        """
+        digest = hashlib.sha256()
+        copied = 0
+        has_end = False
+        while copied < line.size:
+            before = copied
+            try:
+                self._text = self._text or PlainText(self._place.objects, next(self._sources))
+                for chunk in self._text.read(offset + copied, offset + line.size):
+                    digest.update(chunk)
+                    copied += len(chunk)
+                    has_end = chunk.endswith(b"\n")
+                    yield chunk
+                if copied == before:
+                    raise ValueError(f"{self._source.uri} ends before the line at byte {offset} does")
+            except ObjectProblem as problem:
+                self._text = None
+                self._problem = problem
+            except StopIteration:
+                if self._problem is not None and self._moved:
+                    raise self._problem from None
+                break
+        if not has_end:
+            yield b"\n"
+        if copied == line.size and digest.hexdigest() != line.sha256:
+            raise ValueError(f"the line at byte {offset} of {self._source.uri} was read differently before")
+
+    def _candidates(self) -> Iterator[S3Object]:
+        yield self._source
+        moved = self._place.objects.head(Dropped(self._source.bucket, self._completed, None, ""))
+        if moved is not None and moved.size_bytes == self._source.size_bytes:
+            yield replace(moved, version_id=None)

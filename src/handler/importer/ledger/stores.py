@@ -1,0 +1,288 @@
+"""Items of the tables against the rows they must come from.
+
+An event is stored under its key with equal values. `execution_id`, `import_id` and `address` name the last import that
+wrote it: where that is this execution they must be right too; where it is another, that one must be known to the
+imports table. A user record must have the rank of the row's change or a higher one; with the same rank it must be
+equal, with a higher one its rank must be that of the change it names.
+
+An item may name another row of the same file: equal rows are one event, and a later change of a user outranks an
+earlier one. Such a *claim* is kept until the row it names comes by; at most MOST_CLAIMS are kept at a time, others are
+counted as unproven.
+"""
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from decimal import Decimal, InvalidOperation
+from functools import lru_cache
+from typing import Any, Final, TypeAlias
+
+import orjson
+
+from importer.ledger.ports import Books, Key
+from importer.ledger.verdict import Findings, Kind, Place
+from importer.model import Event, Execution, Provenance, UserChange, rank
+from importer.sinks.items import AttributeValue, Item, event_item, record_item
+
+MOST_CLAIMS: Final = 100_000  # some 500 bytes each
+_WRITTEN_BY: Final = ("execution_id", "import_id", "address")
+_KNOWN: Final = ("user_id", "event_key", "event_id", "record", "rank", *_WRITTEN_BY)
+
+# What an item says it was written from: (place, address, user_id, event_key or record, rank or "").
+_Claim: TypeAlias = tuple[Place, int, str, str, str]
+_Different: TypeAlias = tuple[str, AttributeValue | None, AttributeValue | None]  # path, expected, found; None: absent
+LineOf = Callable[[int], int]  # number of the line at an address of the batch at hand
+
+
+def provenance(execution: Execution) -> Provenance:
+    """What every row of an execution has in common."""
+    source = execution.source
+    return Provenance(execution.format, execution.document_import_id, execution.id, source.key, source.last_modified_ms)
+
+
+class StoreCheck:
+    """The tables, compared with the rows of one execution batch by batch."""
+
+    def __init__(self, books: Books, execution: Execution, findings: Findings) -> None:
+        self._stored = books.stored
+        self._execution = execution
+        self._source = provenance(execution)
+        self._findings = findings
+        self._claims: dict[_Claim, tuple[int, int, str]] = {}  # → line, offset and what the item should say instead
+        self.unproven = 0
+        self._other = lru_cache(256)(books.records.execution)
+
+    # -- events -------------------------------------------------------------------------------------------------
+
+    def events(self, events: Iterable[Event], line_of: LineOf) -> None:
+        """These must be stored, equal in everything."""
+        wanted = {(event.user_id, event.event_key): event for event in events}
+        found = self._stored.events(list(wanted))
+        for key, event in wanted.items():
+            item = found.get(key)
+            where = (line_of(event.address), event.address, "/".join(key))
+            expected = event_item(event, self._source)
+            if item is None:
+                self._findings.add(
+                    Kind.MISSING, Place.EVENTS, *where, expected=_shown(expected), found="there is no such item"
+                )
+            elif item != expected:
+                self._compare_event(event, expected, item, where)
+
+    def _compare_event(self, event: Event, expected: Item, item: Item, where: tuple[int, int, str]) -> None:
+        ours = _text(item.get("execution_id")) == self._execution.id
+        different = list(differences(expected, item, () if ours else _WRITTEN_BY))
+        if different == [("address", expected["address"], item.get("address"))]:
+            address = _whole(item.get("address"))
+            if address is not None:
+                self._claim((Place.EVENTS, address, event.user_id, event.event_key, ""), where, str(event.address))
+                return
+        if not ours:
+            different += self._differences_by_writer(item)
+        self._tell(Place.EVENTS, where, different)
+
+    def _differences_by_writer(self, item: Item) -> Iterator[_Different]:
+        """What another execution, the last to write an event, cannot have written."""
+        writer = self._other(_text(item.get("execution_id")))
+        if writer is None:
+            expected = {"S": f"{self._execution.id}, or another execution of the imports table"}
+            yield "execution_id", expected, item.get("execution_id")
+            return
+        if item.get("import_id") != {"S": writer.document_import_id}:
+            yield "import_id", {"S": writer.document_import_id}, item.get("import_id")
+        if _whole(item.get("address")) is None:
+            yield "address", {"S": "an offset"}, item.get("address")
+
+    # -- users --------------------------------------------------------------------------------------------------
+
+    def users(self, changes: Iterable[UserChange], line_of: LineOf) -> None:
+        """Of these the highest of each record must be stored, or one that outranks it."""
+        wanted: dict[Key, tuple[str, UserChange]] = {}
+        for change in changes:
+            ranked = rank(change, self._source), change
+            key = (change.user_id, change.record)
+            if key not in wanted or wanted[key][0] < ranked[0]:
+                wanted[key] = ranked
+        found = self._stored.users(list(wanted))
+        for key, (rank_text, change) in wanted.items():
+            item = found.get(key)
+            where = (line_of(change.address), change.address, "/".join(key))
+            expected = record_item(change, rank_text, self._source)
+            if item is None:
+                self._findings.add(
+                    Kind.MISSING, Place.USERS, *where, expected=_shown(expected), found="there is no such item"
+                )
+            elif item != expected:
+                self._compare_record(expected, item, where)
+
+    def _compare_record(self, expected: Item, item: Item, where: tuple[int, int, str]) -> None:
+        expected_rank, found_rank = _text(expected["rank"]), _text(item.get("rank"))
+        if found_rank <= expected_rank:
+            self._tell(Place.USERS, where, differences(expected, item, ()))
+            return
+        is_ours = _text(item.get("execution_id")) == self._execution.id
+        writer = self._execution if is_ours else self._other(_text(item.get("execution_id")))
+        change = _change_of(item, found_rank)
+        if writer is None:
+            self._tell(Place.USERS, where, [("execution_id", expected["execution_id"], item.get("execution_id"))])
+        elif change is None or (true_rank := rank(change, provenance(writer))) != found_rank:
+            told = {"S": "the rank of the change it names"} if change is None else {"S": true_rank}
+            self._tell(Place.USERS, where, [("rank", told, item.get("rank"))])
+        elif extra := sorted(set(item) - set(expected) - {"event_time_ts"}):
+            self._tell(Place.USERS, where, [(extra[0], None, item[extra[0]])])
+        elif is_ours:
+            self._claim((Place.USERS, change.address, change.user_id, change.record, found_rank), where, expected_rank)
+
+    # -- rows that must not be there ----------------------------------------------------------------------------
+
+    def absent(self, events: Iterable[Event], changes: Iterable[UserChange], line_of: LineOf) -> None:
+        """Rows a destination refused: none of their events is stored, and no record holds their value."""
+        by_key = {(event.user_id, event.event_key): event for event in events}
+        for key, item in self._stored.events(list(by_key)).items() if by_key else ():
+            address = by_key[key].address
+            self._findings.add(Kind.EXTRA, Place.EVENTS, line_of(address), address, "/".join(key), found=_shown(item))
+        ranked = {(change.user_id, change.record, rank(change, self._source)): change for change in changes}
+        keys = list(dict.fromkeys((user_id, record) for user_id, record, _ in ranked))
+        for key, item in self._stored.users(keys).items() if keys else ():
+            change = ranked.get((*key, _text(item.get("rank"))))
+            if change is not None:
+                where = (line_of(change.address), change.address, "/".join(key))
+                self._findings.add(Kind.EXTRA, Place.USERS, *where, found=_shown(item))
+
+    # -- claims -------------------------------------------------------------------------------------------------
+
+    @property
+    def has_claims(self) -> bool:
+        return bool(self._claims)
+
+    def resolve(self, events: Iterable[Event], changes: Iterable[UserChange], refused: Collection[int] = ()) -> None:
+        """These rows of the file came by: claims that name one of them are true."""
+        if not self._claims:
+            return
+        for event in events:
+            if event.address not in refused:
+                self._claims.pop((Place.EVENTS, event.address, event.user_id, event.event_key, ""), None)
+        for change in changes:
+            if change.address not in refused:
+                rank_text = rank(change, self._source)
+                self._claims.pop((Place.USERS, change.address, change.user_id, change.record, rank_text), None)
+
+    def refute_claims(self) -> None:
+        """All rows came by: what is still claimed names none of them."""
+        for (place, address, user_id, name, rank_text), (line, offset, expected) in self._claims.items():
+            is_event = place is Place.EVENTS
+            self._findings.add(
+                Kind.DIFFERENT,
+                place,
+                line,
+                offset,
+                f"{user_id}/{name}",
+                "address" if is_event else "rank",
+                expected,
+                f"{address}, where no such row is" if is_event else rank_text,
+            )
+        self._claims.clear()
+
+    def _claim(self, claim: _Claim, where: tuple[int, int, str], expected: str) -> None:
+        if claim in self._claims:
+            return
+        if len(self._claims) < MOST_CLAIMS:
+            self._claims[claim] = (where[0], where[1], expected)
+        else:
+            self.unproven += 1
+
+    def _tell(
+        self,
+        place: Place,
+        where: tuple[int, int, str],
+        different: "Iterable[tuple[str, AttributeValue | None, AttributeValue | None]]",
+    ) -> None:
+        """One finding of an item: the first attribute that differs, and how many more do."""
+        some = list(different)
+        if not some:
+            return
+        name, expected, found = some[0]
+        more = f" (and {len(some) - 1} more)" if len(some) > 1 else ""
+        self._findings.add(
+            Kind.DIFFERENT, place, *where, f"{name}{more}", said(expected), said(found) or "there is no such attribute"
+        )
+
+
+# ---- Values --------------------------------------------------------------------------------------------------------
+
+
+def differences(expected: Item, found: Item, passed_over: Collection[str]) -> Iterator[_Different]:
+    """(name, expected, found) of each attribute that differs by value; inside maps by its path."""
+    for name in [*expected, *(name for name in found if name not in expected)]:
+        if name not in passed_over:
+            yield from _differences(name, expected.get(name), found.get(name))
+
+
+def _differences(path: str, expected: AttributeValue | None, found: AttributeValue | None) -> Iterator[_Different]:
+    if expected == found:
+        return
+    if expected is None or found is None:
+        yield path, expected, found
+    elif "M" in expected and "M" in found:
+        inner: Mapping[str, AttributeValue] = expected["M"]
+        other: Mapping[str, AttributeValue] = found["M"]
+        for name in [*inner, *(name for name in other if name not in inner)]:
+            yield from _differences(f"{path}.{name}", inner.get(name), other.get(name))
+    elif "L" in expected and "L" in found and len(expected["L"]) == len(found["L"]):
+        for index, (one, another) in enumerate(zip(expected["L"], found["L"], strict=True)):
+            yield from _differences(f"{path}[{index}]", one, another)
+    elif not ("N" in expected and "N" in found and _number(expected) == _number(found)):
+        yield path, expected, found
+
+
+def said(value: AttributeValue | None) -> str:
+    """An attribute as JSON writes its value; "" for none. May be long: whoever shows it cuts it."""
+    if value is None:
+        return ""
+    return orjson.dumps(_plain(value), default=lambda number: orjson.Fragment(str(number))).decode()
+
+
+def _shown(item: Item) -> str:
+    """What an item holds beside its key and who wrote it."""
+    return said({"M": {name: value for name, value in item.items() if name not in _KNOWN}})
+
+
+def _plain(value: AttributeValue) -> Any:
+    match value:
+        case {"M": members}:
+            return {name: _plain(member) for name, member in members.items()}
+        case {"L": members}:
+            return [_plain(member) for member in members]
+        case {"N": _}:
+            return _number(value)
+        case {"NULL": _}:
+            return None
+        case {"S": plain} | {"BOOL": plain}:
+            return plain
+        case _:
+            return str(value)
+
+
+def _number(value: AttributeValue) -> Decimal | None:
+    """A number's exact value, however DynamoDB spells it: 100 and 1E+2 are one number."""
+    try:
+        return Decimal(value["N"])
+    except InvalidOperation:
+        return None
+
+
+def _text(value: AttributeValue | None) -> str:
+    return str(value.get("S", "")) if value else ""
+
+
+def _whole(value: AttributeValue | None) -> int | None:
+    """A natural number; None for anything else."""
+    number = _number(value) if value and "N" in value else None
+    return int(number) if number is not None and number == int(number) >= 0 else None
+
+
+def _change_of(item: Item, rank_text: str) -> UserChange | None:
+    """The change a user record says it holds; None if it does not say so in full. Its value is left out."""
+    address, index = _whole(item.get("address")), rank_text.rpartition("#")[2]
+    time_ms = _whole(item.get("event_time_ts"))
+    if address is None or not (index.isascii() and index.isdigit()) or (time_ms is None and "event_time_ts" in item):
+        return None
+    return UserChange(_text(item["user_id"]), _text(item["record"]), None, time_ms, address, int(index))

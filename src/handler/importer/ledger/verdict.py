@@ -1,0 +1,144 @@
+"""What a recount found, as values: the first differences in full, all of them as counts."""
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+
+from importer.bad_rows import shown
+from importer.model import Tally, Value
+
+
+class Kind(StrEnum):
+    """How a place differs from what the archived object says."""
+
+    MISSING = "missing"
+    EXTRA = "extra"
+    DIFFERENT = "different"
+
+
+class Place(StrEnum):
+    """Where it was looked for."""
+
+    ARCHIVE = "archive"  # the object under completed_imports/; of a FAILED or CANCELED execution the source
+    EVENTS = "events"
+    USERS = "users"
+    ERRORS = "errors"
+    REASONS = "reasons"
+    RECEIPT = "receipt"
+    EXECUTION = "execution"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One difference.
+
+    Attributes:
+        line, offset: of the row it is about; None where it is about no row. Lines count from 1 as an editor counts,
+            offsets count plain bytes.
+        key: `user_id/event_key` or `user_id/record` of an item; the object's key elsewhere.
+        attribute: what of it differs; "" for the whole.
+        expected, found: cut and escaped, since they may be strangers' text (J8); "" where there is nothing.
+    """
+
+    kind: Kind
+    place: Place
+    line: int | None = None
+    offset: int | None = None
+    key: str = ""
+    attribute: str = ""
+    expected: str = ""
+    found: str = ""
+
+    def document(self) -> dict[str, Value]:
+        return {
+            "kind": self.kind.value,
+            "where": self.place.value,
+            "line": self.line,
+            "offset": self.offset,
+            "key": self.key or None,
+            "attribute": self.attribute or None,
+            "expected": self.expected or None,
+            "found": self.found or None,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """A recount's result.
+
+    Attributes:
+        recounted: what the archived object holds by this count; of a FAILED or CANCELED execution what it had read.
+        findings: the first differences, in the order of the file, papers last; what is wrong with the archive itself
+            comes first, since all else was worked out from it.
+        differences: all of them, by kind.
+        scanned: the tables were searched for items that no row accounts for.
+        unchecked: sentences: what this recount cannot say.
+    """
+
+    execution_id: str
+    recounted: Tally
+    findings: tuple[Finding, ...]
+    differences: dict[Kind, int]
+    scanned: bool
+    unchecked: tuple[str, ...]
+
+    @property
+    def balanced(self) -> bool:
+        return not self.differences
+
+    def document(self) -> dict[str, Value]:
+        """For machines."""
+        sums = self.recounted
+        return {
+            "schema": "verdict/1",
+            "execution_id": self.execution_id,
+            "balanced": self.balanced,
+            "lines": sums.lines,
+            "blank": sums.blank,
+            "rows": sums.rows,
+            "good": sums.good,
+            "bad": sums.bad,
+            "events": sums.events,
+            "user_changes": sums.user_changes,
+            "differences": {kind.value: self.differences.get(kind, 0) for kind in Kind},
+            "findings": [finding.document() for finding in self.findings],
+            "scanned": self.scanned,
+            "unchecked": list(self.unchecked),
+        }
+
+
+@dataclass(slots=True)
+class Findings:
+    """Differences on their way: the first `most` are kept, all are counted."""
+
+    most: int
+    kept: list[Finding] = field(default_factory=list)
+    counts: Counter[Kind] = field(default_factory=Counter)
+
+    def add(
+        self,
+        kind: Kind,
+        place: Place,
+        line: int | None = None,
+        offset: int | None = None,
+        key: str = "",
+        attribute: str = "",
+        expected: str = "",
+        found: str = "",
+    ) -> None:
+        self.counts[kind] += 1
+        if len(self.kept) < self.most:
+            texts = (shown(text) for text in (key, attribute, expected, found))
+            self.kept.append(Finding(kind, place, line, offset, *texts))
+
+    def put_first(self, finding: Finding) -> None:
+        """A finding that explains the others: it comes first, with the place of the first row among them."""
+        self.counts[finding.kind] += 1
+        row = next((kept for kept in self.kept if kept.line is not None), None)
+        if row is not None and finding.line is None:
+            finding = replace(finding, line=row.line, offset=row.offset)
+        self.kept = [finding, *self.kept][: self.most]
+
+    def verdict(self, execution_id: str, recounted: Tally, scanned: bool, unchecked: Iterable[str]) -> Verdict:
+        return Verdict(execution_id, recounted, tuple(self.kept), dict(self.counts), scanned, tuple(unchecked))

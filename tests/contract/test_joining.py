@@ -1,0 +1,184 @@
+"""The errors file of real size: more than a piece, made by several invocations, in the order of the source."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+from unittest import mock
+
+import orjson
+import pytest
+
+from importer.bad_rows import BadRow, Reason, Reject, segment
+from importer.executions import joining, notebook
+from importer.executions.joining import SegmentsMissing, join, segment_key
+from importer.executions.notebook import SettlingNotebook
+from importer.executions.ports import Workplace
+from importer.model import Destination, Execution, Fenced, Outcome, PartState, Phase, S3Object, Status, Tally, TimeIsUp
+from importer.receipts import FoldedReasons
+from tests.faults.importing import Importer, installed
+from tests.support.clock import LambdaContext
+from tests.support.faults import Fault, attempt, plan
+from tests.support.scenarios import calls_of, explore, report, sample
+
+DESTINATION = Destination("completed_imports/a", "errors/a.json", "errors/a.json.reasons.ndjson", "receipts/a.json")
+PART_BYTES = 30 << 20
+PARTS, SEGMENTS, ROWS = 2, 12, 3  # ROWS in each of SEGMENTS of each part: 23 MB of errors, so three pieces
+ROW_BYTES = 320_000
+GOOD_LINES = 100  # at the begin of each part
+
+
+class Books:
+    """The imports table, with parts that were read to their end."""
+
+    def __init__(self, records: Any, parts: list[PartState]) -> None:
+        self._records = records
+        self._parts = parts
+
+    def parts(self, _: str) -> list[PartState]:
+        return self._parts
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._records, name)
+
+
+class Joining:
+    """An execution whose bad rows wait in segments."""
+
+    def __init__(self, importer: Importer) -> None:
+        self.importer = importer
+        self.cloud = importer.cloud
+        source = S3Object(self.cloud.bucket, "imports/a.json", "v", "e", PARTS * PART_BYTES, 0)
+        self.execution = Execution(
+            "e1", source, Status.RUNNING, Phase.FINALISING, 0, {}, "cooladata", PARTS, part_bytes=PART_BYTES
+        )
+        tally = Tally(lines=GOOD_LINES + SEGMENTS * ROWS, good=GOOD_LINES, bad=SEGMENTS * ROWS)
+        starts = [number * PART_BYTES for number in range(PARTS)]
+        self.parts = [PartState(start, start + PART_BYTES, start + PART_BYTES, tally, True, None) for start in starts]
+        read_to = {part.start: part.next_offset for part in self.parts}
+        self.outcome = Outcome(DESTINATION, 0, Tally(bad=PARTS * SEGMENTS * ROWS), read_to, "h")
+        self.rows = [
+            self._row(part, number) for part in range(PARTS) for number in range(SEGMENTS * ROWS)
+        ]  # in the order of the source
+        place = self.workplace()
+        for at in range(0, len(self.rows), ROWS):
+            some = self.rows[at : at + ROWS]
+            key = segment_key(self.execution, some[0].offset)
+            place.objects.put(source.bucket, key, segment(some), "application/octet-stream")
+
+    def _row(self, part: int, number: int) -> BadRow:
+        reject = Reject(Reason.NOT_JSON, field=f"f{number % 3}")
+        raw = b"%d/%d " % (part, number) + b"x" * ROW_BYTES + (b"\r\n" if number % 2 else b"\n")
+        return BadRow.of(reject, GOOD_LINES + number + 1, part * PART_BYTES + number * (ROW_BYTES + 100), raw)
+
+    def workplace(self, seconds: float = 900) -> Workplace:
+        context = LambdaContext(self.cloud.clock, seconds)
+        place: Workplace = self.importer.workplaces(context.get_remaining_time_in_millis)
+        return replace(place, records=Books(place.records, self.parts))
+
+    def join(self, seconds: float = 900) -> FoldedReasons:
+        place = self.workplace(seconds)
+        return join(place, self.execution, self.outcome, SettlingNotebook(place, self.execution.id))
+
+    def assert_done(self, folded: FoldedReasons) -> None:
+        """Both objects hold every row once, in order, with its line in the whole file; the reasons are folded."""
+        objects = self.cloud.objects("errors/")
+        assert objects[DESTINATION.errors] == b"".join(row.raw for row in self.rows)
+        told = [orjson.loads(line) for line in objects[DESTINATION.reasons].splitlines()]
+        per_part = GOOD_LINES + SEGMENTS * ROWS
+        lines = [part * per_part + GOOD_LINES + n + 1 for part in range(PARTS) for n in range(SEGMENTS * ROWS)]
+        assert [(row["line"], row["offset"]) for row in told] == [
+            (line, row.offset) for line, row in zip(lines, self.rows, strict=True)
+        ]
+        counts = [(group["field"], group["count"], group["first_line"]) for group in folded.folded()]
+        each = PARTS * SEGMENTS * ROWS // 3
+        assert counts == [("f0", each, lines[0]), ("f1", each, lines[1]), ("f2", each, lines[2])]
+
+
+@pytest.fixture
+def joining_of() -> Iterator[Joining]:
+    with installed() as importer:
+        yield Joining(importer)
+
+
+def test_errors_larger_than_a_piece_are_joined_in_pieces(joining_of: Joining):
+    """S3's own limit holds: every piece but the last has 5 MiB or more (N6); the strict layer refuses others."""
+    with plan(joining_of.cloud) as calls:
+        joining_of.assert_done(joining_of.join())
+    assert sum("UploadPart " in call for call in calls.journal) == 4  # three of errors, one of reasons
+
+
+def test_every_invocation_goes_on_where_the_last_one_stopped(joining_of: Joining):
+    """However short: one piece each."""
+    stops = 0
+    with mock.patch.object(notebook, "KEEP_EVERY_MS", 0):
+        while True:
+            try:
+                folded = joining_of.join(seconds=0.03)
+                break
+            except TimeIsUp:
+                stops += 1
+    joining_of.assert_done(folded)
+    assert stops == 1  # after the second piece; the first is free, and what is left is less than a piece
+
+
+@pytest.mark.parametrize("kind", ["kill_before", "kill_after"])
+def test_killed_at_any_call_the_next_worker_ends_with_the_same_bytes(joining_of: Joining, kind: str):
+    """The upload begun is gone on with, or begun anew; nothing is there twice and nothing is missing."""
+    calls = calls_of(joining_of.cloud, joining_of.join)
+
+    def play(fault: Fault) -> None:
+        assert attempt(joining_of.cloud, joining_of.join, fault).killed
+        joining_of.assert_done(joining_of.join())
+
+    failures = explore(sample([Fault(kind, call.index) for call in calls], 12), play)
+    assert not failures, report(failures)
+
+
+def test_of_two_workers_the_first_to_write_goes_on(joining_of: Joining):
+    """The other is fenced, and what it sent had the same bytes."""
+    place = joining_of.workplace()
+    late = SettlingNotebook(place, joining_of.execution.id)
+    late.page("errors")  # has looked before the other began
+    folded = joining_of.join()
+    with pytest.raises(Fenced):
+        join(place, joining_of.execution, joining_of.outcome, late)
+    joining_of.assert_done(folded)
+
+
+def test_an_upload_that_was_taken_away_is_begun_anew(joining_of: Joining):
+    """By the bucket's rule for incomplete uploads, say."""
+    page = {"upload_id": "gone", "pieces": 1, "bytes": joining.PIECE_BYTES, "rows": 0, "folded": []}
+    page |= {"segment": "", "row": 0, "skip": 0}
+    SettlingNotebook(joining_of.workplace(), "e1").keep("errors", page, at_once=True)
+    joining_of.assert_done(joining_of.join())
+
+
+def test_a_completed_upload_whose_reply_was_lost_is_not_begun_again(joining_of: Joining):
+    """S3 knows the upload no more, and the object has the size that was noted."""
+    joining_of.join()
+    with plan(joining_of.cloud) as calls:
+        joining_of.assert_done(joining_of.join())
+    assert not any("UploadPart " in call or "CreateMultipartUpload" in call for call in calls.journal)
+
+
+def test_a_segment_that_is_missing_shows_before_anything_is_visible(joining_of: Joining):
+    """A bug, or another worker that has ended it: no errors file with rows missing."""
+    gone = segment_key(joining_of.execution, joining_of.rows[-ROWS].offset)
+    joining_of.workplace().objects.delete(joining_of.cloud.bucket, [gone])
+    with pytest.raises(SegmentsMissing, match="69 bad rows in the segments of e1, 72 counted"):
+        joining_of.join()
+    assert joining_of.cloud.objects("errors/") == {}
+
+
+def test_behind_a_part_that_was_not_read_to_its_end_nobody_knows_the_lines(joining_of: Joining):
+    """A failed execution: offsets are right, lines are null."""
+    first = joining_of.parts[0]
+    half = joining_of.rows[SEGMENTS * ROWS // 2].offset
+    joining_of.parts[0] = replace(first, done=False, next_offset=half)
+    joining_of.outcome = replace(
+        joining_of.outcome, sums=Tally(bad=SEGMENTS * ROWS * 3 // 2), read_to={0: half, PART_BYTES: 2 * PART_BYTES}
+    )
+    joining_of.join()
+    told = [orjson.loads(line) for line in joining_of.cloud.objects("errors/")[DESTINATION.reasons].splitlines()]
+    known = [GOOD_LINES + number + 1 for number in range(SEGMENTS * ROWS // 2)]
+    assert [row["line"] for row in told] == known + [None] * SEGMENTS * ROWS

@@ -1,0 +1,145 @@
+"""Bugs of starting, advancing, handing on and sweeping."""
+
+from contextlib import AbstractContextManager
+from typing import Any
+
+from importer.aws.objects import S3Objects
+from importer.executions import importing, settling, sweeping, waiting
+from tests.faults.bugs import Bug, changed
+
+Planted = AbstractContextManager[Any]
+
+MOVED = "state = replace(state, next_offset=batch.next_offset, tally=state.tally.plus(batch.tally), tries=0)"
+
+
+def progress_before_the_sink() -> Planted:
+    """The position moves before the batch is written: a crash in between loses rows (I3)."""
+    return changed(
+        importing._read_on,
+        (MOVED, "pass"),
+        ("try:\n                _write(", f"{MOVED}; save()\n            try:\n                _write("),
+    )
+
+
+def progress_before_the_segment() -> Planted:
+    """The position moves before the bad rows are written: a crash in between loses them (I3)."""
+    return changed(
+        importing._read_on, (MOVED, "pass"), ("if batch.bad_rows:", f"{MOVED}; save()\n            if batch.bad_rows:")
+    )
+
+
+def random_segment_names() -> Planted:
+    """Bad rows written again have another name, so that they are there twice (I10)."""
+    return changed(importing._read_on, ("segment_key(execution, batch.start),", "segment_key(execution, batch.start) + owner,"))
+
+
+def segments_in_no_order() -> Planted:
+    """A segment's name is a hash of where it begins: the same each time, but not in the order of the file (I10)."""
+    hashed = "int(__import__('hashlib').sha256(b'%d' % batch.start).hexdigest()[:16], 16)"
+    return changed(importing._read_on, ("segment_key(execution, batch.start)", f"segment_key(execution, {hashed})"))
+
+
+def segment_that_grows() -> Planted:
+    """One segment for all that a worker reads, written again with each batch: what a dead one left overlaps (N3)."""
+    return changed(
+        importing._read_on,
+        ("batch_ms = place.clock.now_ms()\n    ", "batch_ms, grown = place.clock.now_ms(), []\n    "),
+        ("segment_key(execution, batch.start)", "segment_key(execution, begun)"),
+        ("segment(batch.bad_rows)", "segment(grown)"),
+        ("if batch.bad_rows:", "grown += batch.bad_rows\n            if batch.bad_rows:"),
+    )
+
+
+def owner_is_the_request() -> Planted:
+    """A redelivery has its first delivery's request id, and with it its lease (N4)."""
+    return changed(importing._import_part, ("uuid.uuid4().hex", "f'{execution.id} {part.start}'"))
+
+
+def settled_by_the_last_part() -> Planted:
+    """Whoever ends the last part settles, whether the others are done or not (I2)."""
+    return changed(
+        importing._advance,
+        ("len(execution.parts_done) < execution.part_count", "part.start < execution.part_bytes * (execution.part_count - 1)"),
+    )
+
+
+def task_never_sent() -> Planted:
+    """The time is up, and nobody is told of the rest (H4)."""
+    return changed(importing._import_part, ("place.dispatch.send([Task(execution.id, part.start)], time_is_up.delay_s)", "pass"))
+
+
+def task_of_settling_never_sent() -> Planted:
+    """The time is up while settling, and nobody is told of the rest (H4)."""
+    return changed(importing._advance, ("place.dispatch.send([task])", "pass"))
+
+
+def handed_on_without_progress() -> Planted:
+    """An invocation whose time is up before its first batch hands on all the same, for ever (H2)."""
+    return changed(importing._read_on, ("< reserve_ms and state.next_offset != begun:", "< reserve_ms:"))
+
+
+def throttling_counts_as_dying() -> Planted:
+    """A part that AWS puts off is given up like one that kills its workers (I8)."""
+    return changed(importing._read_on, (", tries=max(state.tries - 1, 0))", ")"))
+
+
+def tries_never_reset() -> Planted:
+    """A part that gets on is given up, if its workers are killed often enough (I8)."""
+    return changed(importing._read_on, (", tries=0)", ")"))
+
+
+def poison_tried_for_ever() -> Planted:
+    """A part that kills its workers kills one after another (I8)."""
+    return changed(importing._import_part, ("state.tries > TRIES or ", ""))
+
+
+def redriven_without_its_segments() -> Planted:
+    """A FAILED execution's bad rows are cleared away, so that a redrive never finds them (I9)."""
+    return changed(settling._closed, ("if execution.status is not Status.FAILED:", "if True:"))
+
+
+def cancel_that_only_says_so() -> Planted:
+    """Canceled, but not fenced: its workers go on (N10)."""
+    return changed(
+        settling.close_failed,
+        ("place.records.fence(execution, parts_of(execution.part_count, execution.part_bytes))", "pass"),
+    )
+
+
+def sweep_sees_the_latest_only() -> Planted:
+    """A version overwritten before its notification came is never found (A3)."""
+    return changed(S3Objects.versions, ('if entry["Key"] not in covered:', 'if entry["IsLatest"]:'))
+
+
+def sweep_trusts_every_lease() -> Planted:
+    """A lease that has run out is taken for a worker's that is alive (A3)."""
+    return changed(sweeping._sent_on, ("if until_ms + _CLOCKS_DIFFER_MS < now_ms)", "if until_ms < 0)"))
+
+
+def sweep_takes_up_what_was_ended() -> Planted:
+    """A file whose import was refused or canceled is taken up again by each sweep (I8)."""
+    return changed(waiting.found_of, (" if execution.status is Status.SUCCEEDED else None", ""))
+
+
+PROGRESS = "UpdateItem .*PART#"
+SEGMENTS = "PutObject work"
+BUGS = [
+    Bug(progress_before_the_sink, "medium", "killed after", "_live", PROGRESS, begin=1),
+    Bug(progress_before_the_segment, "medium", "killed after", "_live", PROGRESS, begin=1),
+    Bug(random_segment_names, "medium", "killed after", "_live", SEGMENTS),
+    Bug(segments_in_no_order, "medium", "nothing", "_deleted"),
+    Bug(segment_that_grows, "medium", "killed after", "_live", SEGMENTS, begin=1),
+    Bug(owner_is_the_request, "medium", "told again", "check_leases", "BatchWriteItem"),
+    Bug(settled_by_the_last_part, "four parts", "queue unruly", "_deleted"),
+    Bug(task_never_sent, "three continuations", "nothing", "helped_by"),
+    Bug(task_of_settling_never_sent, "four parts, in pieces", "time is up", "helped_by", "UploadPart"),
+    Bug(handed_on_without_progress, "three continuations", "nothing", "_moved", setup={"hop_seconds": 3}),
+    Bug(throttling_counts_as_dying, "medium", "throttled for an hour", "check_every_end", setup={"import_seconds": 60, "hop_seconds": 60}),
+    Bug(tries_never_reset, "medium", "killed again and again", "check_every_end"),
+    Bug(poison_tried_for_ever, "four parts", "poison", "_part"),
+    Bug(redriven_without_its_segments, "four parts", "redriven", "_live", SEGMENTS),
+    Bug(cancel_that_only_says_so, "medium", "canceled", "_moved", PROGRESS),
+    Bug(sweep_sees_the_latest_only, "tiny", "overwritten, never told", "_live"),
+    Bug(sweep_trusts_every_lease, "medium", "killed, never tried again", "_live", PROGRESS),
+    Bug(sweep_takes_up_what_was_ended, "medium", "canceled", "nothing_late_matters", PROGRESS),
+]

@@ -1,0 +1,255 @@
+"""A watcher on the wire: what must hold at every moment, looked at each time AWS has done something.
+
+    cloud.wire.watchers.append(watcher := Watcher(cloud))
+    …
+    watcher.assert_nothing_wrong()
+
+It sees each write at the instant it is made, also one whose worker was killed before it learnt so. Rules:
+
+    executions  one per object version; what is pinned stays; status and phase make legal moves; SUCCEEDED and CANCELED
+                are final; finished parts only get more; an outcome once fixed stays; closed or listed as unfinished
+    SUCCEEDED   everything it promises is true at that very write (books.check_succeeded)
+    parts       position and tally never move back within an attempt and its rules; a tally equals the truth of the
+                lines before the position at every moment; nobody moves a fenced part; tries and hops are bounded
+    stems       belong to who had them first
+    objects     a version under imports/ is deleted only when all it holds is durable; archive, errors and receipts
+                never are, and an archived object's bytes never change
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
+
+from boto3.dynamodb.types import TypeDeserializer
+from botocore.awsrequest import AWSResponse
+
+from . import oracle
+from .books import check_durable, check_succeeded, check_tally
+
+if TYPE_CHECKING:
+    from .cloud import Cloud, Dropped
+    from .wire import Call
+
+LEGAL_MOVES = {
+    ("PENDING", "RUNNING"),
+    ("PENDING", "FAILED"),
+    ("PENDING", "CANCELED"),
+    ("RUNNING", "SUCCEEDED"),
+    ("RUNNING", "FAILED"),
+    ("RUNNING", "CANCELED"),
+    ("FAILED", "PENDING"),
+}
+LEGAL_PHASES = {
+    ("IMPORTING", "FINALISING"),
+    ("IMPORTING", "CLOSING"),
+    ("FINALISING", "CLOSED"),
+    ("FINALISING", "CLOSING"),
+    ("CLOSING", "CLOSED"),
+    ("CLOSED", "IMPORTING"),  # a redrive
+}
+PINNED = ("id", "creation_date", "num_tasks", "format", "parameters.file_uri")
+PINNED_STATE = ("source", "definition", "sinks", "part_bytes")
+COUNTERS = ("lines", "blank", "good", "bad", "events", "user_changes", "inner_lines")
+MOST_TRIES = 11  # ten, and the claim that finds so and gives up
+
+Item = dict[str, Any]
+_loads = TypeDeserializer().deserialize
+
+
+class Watcher:
+    """Looks at every executed call of one cloud.
+
+    Attributes:
+        wrong: what broke a rule, in order, each with its traceback.
+        seen_messages: the bodies of all messages ever sent.
+    """
+
+    def __init__(self, cloud: Cloud) -> None:
+        self._cloud = cloud
+        self._items: dict[tuple[str, str], Item] = {}
+        self._last_hop: dict[tuple[str, str], int] = {}
+        self.wrong: list[AssertionError] = []
+        self.seen_messages: list[str] = []
+
+    def assert_nothing_wrong(self) -> None:
+        assert not self.wrong, "\n".join(map(str, self.wrong))
+
+    def __call__(self, call: Call, answer: AWSResponse) -> None:
+        if answer.status_code >= 300:
+            return
+        try:
+            if call.service == "dynamodb":
+                self._table_call(call)
+            elif call.service == "s3":
+                self._bucket_call(call)
+            elif call.service == "sqs":
+                entries = call.document.get("Entries") or [call.document]
+                self.seen_messages += [entry["MessageBody"] for entry in entries if "MessageBody" in entry]
+        except AssertionError as wrong:
+            wrong.args = (f"{call.delivery.name}, call {call.serial}, {call.label}: {wrong}",)
+            self.wrong.append(wrong)
+
+    # --- the imports table ----------------------------------------------------------------------------------------
+
+    def _table_call(self, call: Call) -> None:
+        document = call.document
+        if document.get("TableName") != self._cloud.imports_table:
+            assert self._cloud.imports_table not in document.get("RequestItems", {}), "written without a condition"
+            return
+        if call.operation not in ("PutItem", "UpdateItem", "DeleteItem"):
+            return
+        key = document.get("Key") or {name: document["Item"][name] for name in ("pk", "sk")}
+        name = (key["pk"]["S"], key["sk"]["S"])
+        before = self._items.get(name)
+        after = {k: _loads(value) for k, value in self._cloud.stored(self._cloud.imports_table, key).items()}
+        self._items[name] = after
+        if before == after:
+            return
+        if name[1] == "EXEC":
+            self._execution(before, after)
+        elif name[1].startswith("PART#"):
+            self._part(name, before, after)
+        elif name[1] == "STEM" and before is not None:
+            assert before["execution_id"] == after.get("execution_id"), "a stem was taken from its execution"
+        elif name[1] == "NOTES" and before is not None:
+            assert after.get("version", 0) > before["version"], "the notebook went back"
+
+    def _execution(self, before: Item | None, after: Item) -> None:
+        assert after, "an execution was deleted"
+        assert ("unfinished" in after) is (after["phase"] != "CLOSED"), f"{after['phase']}, and in the index otherwise"
+        if before is None:
+            mine = _state(after)["source"]
+            same = [
+                item["id"]
+                for (_, sk), item in self._items.items()
+                if sk == "EXEC" and _state(item)["source"] == mine and item["id"] != after["id"]
+            ]
+            assert not same, f"two executions of one object version: {after['id']}, {same}"
+            return
+        for name in PINNED:
+            assert _at(before, name) == _at(after, name), f"{name} changed"
+        for name in PINNED_STATE:
+            assert _state(before).get(name) == _state(after).get(name), f"{name} changed"
+        was_final = before["phase"] == "CLOSED" and before["status"] in ("SUCCEEDED", "CANCELED")
+        assert not was_final, f"a write after {before['status']}"
+        moved = (before["status"], after["status"])
+        assert moved[0] == moved[1] or moved in LEGAL_MOVES, f"status {moved[0]} → {moved[1]}"
+        phases = (before["phase"], after["phase"])
+        assert phases[0] == phases[1] or phases in LEGAL_PHASES, f"phase {phases[0]} → {phases[1]}"
+        redriven = moved == ("FAILED", "PENDING")
+        assert after["retry_count"] == before["retry_count"] + redriven, "attempts count redrives"
+        assert after["rules_version"] >= before["rules_version"], "rules went back"
+        if not redriven and after["rules_version"] == before["rules_version"]:
+            gone = before.get("parts_done", set()) - after.get("parts_done", set())
+            assert not gone, f"parts are no longer done: {gone}"
+            fixed = _state(before)["outcome"]
+            assert fixed is None or fixed == _state(after)["outcome"], "an outcome was fixed twice"
+        if moved[1] == "SUCCEEDED" != moved[0]:
+            upload = self._upload_of(after)
+            if upload is not None and _readable(upload):
+                check_succeeded(self._cloud, upload, after)
+
+    def _part(self, name: tuple[str, str], before: Item | None, after: Item) -> None:
+        assert after, "a part was deleted"
+        execution = self._items.get((name[0], "EXEC"))
+        assert execution is not None, "a part without an execution"
+        assert after.get("tries", 0) <= MOST_TRIES, f"claimed {after['tries']} times without getting on"
+        position = int(after.get("next_offset", after["start"]))
+        if before is not None:
+            self._moved(name, before, after, execution)
+        tally = after.get("tally")
+        if tally is None:
+            return
+        assert tally["lines"] == tally["blank"] + tally["good"] + tally["bad"], f"does not add up: {tally}"
+        upload = self._upload_of(execution)
+        if upload is not None and _readable(upload):
+            expected = oracle.read(upload.key, upload.body)
+            check_tally(tally, expected.counts([(int(after["start"]), position)]))
+
+    def _moved(self, name: tuple[str, str], before: Item, after: Item, execution: Item) -> None:
+        assert (before["start"], before["stop"]) == (after["start"], after["stop"]), "its borders changed"
+        position, was_at = (int(item.get("next_offset", item["start"])) for item in (after, before))
+        began_again = position == after["start"] and (
+            after.get("rules_version", 0) > before.get("rules_version", 0) or execution["status"] == "FAILED"
+        )
+        if not began_again:
+            assert position >= was_at, f"the position went back from {was_at} to {position}"
+            for counter in COUNTERS:
+                if "tally" in before:
+                    assert after["tally"][counter] >= before["tally"][counter], f"{counter} fell"
+            assert bool(after.get("done")) >= bool(before.get("done")), "it is no longer done"
+            fenced = before.get("fenced", 0) > execution["retry_count"]  # attempts count from 1
+            assert not fenced or position == was_at, "a fenced part was moved"
+            assert execution["phase"] != "CLOSED" or position == was_at, "moved although its execution is closed"
+        if after.get("hops", 0) > before.get("hops", 0):
+            assert position > self._last_hop.get(name, -1), f"handed on twice at byte {position}: no progress"
+            self._last_hop[name] = position
+
+    def _upload_of(self, execution: Item) -> Dropped | None:
+        """What was dropped for this execution; None for something the test did not drop through `cloud.drop`."""
+        source = _state(execution)["source"]
+        found = [
+            upload
+            for upload in self._cloud.dropped
+            if upload.key == source["key"]
+            and (upload.version_id == source["version_id"] if source["version_id"] else upload.etag == source["etag"])
+        ]
+        return found[-1] if found else None
+
+    # --- the bucket -----------------------------------------------------------------------------------------------
+
+    def _bucket_call(self, call: Call) -> None:
+        if call.operation == "DeleteObject":
+            self._deleted(call, call.key or "", call.query.get("versionId"))
+        elif call.operation == "DeleteObjects":
+            for key in re.findall(r"<Key>(.*?)</Key>", call.body.decode()):
+                self._deleted(call, unquote(key), None)
+        elif call.operation in ("PutObject", "CopyObject", "CompleteMultipartUpload"):
+            key = call.key or ""
+            assert not key.startswith("imports/"), "something was written into imports/"
+            if key.startswith("completed_imports/") and "uploadId" not in call.query:
+                bodies = {body for _, body in self._cloud.versions(key)}
+                assert len(bodies) == 1, f"{key} was written over with other bytes"
+
+    def _deleted(self, call: Call, key: str, version_id: str | None) -> None:
+        assert not key.startswith(("completed_imports/", "errors/", "receipts/")), f"{key} was deleted"
+        if not key.startswith("imports/"):
+            return
+        uploads = [upload for upload in self._cloud.dropped if upload.key == key]
+        if self._cloud.versioned:
+            if version_id is None:
+                return  # a delete marker: no byte is lost
+            uploads = [upload for upload in uploads if upload.version_id == version_id]
+        elif key in self._cloud.objects():
+            return  # refused, or gone before
+        if not uploads or not _readable(uploads[-1]):
+            return
+        upload = uploads[-1]
+        mine = [
+            item for (_, sk), item in self._items.items() if sk == "EXEC" and self._upload_of(item) is upload
+        ]  # fmt: skip
+        assert mine, f"{key} was deleted without an execution"
+        check_durable(self._cloud, upload, mine[-1])
+
+
+def _readable(upload: Dropped) -> bool:
+    """Whether the oracle can say what the file is to leave behind."""
+    try:
+        oracle.read(upload.key, upload.body)
+    except (oracle.Undecided, EOFError, OSError):
+        return False
+    return True
+
+
+def _state(item: Item) -> dict[str, Any]:
+    state: dict[str, Any] = json.loads(item["state"])
+    return state
+
+
+def _at(item: Item, path: str) -> Any:
+    for name in path.split("."):
+        item = item[name]
+    return item
