@@ -113,5 +113,5 @@ requirements: .tools/uv/.ready  ## pin what the .in files ask for; with UPGRADE=
 
 clean:  ## stop the twin and remove everything made here
 	@if [ -x .venv/bin/python ]; then $(IN_VENV) cli.twin down; fi
-	@rm -rf .venv .tools .twin .aws-sam .mypy_cache .pytest_cache .ruff_cache .hypothesis ./*.egg-info
+	@rm -rf .venv .tools .twin .aws-sam .faults .mypy_cache .pytest_cache .ruff_cache .hypothesis ./*.egg-info
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -116,7 +116,7 @@ def pieces_of_the_copy_forgotten() -> Planted:
 
 
 PROGRESS = "UpdateItem .*PART#"
-PIECES = "UploadPart errors.*json$"
+NOTED = "UploadPart .*reasons|PutItem .*NOTES"
 BUGS = [
     Bug(deleted_before_copied, "medium", "nothing", "_deleted"),
     Bug(deleted_without_its_version, "medium", "nothing", "check_succeeded"),
@@ -127,11 +127,11 @@ BUGS = [
     Bug(receipt_of_the_first_part, "four parts", "nothing", "_live"),
     Bug(lines_counted_from_the_part, "four parts", "nothing", "_deleted"),
     Bug(rows_beyond_the_position_joined, "medium", "canceled", "_live", PROGRESS, begin=1),
-    Bug(joining_skips_a_segment, "four parts, in pieces", "killed after", "_live", "NOTES", begin=3),
-    Bug(joining_off_by_one, "four parts, in pieces", "killed after", "_deleted", "NOTES", begin=3),
-    Bug(joining_repeats_the_row, "four parts, in pieces", "killed after", "_deleted", "NOTES", begin=3),
-    Bug(upload_forgotten, "four parts, in pieces", "killed after", "_live", "NOTES", begin=3),
-    Bug(pieces_numbered_anew, "four parts, in pieces", "killed after", "_deleted", "NOTES", begin=3),
+    Bug(joining_skips_a_segment, "four parts, in pieces", "killed after", "_live", NOTED, begin=3),
+    Bug(joining_off_by_one, "four parts, in pieces", "killed after", "_deleted", NOTED, begin=3),
+    Bug(joining_repeats_the_row, "four parts, in pieces", "killed after", "_deleted", NOTED, begin=3),
+    Bug(upload_forgotten, "four parts, in pieces", "killed after", "_live", NOTED, begin=3),
+    Bug(pieces_numbered_anew, "four parts, in pieces", "killed after", "_deleted", NOTED, begin=3),
     Bug(tags_not_copied, "four parts, in pieces", "nothing", "_deleted"),
     Bug(pieces_of_the_copy_forgotten, "four parts, in pieces", "killed after", "_live", "UploadPartCopy"),
 ]

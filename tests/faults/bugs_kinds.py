@@ -25,7 +25,8 @@ MARKED_ROW: Final = b'"n": {"N": "20"}'
 def _ended_well(stage: Stage, *faults: Fault) -> None:
     stage.tell()
     stage.importer.run_until_quiet(*faults)
-    assert check_every_end(stage.importer.cloud) == {"SUCCEEDED": len(stage.importer.cloud.dropped)}
+    ends = check_every_end(stage.importer.cloud)
+    assert ends == {"SUCCEEDED": len(stage.importer.cloud.dropped)}, f"ended {ends}"
     nothing_late_matters(stage.importer)
 
 
@@ -62,7 +63,8 @@ def _overwritten_by_a_refused_file(stage: Stage, _: int) -> None:
     importer, upload = stage.importer, stage.upload
     importer.cloud.drop(upload.key, "not UTF-8".encode("utf-16"))
     importer.run_until_quiet()
-    assert sorted(item["status"] for item in importer.executions()) == ["FAILED", "SUCCEEDED"]
+    ends = sorted(item["status"] for item in importer.executions())
+    assert ends == ["FAILED", "SUCCEEDED"], f"ended {ends}"
 
 
 def _killed_and_never_tried_again(stage: Stage, serial: int) -> None:

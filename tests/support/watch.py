@@ -175,7 +175,9 @@ class Watcher:
         began_again = position == after["start"] and (
             after.get("rules_version", 0) > before.get("rules_version", 0) or execution["status"] == "FAILED"
         )
-        if not began_again:
+        if began_again:
+            self._last_hop.pop(name, None)
+        else:
             assert position >= was_at, f"the position went back from {was_at} to {position}"
             for counter in COUNTERS:
                 if "tally" in before:

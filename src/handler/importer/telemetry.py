@@ -65,7 +65,7 @@ MEANING: Final[dict[Metric, str]] = {
     Metric.EVENTS_WRITTEN: "events written to each enabled sink, of files that ended",
     Metric.IMPORT_MILLISECONDS: "from a file's first delivery to its end",
     Metric.WAITING_FILES: "files that have been in imports/ for five minutes or more and were not refused",
-    Metric.OLDEST_WAITING_SECONDS: "for how long the one of them that has waited longest has got nowhere; 0 if there is none",
+    Metric.OLDEST_WAITING_SECONDS: "for how long the one that waits longest of them has got nowhere; 0 if none does",
     Metric.HANDED_ON: "parts handed on to another invocation because time was up",
     Metric.MISSED_NOTIFICATIONS: "files the sweep found in imports/ that no notification had told of",
     Metric.RESUMED_EXECUTIONS: "unfinished executions the sweep sent on again",
