@@ -11,7 +11,7 @@ from importer.aws.dispatch import PartQueue
 from importer.aws.settings import Settings
 from importer.executions import Workplace
 from importer.executions.ports import Found, Swept, Waiting
-from importer.model import Execution, Misconfigured, PartState, Provenance, S3Object, Unavailable
+from importer.model import Execution, Misconfigured, PartState, Provenance, S3Object
 from importer.notification import Dropped
 
 _TIME_MS = 900_000  # as an invocation has: what does not fit is handed on to the part queue
@@ -36,7 +36,7 @@ class _Silent:
 
     def found(self, file: S3Object, found: Found) -> None: ...
 
-    def sweep_failed(self, what: str, trouble: Unavailable) -> None: ...
+    def sweep_failed(self, what: str, trouble: Exception) -> None: ...
 
 
 def workplace(connection: Connection, settings: Settings | None = None) -> Workplace:

@@ -77,7 +77,7 @@ class Joining:
 
     def join(self, seconds: float = 900) -> FoldedReasons:
         place = self.workplace(seconds)
-        return join(place, self.execution, self.outcome, SettlingNotebook(place, self.execution.id))
+        return join(place, self.execution, self.outcome, SettlingNotebook(place, self.execution), {})
 
     def assert_done(self, folded: FoldedReasons) -> None:
         """Both objects hold every row once, in order, with its line in the whole file; the reasons are folded."""
@@ -134,22 +134,36 @@ def test_killed_at_any_call_the_next_worker_ends_with_the_same_bytes(joining_of:
     assert not failures, report(failures)
 
 
+def test_many_small_segments_are_gathered_by_many_invocations(joining_of: Joining):
+    """No time for a whole piece: what was gathered is put aside, under a name that says what is in it."""
+    stops = 0
+    with mock.patch.object(joining, "PIECE_BYTES", 1 << 30), mock.patch.object(joining, "MOST_SEGMENTS", 1):
+        while True:
+            try:
+                folded = joining_of.join(seconds=0.05)
+                break
+            except TimeIsUp:
+                stops += 1
+    joining_of.assert_done(folded)
+    assert stops > 3
+
+
 def test_of_two_workers_the_first_to_write_goes_on(joining_of: Joining):
     """The other is fenced, and what it sent had the same bytes."""
     place = joining_of.workplace()
-    late = SettlingNotebook(place, joining_of.execution.id)
+    late = SettlingNotebook(place, joining_of.execution)
     late.page("errors")  # has looked before the other began
     folded = joining_of.join()
     with pytest.raises(Fenced):
-        join(place, joining_of.execution, joining_of.outcome, late)
+        join(place, joining_of.execution, joining_of.outcome, late, {})
     joining_of.assert_done(folded)
 
 
 def test_an_upload_that_was_taken_away_is_begun_anew(joining_of: Joining):
     """By the bucket's rule for incomplete uploads, say."""
-    page = {"upload_id": "gone", "pieces": 1, "bytes": joining.PIECE_BYTES, "rows": 0, "folded": []}
+    page = {"upload_id": "gone", "pieces": 1, "bytes": joining.PIECE_BYTES, "aside": "", "rows": 0, "folded": []}
     page |= {"segment": "", "row": 0, "skip": 0}
-    SettlingNotebook(joining_of.workplace(), "e1").keep("errors", page, at_once=True)
+    SettlingNotebook(joining_of.workplace(), joining_of.execution).keep("errors", page, at_once=True)
     joining_of.assert_done(joining_of.join())
 
 

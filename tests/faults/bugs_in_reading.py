@@ -43,7 +43,11 @@ def crossing_line_read_twice() -> Planted:
 def crossing_line_read_by_nobody() -> Planted:
     """A part ends with the last line that ends in it (C10)."""
     return changed(
-        lines.lines, ("yield offset, line\n", "if offset + len(line) > stop:\n                return\n            yield offset, line\n")
+        lines.lines,
+        (
+            "yield offset, line\n",
+            "if offset + len(line) > stop:\n                return\n            yield offset, line\n",
+        ),
     )
 
 
@@ -71,7 +75,9 @@ def header_counted_at_each_resume() -> Planted:
 def header_read_as_a_row() -> Planted:
     """A CSV's first row is read as a row of data, too (E11)."""
     return changed(
-        steps._read_on, ("max(state.next_offset, len(layout.header)))", "state.next_offset)"), ("begun == len(layout.header)", "True")
+        steps._read_on,
+        ("max(state.next_offset, len(layout.header)))", "state.next_offset)"),
+        ("begun == len(layout.header)", "True"),
     )
 
 
@@ -82,7 +88,9 @@ def csv_begins_anew_at_each_resume() -> Planted:
 
 def border_taken_for_a_plain_offset() -> Planted:
     """Inflating from a member's begin counts the bytes as stored, not as inflated (D6)."""
-    return changed(plain_text.PlainText._open_at, ("self._inflated = border.plain_offset", "self._inflated = border.stored_offset"))
+    return changed(
+        plain_text.PlainText._open_at, ("self._inflated = border.plain_offset", "self._inflated = border.stored_offset")
+    )
 
 
 def hash_of_the_last_reading() -> Planted:
@@ -97,7 +105,14 @@ SEGMENTS = "PutObject work"
 BUGS = [
     Bug(end_of_body_believed, "medium", "body cut", "check_tally", "GetObject imports"),
     Bug(range_taken_for_granted, "four parts", "range ignored", "check_tally", "GetObject imports", begin=2),
-    Bug(read_without_the_etag, "three continuations", "overwritten by as many bytes", "check_ended_early", "GetObject imports", setup={"versioned": False}),
+    Bug(
+        read_without_the_etag,
+        "three continuations",
+        "overwritten by as many bytes",
+        "check_ended_early",
+        "GetObject imports",
+        setup={"versioned": False},
+    ),
     Bug(reading_begins_at_the_border, "three continuations", "nothing", "check_tally"),
     Bug(crossing_line_read_twice, "four parts", "nothing", "check_tally"),
     Bug(crossing_line_read_by_nobody, "four parts", "nothing", "_deleted"),

@@ -1,4 +1,4 @@
-"""What goes wrong while planted bugs are looked for, beside the kinds of the fault table: one bug needs each of these."""
+"""What goes wrong while planted bugs are looked for, beside the kinds of the fault table: a bug needs each of these."""
 
 from collections.abc import Callable
 from contextlib import suppress
@@ -61,6 +61,7 @@ def _overwritten_by_as_many_bytes(stage: Stage, serial: int) -> None:
 def _overwritten_by_a_refused_file(stage: Stage, _: int) -> None:
     """It stays in imports/, over the older one, which nobody was told of either."""
     importer, upload = stage.importer, stage.upload
+    importer.cloud.clock.sleep(5)
     importer.cloud.drop(upload.key, "not UTF-8".encode("utf-16"))
     importer.run_until_quiet()
     ends = sorted(item["status"] for item in importer.executions())
@@ -72,12 +73,6 @@ def _killed_and_never_tried_again(stage: Stage, serial: int) -> None:
     stage.importer.notify(stage.notification, tries=1)
     stage.importer.run_until_quiet(Fault("kill_after", Nth(serial)))
     assert_books_balance(stage.importer.cloud, stage.sources)
-
-
-def _throttled_for_an_hour(stage: Stage, serial: int) -> None:
-    until_ms = stage.importer.cloud.clock.now_ms() + 3_600_000
-    writes = lambda call: call.operation == "BatchWriteItem" and call.cloud.clock.now_ms() < until_ms  # noqa: E731
-    _ended_well(stage, Fault("throttled", writes, always=True))
 
 
 def _killed_again_and_again(stage: Stage, _: int) -> None:
@@ -108,7 +103,11 @@ def _unwelcome_row(stage: Stage, _: int) -> None:
     words = {"code": "ValidationException", "message": "Item size has exceeded the maximum allowed size"}
     holds = lambda call: call.operation == "BatchWriteItem" and MARKED_ROW in call.body  # noqa: E731
     stage.tell()
-    with mock.patch("tests.support.watch.check_tally"), mock.patch("tests.support.watch.check_succeeded"), mock.patch("tests.support.watch.check_durable"):
+    with (
+        mock.patch("tests.support.watch.check_tally"),
+        mock.patch("tests.support.watch.check_succeeded"),
+        mock.patch("tests.support.watch.check_durable"),
+    ):
         stage.importer.run_until_quiet(Fault("refused", holds, detail=words, always=True))
 
 
@@ -123,7 +122,6 @@ OTHER_KINDS: Final = {
         _kind("overwritten by as many bytes", "a newer upload of the same length", _overwritten_by_as_many_bytes, ""),
         _kind("overwritten, never told", "a refused file lies over it, nobody is told", _overwritten_by_a_refused_file),
         _kind("killed, never tried again", "killed, and no retry comes", _killed_and_never_tried_again, ""),
-        _kind("throttled for an hour", "the events table takes nothing for an hour", _throttled_for_an_hour),
         _kind("killed again and again", "every worker is killed after one batch", _killed_again_and_again),
         _kind("killed before midnight", "killed, and gone on with on the next day", _killed_before_midnight, ""),
         _kind("beside its twin", "another file whose errors would have the same name", _beside_its_twin),

@@ -1,13 +1,13 @@
 """The list of planted bugs, and docs/seeded-bugs.md, which is made of it.
 
-    .venv/bin/python -m tests.faults.bugs_page           # write the page
+.venv/bin/python -m tests.faults.bugs_page           # write the page
 """
 
 from pathlib import Path
 from typing import Final
 
 from tests.faults import bugs_in_reading, bugs_in_settling, bugs_in_steps, bugs_in_stores
-from tests.faults.bugs import RULES, Bug
+from tests.faults.bugs import NOTHING_WRONG, RULES, Bug, kind_of
 
 PAGE: Final = Path(__file__).parents[2] / "docs" / "seeded-bugs.md"
 BY_ROOM: Final[dict[str, list[Bug]]] = {
@@ -25,12 +25,13 @@ A fault suite that finds nothing proves nothing until it has been seen to find s
 the importer, one at a time, and each has to be caught. They are as small as they come: mostly a word in a condition,
 all else is the real importer. A bug counts as caught when a rule of the books says so, never when its code raises.
 
-Every look begins with a run in which nothing goes wrong. {always} bugs show there already ("by itself"); the others pass
-it, and show only under what the third column says. Letters and numbers in brackets are [hazards](hazards.md).
+First nothing goes wrong: {always} bugs show there already. The others pass that, and are caught when what the third
+column says happens to the workload it names: a row of the fault table ([guarantees](guarantees.md)), or another kind of
+`tests/faults/bugs_kinds.py`. Letters and numbers in brackets are [hazards](hazards.md).
 
 ```sh
-.venv/bin/python -m pytest tests/faults/test_seeded_bugs.py              # each bug, until it is caught
-.venv/bin/python -m pytest tests/faults/test_seeded_bugs.py -m slow      # by looks that do not know where; and none without a bug
+.venv/bin/python -m pytest tests/faults/test_seeded_bugs.py            # each bug, until it is caught
+.venv/bin/python -m pytest tests/faults/test_seeded_bugs.py -m slow    # at any call; and: no cry without a bug
 ```
 
 This page is made of `tests/faults/bugs_in_*.py` by `python -m tests.faults.bugs_page`; a test holds it equal.
@@ -39,16 +40,15 @@ This page is made of `tests/faults/bugs_in_*.py` by `python -m tests.faults.bugs
 
 def page() -> str:
     """The page as it has to be."""
-    text = _HEAD.format(count=len(BUGS), always=sum(bug.always for bug in BUGS))
+    text = _HEAD.format(count=len(BUGS), always=sum(bug.kind == NOTHING_WRONG for bug in BUGS))
     for room, bugs in BY_ROOM.items():
-        text += f"\n## {room}\n\n| bug | what it does | looked for | caught by |\n|---|---|---|---|\n"
+        text += f"\n## {room}\n\n| bug | what it does | meanwhile: what is imported | caught by |\n|---|---|---|---|\n"
         text += "".join(map(_row, bugs))
     return text
 
 
 def _row(bug: Bug) -> str:
-    look = "by itself" if bug.always and bug.look.words == "nothing goes wrong" else bug.look.words
-    cells = (f"`{bug}`", bug.sentence, f"{bug.look.workload}: {look}", RULES[bug.rule])
+    cells = (f"`{bug}`", bug.sentence, f"{kind_of(bug).says}: {bug.workload}", RULES[bug.rule])
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |\n"
 
 

@@ -118,6 +118,13 @@ def mended_over_refused(importer: Importer) -> Prepared:
     return prepared
 
 
+def refused_file(importer: Importer) -> Prepared:
+    """Its papers are written over nothing that somebody else has written since: what is there is looked at first."""
+    _, prepared = _import_of(importer, "imports/refused.json", REFUSED)
+    prepared.sources, prepared.whole = {}, False  # it stays
+    return prepared
+
+
 def many_bad_rows(importer: Importer) -> Prepared:
     """errors/ is made in pieces."""
     return _import_of(importer, *WORKLOADS["all bad"])[1]
@@ -227,6 +234,7 @@ ALL = [
     *(Workload(one, versioned) for one in (tagged_file, file_deleted_before_a_crash) for versioned in (True, False)),
     Workload(file_in_parts, True, setup=IN_PARTS),
     Workload(mended_over_refused, True),
+    Workload(refused_file, True),
     *(
         Workload(one, True, setup=IN_PIECES)
         for one in (

@@ -6,8 +6,9 @@ from unittest import mock
 import orjson
 import pytest
 
+from importer import assembly
 from importer.aws.dispatch import task_of
-from importer.executions import ending, importing
+from importer.executions import ending, importing, settling
 from importer.model import Unavailable
 from tests.faults.importing import WORKLOADS, Importer, installed
 from tests.support.books import assert_books_balance
@@ -192,6 +193,67 @@ def test_only_a_failed_execution_is_redriven(then: str):
         before = the_execution(importer)
         importer.by_hand("redrive", before["id"])
         assert (the_execution(importer), importer.cloud.next_message_ms()) == (before, None)
+
+
+def test_the_errors_of_a_later_attempt_are_not_those_of_the_first():
+    """Made in pieces, too: what the first attempt noted of its upload is none of the second's."""
+    key = "imports/a.ndjson"
+    body = b"".join(b"not json %d\n" % n if n != 150 else b'{"n":25}\n' for n in range(300))
+    honest = importing._write
+
+    def deadly(place: Any, sink: Any, batch: Any, *rest: Any) -> None:
+        if any(b'"n":25' in line for _, line in batch.lines):
+            raise RuntimeError("a bug")
+        honest(place, sink, batch, *rest)
+
+    with installed(small_pieces=True) as importer:
+        with mock.patch.object(importing, "_write", deadly):
+            importer.notify(importer.cloud.drop(key, body))
+            importer.run_until_quiet()
+        first = len(importer.cloud.objects("errors/")["errors/2026/11/20/a.ndjson"])
+        importer.by_hand("redrive", the_execution(importer)["id"])
+        importer.run_until_quiet()
+        assert_books_balance(importer.cloud, {key: body}, tidy=True)
+        assert 700 < first < len(importer.cloud.objects("errors/")["errors/2026/11/20/a.ndjson"])
+
+
+@pytest.mark.parametrize("paused_before", ["PutObject errors/", "reasons.ndjson", "PutObject receipts/"])
+def test_a_slow_worker_of_a_failed_attempt_writes_over_nothing_of_the_next(paused_before: str):
+    """It stops before a paper; meanwhile another closes the execution, a person redrives it, and it succeeds."""
+    with installed() as importer:
+        failed = given_up(importer, BODY)
+        place = importer.workplaces(lambda: 900_000)
+        importer.by_hand("redrive", failed["id"])
+        with mock.patch.object(importing, "TRIES", 0):  # the next attempt gives up at once; its closer is slow
+            meanwhile = Fault("before", paused_before, detail={"do": lambda _: close_redrive_and_succeed()})
+
+            def close_redrive_and_succeed() -> None:
+                with mock.patch.object(importing, "TRIES", 10):
+                    settling.close_failed(place, place.records.execution(failed["id"]))
+                    ending.redrive(place, failed["id"])
+                    importer.run_until_quiet()
+
+            task = f'{{"schema":"task/1","execution_id":"{failed["id"]}","start":0}}'
+            ended = importer.work_on(task, meanwhile)
+        assert ended.error is None
+        assert_books_balance(importer.cloud, {KEY: BODY}, tidy=True)
+
+
+def test_an_execution_whose_sink_is_no_longer_set_up_waits_for_it():
+    """A deployment without the stream never makes a file FAILED: the try is given back each time."""
+    with installed(sinks=("dynamodb", "firehose")) as importer:
+        notification = importer.cloud.drop(KEY, BODY)
+        attempt(importer.cloud, lambda: importer.deliver(notification), Fault("kill_after", 20))
+        without = importer.with_sinks(("dynamodb",))
+        honest = assembly.FirehoseSink
+        with mock.patch.object(assembly, "FirehoseSink", side_effect=Unavailable("the stream is not set up")):
+            for _ in range(2 * importing.TRIES):
+                importer.cloud.clock.sleep(60)
+                with pytest.raises(Unavailable, match="not set up"):
+                    without.deliver(notification)
+        assert assembly.FirehoseSink is honest
+        importer.deliver(notification)
+        assert_books_balance(importer.cloud, {KEY: BODY})
 
 
 # ---- Handing on ----------------------------------------------------------------------------------------------------

@@ -378,6 +378,36 @@ def test_one_execution_in_trouble_does_not_keep_the_others_waiting():
         assert (sent.call_count, len(importer.telemetry.troubles)) == (3, 1)
 
 
+@pytest.mark.parametrize("definition", [{"mime_type": "TEXT/CSV"}, "no map"])
+def test_a_file_under_a_wrong_definition_does_not_keep_the_others_waiting(definition: Any):
+    """It is the oldest, and told of at every sweep; the one behind it is imported (I8)."""
+    with installed() as importer:
+        importer.cloud.put_item(
+            importer.cloud.imports_table, {"pk": "IMPORT#broken", "sk": "IMPORT", "definition": definition}
+        )
+        importer.cloud.drop("imports/broken/a.csv", VENDOR_ROWS)
+        minutes_pass(importer, 1)
+        importer.cloud.drop(*MEDIUM)
+        minutes_pass(importer, 30)
+        assert importer.sweep("waiting").error is None
+        assert importer.telemetry.found_files == [(MEDIUM[0], "unknown")]
+        assert ["import definition 'broken'" in trouble for trouble in importer.telemetry.troubles] == [True]
+
+
+def test_a_bug_met_at_one_execution_is_raised_when_all_have_had_their_turn():
+    """A malformed item, say: the sweep that met it fails, and has done its work."""
+    with installed(part_bytes=1024) as importer:
+        for name in "ab":
+            importer.deliver(importer.cloud.drop(f"imports/{name}.ndjson", MEDIUM[1]))
+        while (received := importer.cloud.receive()) is not None:
+            importer.cloud.delete_message(received[0])
+        importer.sweep("unfinished")
+        minutes_pass(importer, 11)
+        with mock.patch.object(sweeping, "send_on", side_effect=[KeyError("a row"), None]) as sent:
+            assert isinstance(importer.sweep("unfinished").error, KeyError)
+        assert sent.call_count == 2
+
+
 def test_a_part_that_kills_its_workers_ends_failed_and_others_are_imported():
     """Ten claims without a word, then FAILED `gave_up`; the file beside it never notices (I8)."""
     poison, good = ("imports/poison.ndjson", MEDIUM[1] + b"\n"), ("imports/good.ndjson", VENDOR_ROWS)

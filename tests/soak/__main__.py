@@ -77,7 +77,6 @@ def main() -> int:
     parser.add_argument("--sweep-every", default=20.0, type=float, help="seconds between two invocations of the sweep")
     parser.add_argument("--minutes", default=60.0, type=float, help="so long at most")
     parser.add_argument("--seed", default=None, type=int)
-    parser.add_argument("--keep-log", action="store_true", help="leave the emulator's log in the current directory")
     arguments = parser.parse_args()
     seed = random.SystemRandom().randrange(1_000_000) if arguments.seed is None else arguments.seed
     file = File(arguments.bytes, arguments.row_bytes, seed)

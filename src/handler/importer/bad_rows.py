@@ -100,7 +100,13 @@ class ObjectProblem(Exception):
 def shown(text: str) -> str:
     """`text` cut to a length fit for a reason; control characters escaped, since rows are strangers' text (J8)."""
     cut = text if len(text) <= SHOWN_CHARACTERS else text[: SHOWN_CHARACTERS - 1] + "…"
-    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in cut)
+    if cut.isprintable():
+        return cut
+    escaped = [c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in cut]
+    while sum(map(len, escaped)) > SHOWN_CHARACTERS:  # never in the middle of an escape
+        del escaped[-2:]
+        escaped.append("…")
+    return "".join(escaped)
 
 
 def _sentence(reason: Reason, field: str, expected: str, found: str) -> str:

@@ -13,7 +13,7 @@ from typing import Protocol, TypeAlias
 
 # A change of anything that decides what a byte becomes (grid, row rules, ids) gets the next number. Executions pin it:
 # a worker with a newer number starts an unfinished execution over, which deterministic ids make harmless.
-RULES_VERSION = 2
+RULES_VERSION = 3
 
 TO_THE_END = 2**63 - 1  # the stop of a part whose length is not known: a compressed object
 
@@ -245,6 +245,7 @@ class PartState:
         sha256: of the whole object as stored, if one worker read all of it.
         border: where to begin to decompress in order to go on; None where nothing is compressed.
         hops: how often it was handed on to another invocation.
+        waits: how often that was without having got anywhere, its destination taking nothing: weather, counted apart.
         tries: how often it was claimed since its position last moved.
     """
 
@@ -256,6 +257,7 @@ class PartState:
     sha256: str | None
     border: Border | None = None
     hops: int = 0
+    waits: int = 0
     tries: int = 0
 
 

@@ -76,8 +76,11 @@ class FoldedReasons:
         ]
 
 
-def receipt(execution: Execution, outcome: Outcome, reasons: FoldedReasons) -> bytes:
+def receipt(execution: Execution, outcome: Outcome, reasons: FoldedReasons | None) -> bytes:
     """The receipt of an execution whose outcome is fixed, as it will be once the last step is done: indented JSON.
+
+    Args:
+        reasons: None where the bad rows are gone: there is no errors file.
 
     A function of the execution's record and its bad rows alone: written twice, it has the same bytes.
     """
@@ -85,7 +88,8 @@ def receipt(execution: Execution, outcome: Outcome, reasons: FoldedReasons) -> b
     sums = outcome.sums
     source = execution.source
     bucket = source.bucket
-    has_bad_rows = sums.bad > 0
+    has_errors_file = sums.bad > 0 and reasons is not None
+    reasons = reasons or FoldedReasons()
     refused = sum(group["count"] for group in reasons.folded() if group["code"] == "refused_by_sink")  # type: ignore[misc]
     document: dict[str, Value] = {
         "schema": "receipt/1",
@@ -121,8 +125,8 @@ def receipt(execution: Execution, outcome: Outcome, reasons: FoldedReasons) -> b
             for name in execution.sinks
         },
         "completed_uri": None if failed else f"s3://{bucket}/{outcome.destination.completed}",
-        "errors_uri": f"s3://{bucket}/{outcome.destination.errors}" if has_bad_rows else None,
-        "reasons_uri": f"s3://{bucket}/{outcome.destination.reasons}" if has_bad_rows else None,
+        "errors_uri": f"s3://{bucket}/{outcome.destination.errors}" if has_errors_file else None,
+        "reasons_uri": f"s3://{bucket}/{outcome.destination.reasons}" if has_errors_file else None,
         "unread": [{"part": start, "from": offset} for start, offset in _unread(execution, outcome)] if failed else [],
         "parts": execution.part_count,
         "timing": {

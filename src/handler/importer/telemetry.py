@@ -259,8 +259,8 @@ class PowertoolsTelemetry:
             },
         )
 
-    def sweep_failed(self, what: str, trouble: Unavailable) -> None:
-        self._log.warning(Message.SWEEP_FAILED, extra={LogKey.WHAT: what, LogKey.TROUBLE: str(trouble)})
+    def sweep_failed(self, what: str, trouble: Exception) -> None:
+        self._log.warning(Message.SWEEP_FAILED, extra={LogKey.WHAT: what, LogKey.TROUBLE: _told(trouble)})
 
     def _count(self, metric: Metric, value: float) -> None:
         self._metrics.add_metric(metric, UNIT[metric], value)

@@ -1,7 +1,7 @@
 """Copies that keep all of an object that a copy can keep, whatever its size.
 
 CopyObject carries bytes, metadata and tags, but puts the copy into S3 Standard under the bucket's default encryption
-unless told otherwise (I6), and ends at 5 GiB (I5). A larger object is copied in pieces, several at a time, by as many
+unless told otherwise (I6). A larger object is copied in pieces, several at a time, by as many
 invocations as it takes: the upload's id is noted, and which pieces are there S3 knows. A multipart upload begins with
 nothing, so its metadata and tags are told too.
 
@@ -24,7 +24,9 @@ from importer.model import S3Object, UploadGone, Value
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
-COPY_BYTES: Final = 5 << 30  # Quota: CopyObject (I5)
+# CopyObject could do 5 GiB (I5), but answers when it is done: a minute or more, of which a kill leaves nothing. This much
+# is copied in seconds, and what is larger in pieces that stay.
+COPY_BYTES: Final = 512 << 20
 PIECE_BYTES: Final = 128 << 20  # a few seconds each; larger where there would be more than PIECES
 _ARCHIVES: Final = frozenset({"GLACIER", "DEEP_ARCHIVE"})
 _HEADERS: Final = (

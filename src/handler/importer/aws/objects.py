@@ -5,6 +5,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from botocore.exceptions import ClientError
@@ -22,7 +23,7 @@ from importer.aws.answers import (
     under,
 )
 from importer.bad_rows import FileReason, ObjectProblem
-from importer.model import Clock, S3Object, Unavailable, UploadGone
+from importer.model import Clock, Fenced, S3Object, Unavailable, UploadGone
 from importer.notification import Dropped
 from importer.sha256 import sha256_of
 from importer.sinks.calls import LOST
@@ -30,6 +31,7 @@ from importer.sinks.calls import LOST
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
+_LONG_AGO: Final = datetime.min.replace(tzinfo=UTC)
 DELETE_KEYS: Final = 1_000  # Quota: DeleteObjects
 READ_AHEAD: Final = 4  # as many connections as the client keeps (clients.py)
 UPLOADS: Final = 2  # of one copy, in one invocation: the one noted, then a new one
@@ -104,20 +106,25 @@ class S3Objects:
         found = self._head_ours(bucket, key)
         return None if found is None else found["ContentLength"]
 
-    def keys(self, bucket: str, prefix: str) -> Iterator[str]:
+    def keys(self, bucket: str, prefix: str, after: str = "") -> Iterator[str]:
         with told(f"LIST s3://{bucket}/{prefix}", f"s3:ListBucket on s3://{bucket} for {prefix.partition('/')[0]}/*"):
-            for page in self._s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
+            for page in self._s3.get_paginator("list_objects_v2").paginate(
+                Bucket=bucket, Prefix=prefix, StartAfter=after
+            ):
                 yield from (entry["Key"] for entry in page.get("Contents", []))
 
     def versions(self, bucket: str, prefix: str) -> Iterator[S3Object]:
-        deleted = ""  # the key whose delete marker stood on an earlier page than its versions
+        marked: tuple[str, datetime | None] = "", None  # a key, and when it was last deleted, of an earlier page
         first = prefix.partition("/")[0]
         with told(f"LIST VERSIONS s3://{bucket}/{prefix}", f"s3:ListBucketVersions on s3://{bucket} for {first}/*"):
             # Answers without versioning too, with the version "null".
             for page in self._s3.get_paginator("list_object_versions").paginate(Bucket=bucket, Prefix=prefix):
-                covered = {marker["Key"] for marker in page.get("DeleteMarkers", []) if marker["IsLatest"]} | {deleted}
+                deleted = {} if marked[1] is None else {marked[0]: marked[1]}
+                for marker in page.get("DeleteMarkers", []):  # newest first, as versions are
+                    deleted[marker["Key"]] = max(marker["LastModified"], deleted.get(marker["Key"], _LONG_AGO))
                 for entry in page.get("Versions", []):
-                    if entry["Key"] not in covered:
+                    gone = deleted.get(entry["Key"], _LONG_AGO)
+                    if entry["LastModified"] > gone or (entry["LastModified"] == gone and entry["IsLatest"]):
                         yield S3Object(
                             bucket,
                             entry["Key"],
@@ -127,13 +134,24 @@ class S3Objects:
                             int(entry["LastModified"].timestamp() * 1000),
                         )
                 last = page.get("NextKeyMarker", "")
-                deleted = last if last in covered else ""
+                marked = last, deleted.get(last)
 
     # -- writing ------------------------------------------------------------------------------------------------
 
-    def put(self, bucket: str, key: str, body: bytes, content_type: str) -> None:
+    def put(self, bucket: str, key: str, body: bytes, content_type: str, over: str | None = None) -> None:
+        condition: Any = {} if over is None else {"IfMatch": over} if over else {"IfNoneMatch": "*"}
         with told(*uploads.writing(bucket, key)):
-            uploads.put(self._s3, bucket, key, body, content_type)
+            try:
+                self._s3.put_object(Bucket=bucket, Key=key, Body=body, ContentType=content_type, **condition)
+            except ClientError as error:
+                if not is_replaced(error) or over is None:
+                    raise
+                if self.get(bucket, key) != body:  # else it was us: the reply to an earlier try was lost (F8)
+                    raise Fenced(f"another worker has written s3://{bucket}/{key}") from error
+
+    def seen(self, bucket: str, key: str) -> str:
+        found = self._head_ours(bucket, key)
+        return "" if found is None else found["ETag"].strip('"')
 
     def pieces(self, bucket: str, key: str, content_type: str, upload_id: str = "") -> uploads.S3Pieces:
         return uploads.S3Pieces(self._s3, bucket, key, content_type, upload_id)

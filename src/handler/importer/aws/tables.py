@@ -138,9 +138,17 @@ class ImportsTable:
             "update_item",
             Key=_key(f"EXEC#{execution.id}", _part_sort_key(part.start)),
             UpdateExpression="SET next_offset = :start, tally = :zero REMOVE done, sha256, border",
-            ConditionExpression="fenced = :attempt",
+            # As long as no worker of the next attempt has claimed it. (A fence was a BOOL in version 0.2.0.)
+            ConditionExpression="(fenced = :attempt OR attribute_type(fenced, :bool)) AND #owner = :fence",
+            ExpressionAttributeNames={"#owner": "owner"},
             ExpressionAttributeValues=_marshalled(
-                {":start": part.start, ":zero": _tally_map(Tally()), ":attempt": execution.attempt}
+                {
+                    ":start": part.start,
+                    ":zero": _tally_map(Tally()),
+                    ":attempt": execution.attempt,
+                    ":fence": FENCE,
+                    ":bool": "BOOL",
+                }
             ),
         )
 
@@ -166,10 +174,12 @@ class ImportsTable:
             "update_item",
             Key=_key(f"EXEC#{execution.id}", "EXEC"),
             UpdateExpression="ADD parts_done :start",
-            ConditionExpression="#phase = :phase AND rules_version = :rules",
+            # The attempt too: the next one may have begun this part again.
+            ConditionExpression="#phase = :phase AND rules_version = :rules AND retry_count = :retries",
             ExpressionAttributeNames={"#phase": "phase"},
             ExpressionAttributeValues={
                 ":start": {"NS": [str(start)]},
+                ":retries": {"N": str(execution.attempt - 1)},
                 ":phase": {"S": Phase.IMPORTING.value},
                 ":rules": {"N": str(execution.rules_version)},
             },
@@ -204,6 +214,7 @@ class ImportsTable:
             UpdateExpression=update,
             ConditionExpression=(
                 f"{by_name['status']} = :status AND {by_name['phase']} = :phase AND {by_name['rules_version']} = :rules"
+                f" AND {by_name['retry_count']} = :retries"  # nobody of an earlier attempt moves a later one
             ),
             ExpressionAttributeNames=names,
             ExpressionAttributeValues=values
@@ -211,6 +222,7 @@ class ImportsTable:
                 ":status": {"S": before.status.value},
                 ":phase": {"S": before.phase.value},
                 ":rules": {"N": str(before.rules_version)},
+                ":retries": {"N": str(before.attempt - 1)},
             },
         )
 
@@ -237,9 +249,11 @@ class ImportsTable:
             ":attempt": execution.attempt,
             ":none": 0,
             ":one": 1,
+            ":bool": "BOOL",
         }
         free = (  # a fence holds for the attempts until then: a redrive begins the next one
-            "(attribute_not_exists(fenced) OR fenced < :attempt)"
+            "(attribute_not_exists(fenced) OR fenced < :attempt"
+            " OR (attribute_type(fenced, :bool) AND :attempt > :one))"  # as version 0.2.0 wrote it
             " AND (attribute_not_exists(#owner) OR lease_until_ms < :now OR #owner = :me)"
         )
         names = {"#owner": "owner", "#start": "start", "#stop": "stop"}
@@ -291,12 +305,13 @@ class ImportsTable:
             ":after": after.next_offset,
             ":tally": _tally_map(after.tally),
             ":hops": after.hops,
+            ":waits": after.waits,
             ":tries": after.tries,
             ":border": None if after.border is None else asdict(after.border),
         }
         update = (
-            "SET lease_until_ms = :until, next_offset = :after, tally = :tally, hops = :hops, tries = :tries,"
-            " border = :border"
+            "SET lease_until_ms = :until, next_offset = :after, tally = :tally, hops = :hops, waits = :waits,"
+            " tries = :tries, border = :border"
         )
         if after.done:
             update += ", done = :done, sha256 = :sha256"
@@ -352,12 +367,16 @@ class ImportsTable:
 
     def fence(self, execution: Execution, parts: Iterable[Part]) -> None:
         for part in parts:
-            self._call(
+            self._conditional(
                 "update_item",
                 Key=_key(f"EXEC#{execution.id}", _part_sort_key(part.start)),
                 UpdateExpression=(
                     "SET #owner = :fence, fenced = :attempt, lease_until_ms = :never, #start = :start, #stop = :stop,"
-                    " hops = :none, tries = :none"  # the next attempt has as many as this one had
+                    " hops = :none, waits = :none, tries = :none"  # the next attempt has as many as this one had
+                ),
+                # Refused: it is fenced already; by this attempt, or the next one has begun and is none of ours.
+                ConditionExpression=(
+                    "attribute_not_exists(fenced) OR fenced < :attempt OR attribute_type(fenced, :bool)"
                 ),
                 ExpressionAttributeNames={"#owner": "owner", "#start": "start", "#stop": "stop"},
                 ExpressionAttributeValues=_marshalled(
@@ -366,6 +385,7 @@ class ImportsTable:
                         ":attempt": execution.attempt,
                         ":never": 0,
                         ":none": 0,
+                        ":bool": "BOOL",
                         ":start": part.start,
                         ":stop": part.stop,
                     }
@@ -515,6 +535,7 @@ def _part_state(item: dict[str, Any]) -> PartState:
         item.get("sha256"),
         None if border is None else Border(**border),
         item.get("hops", 0),
+        item.get("waits", 0),
         item.get("tries", 0),
     )
 

@@ -97,11 +97,6 @@ class S3Pieces:
             self._upload.complete(pieces, count)
 
 
-def put(client: "S3Client", bucket: str, key: str, body: bytes, content_type: str) -> None:
-    """Write an object in one call; durable when it returns."""
-    client.put_object(Bucket=bucket, Key=key, Body=body, ContentType=content_type)
-
-
 def writing(bucket: str, key: str) -> tuple[str, str]:
     """For `answers.told`: the call, and the permission it needs."""
     return (

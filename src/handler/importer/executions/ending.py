@@ -1,14 +1,9 @@
 """Cancel and redrive: what a person decides about an execution."""
 
-from typing import Final
-
 from importer.executions.importing import send_on
 from importer.executions.ports import Workplace
-from importer.executions.settling import close_failed
+from importer.executions.settling import SEGMENTS_KEPT_MS, close_failed
 from importer.model import Execution, Fenced, Phase, Status, TimeIsUp, Unavailable
-
-# Segments are kept for at least 14 days (WorkRetentionDays); each is younger than its execution.
-SEGMENTS_KEPT_MS: Final = 13 * 86_400_000
 
 
 def cancel(place: Workplace, execution_id: str) -> Execution:

@@ -28,6 +28,7 @@ from importer.formats import FORMATS
 from importer.lines import reading_start
 from importer.model import (
     RULES_VERSION,
+    TO_THE_END,
     Execution,
     Fenced,
     LeaseHeld,
@@ -59,7 +60,8 @@ THROTTLED_DELAY_S: Final = (30, 300)
 # Claims of a part in a row that moved nothing and said nothing: crashes, kills, time-outs. A part that kills its
 # workers is not tried for ever. What AWS refuses or denies does not count.
 TRIES: Final = 10
-HOPS: Final = 2_000  # of one part: a week of whole invocations
+LINE_BYTES: Final = 64 << 10  # a part's last line hardly ends further behind the part
+HOPS: Final = 2_000  # of one part, and as many waits: a week of whole invocations
 
 
 def import_dropped(place: Workplace, dropped: Dropped) -> list[Execution]:
@@ -127,7 +129,10 @@ def _advance(place: Workplace, execution: Execution, part: Part) -> Execution:
             try:
                 read = _import_part(place, execution, part)
             except ObjectProblem as problem:
-                execution = _now(place, execution)
+                now = _now(place, execution)
+                if now.attempt != execution.attempt:
+                    return now
+                execution = now
                 if execution.phase is Phase.IMPORTING:
                     execution = place.records.fail(execution, problem.code.value, problem.message)
                 if execution.status is not Status.FAILED:
@@ -178,7 +183,7 @@ def _import_part(place: Workplace, execution: Execution, part: Part) -> Executio
     if state is None:
         return None
     if not state.done:
-        if state.tries > TRIES or state.hops > HOPS:
+        if state.tries > TRIES or max(state.hops, state.waits) > HOPS:
             raise _gave_up(state)
         try:
             _read_on(place, execution, part, state, owner, budget_ms)
@@ -189,7 +194,7 @@ def _import_part(place: Workplace, execution: Execution, part: Part) -> Executio
             return None
     execution = place.records.part_done(execution, part.start)
     if execution.phase is Phase.IMPORTING and part.start not in execution.parts_done:
-        raise Unavailable(f"{execution.source.uri} was started over under other rules meanwhile: deliver again")
+        raise Unavailable(f"{execution.source.uri} was started over meanwhile: deliver again")
     return execution
 
 
@@ -221,7 +226,6 @@ def _read_on(place: Workplace, execution: Execution, part: Part, state: PartStat
     provenance = Provenance(
         execution.format, execution.document_import_id, execution.id, source.key, source.last_modified_ms
     )
-    sink = place.open_sink(provenance, execution.sinks)
     definition = Definition.of(execution.definition)
     rules = Rules(execution.format, definition, execution.created_ms, tuple(SINKS[name] for name in execution.sinks))
     claimed_ms = saved_ms = place.clock.now_ms()
@@ -244,14 +248,21 @@ def _read_on(place: Workplace, execution: Execution, part: Part, state: PartStat
         if place.remaining_ms() < reserve_ms // 2:  # else killed in the middle of a batch, and blamed for it
             raise Throttled(f"time is up in the middle of the batch at byte {state.next_offset}")
 
-    def hand_on(delay_s: int = 0) -> _HandOn:
+    def hand_on() -> _HandOn:
         nonlocal state
-        state = replace(state, hops=state.hops + 1, tries=max(state.tries - 1, 0))
+        got_on = state.next_offset != begun
+        state = replace(
+            state, hops=state.hops + got_on, waits=state.waits + (not got_on), tries=max(state.tries - 1, 0)
+        )
         save()
-        return _HandOn(state, delay_s)
+        return _HandOn(state, 0 if got_on else random.randint(*THROTTLED_DELAY_S))
 
     try:
-        text = PlainText(place.objects, source, breathe, state.border, longest_member_bytes(place.hop_ms))
+        sink = place.open_sink(provenance, execution.sinks)
+        # Packed text has a border as soon as some of it was read.
+        straight = state.border is not None or (not state.next_offset and part.stop == TO_THE_END)
+        longest = longest_member_bytes(place.hop_ms)
+        text = PlainText(place.objects, source, breathe, state.border, longest, straight)
         layout = text.layout(definition.mime_type)
         if layout.columns:
             FORMATS[execution.format].refuse_columns(layout.columns)
@@ -261,7 +272,7 @@ def _read_on(place: Workplace, execution: Execution, part: Part, state: PartStat
         if begun == len(layout.header):
             text.judge_members()
         todo = remainder(part, begun)
-        found = layout.lines(text.read(reading_start(todo)), todo)
+        found = layout.lines(text.read(reading_start(todo), likely_stop=part.stop + LINE_BYTES), todo)
         reserve_ms = min(RESERVE_MS, budget_ms // 3)
         batch_ms = place.clock.now_ms()
         for batch in batches(found, rules, layout, state.tally.file_lines):
@@ -270,7 +281,7 @@ def _read_on(place: Workplace, execution: Execution, part: Part, state: PartStat
             try:
                 _write(place, sink, batch, save, breathe_writing, reserve_ms)  # 1 durable when it returns
             except Throttled:
-                raise hand_on(0 if state.next_offset != begun else random.randint(*THROTTLED_DELAY_S)) from None
+                raise hand_on() from None
             if batch.bad_rows:
                 place.objects.put(  # 2 durable; same batch, same bytes, so that doing it twice changes nothing
                     source.bucket,
@@ -350,7 +361,7 @@ def _claimed(place: Workplace, execution: Execution, part: Part, owner: str, res
             return None
         seen = held
         left_ms = max(held.lease_until_ms - now_ms, 0)
-        wait_ms = min(left_ms + 1, watch_ms)
+        wait_ms = max(min(left_ms + 1, watch_ms), WATCH_MS[0])
         watch_ms = min(watch_ms * 2, longest_ms)
         watched_ms += wait_ms
         if watched_ms > LONGEST_WATCH_MS or place.remaining_ms() < wait_ms + reserve_ms:
@@ -359,7 +370,8 @@ def _claimed(place: Workplace, execution: Execution, part: Part, owner: str, res
 
 
 def _gave_up(state: PartState) -> ObjectProblem:
-    why = f"handed on {state.hops} times" if state.hops > HOPS else f"{TRIES} invocations in a row ended without a word"
+    handed_on = max(state.hops, state.waits)
+    why = f"handed on {handed_on} times" if handed_on > HOPS else f"{TRIES} invocations in a row ended without a word"
     return ObjectProblem(
         FileReason.GAVE_UP,
         f"the part from byte {state.start} stands at byte {state.next_offset}: {why}. The function's log says what "

@@ -3,7 +3,8 @@
 Nearly always both fit into a piece each: they are made in one go. Larger ones are multipart uploads, made one after
 the other in pieces of a fixed size, and the notebook says where the next piece begins: segment, row, and how many bytes
 of that row's text went into the piece before. So a piece is a function of the segments: sent again by a late worker it
-has the same bytes.
+has the same bytes. Segments may be small, and thousands of them in a piece: what has been gathered of one is put aside
+in work/, every few seconds and when the time is up, under a name that says what is in it.
 
 A bad row's line is counted from its part's begin; the lines of the parts before are added here. Where one of those was
 not read to its end (the execution failed), nobody knows them: `line` is null, the offset is right all the same.
@@ -12,7 +13,7 @@ not read to its end (the execution failed), nobody knows them: `line` is null, t
 import hashlib
 import io
 from bisect import bisect_right
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any, Final, cast
 
@@ -59,9 +60,14 @@ def header_key(execution: Execution) -> str:
     return f"{work_of(execution)}header"
 
 
-def join(place: Workplace, execution: Execution, outcome: Outcome, notebook: SettlingNotebook) -> FoldedReasons:
+def join(
+    place: Workplace, execution: Execution, outcome: Outcome, notebook: SettlingNotebook, over: Mapping[str, str]
+) -> FoldedReasons:
     """Write the errors file and the reasons file; durable when it returns. Nothing is written where nothing is bad.
 
+    Args:
+        over: key → what of it was seen: it is written over nothing else. (An object in pieces needs none of that: its
+            upload is completed before an execution is closed, and never again.)
     Returns:
         The reasons, folded, of the whole file.
     Raises:
@@ -69,16 +75,22 @@ def join(place: Workplace, execution: Execution, outcome: Outcome, notebook: Set
         ObjectProblem: the bytes of a line too long to be kept are gone.
         Fenced, TimeIsUp, Unavailable.
     """
+    bucket, to = execution.source.bucket, outcome.destination
     if not outcome.sums.bad:
+        if (
+            execution.attempt > 1
+        ):  # under newer rules nothing is bad any more: what an earlier attempt left is no more so
+            for key in (to.errors, to.reasons):
+                if place.objects.size(bucket, key):
+                    place.objects.put(bucket, key, b"", "application/octet-stream", over.get(key))
         return FoldedReasons()
     rows = _Rows(place, execution, outcome)
-    folded = _in_one_go(place, execution, outcome, rows)
+    folded = _in_one_go(place, execution, outcome, rows, over)
     if folded is not None:
         return folded
-    bucket, to = execution.source.bucket, outcome.destination
-    errors = _Pieces(place, bucket, to.errors, MEDIA_TYPES[execution.mime_type], "errors", notebook)
+    errors = _Pieces(place, execution, to.errors, MEDIA_TYPES[execution.mime_type], "errors", notebook)
     errors.write(rows, rows.as_sent, rows.header())
-    reasons = _Pieces(place, bucket, to.reasons, MEDIA_TYPES[NDJSON], "reasons", notebook)
+    reasons = _Pieces(place, execution, to.reasons, MEDIA_TYPES[NDJSON], "reasons", notebook)
     return reasons.write(rows, rows.as_document, b"")
 
 
@@ -113,7 +125,8 @@ class _Rows:
     def segments(self, first: str = "") -> Iterator[tuple[str, list[BadRow]]]:
         """(key, rows that count) of each segment from the key `first` on."""
         bucket = self._execution.source.bucket
-        keys = (key for key in self._place.objects.keys(bucket, segments_of(self._execution)) if key >= first)
+        listed = self._place.objects.keys(bucket, segments_of(self._execution), first[:-1])
+        keys = (key for key in listed if key >= first)
         for key, body in self._place.objects.bodies(bucket, keys):
             yield key, [row for row in read_segment(io.BytesIO(body or b"")) if self._counts(row)]
 
@@ -144,7 +157,9 @@ class _Rows:
         return bool(self._starts) and row.offset < self._read_to[self._part_of(row)]
 
 
-def _in_one_go(place: Workplace, execution: Execution, outcome: Outcome, rows: _Rows) -> FoldedReasons | None:
+def _in_one_go(
+    place: Workplace, execution: Execution, outcome: Outcome, rows: _Rows, over: Mapping[str, str]
+) -> FoldedReasons | None:
     """Both files, if neither is larger than a piece; else None, and nothing is written."""
     folded = FoldedReasons()
     errors, reasons = bytearray(rows.header()), bytearray()
@@ -164,22 +179,25 @@ def _in_one_go(place: Workplace, execution: Execution, outcome: Outcome, rows: _
             count += 1
     rows.check(count)
     bucket, to = execution.source.bucket, outcome.destination
-    place.objects.put(bucket, to.errors, bytes(errors), MEDIA_TYPES[execution.mime_type])
-    place.objects.put(bucket, to.reasons, bytes(reasons), MEDIA_TYPES[NDJSON])
+    place.objects.put(bucket, to.errors, bytes(errors), MEDIA_TYPES[execution.mime_type], over.get(to.errors))
+    place.objects.put(bucket, to.reasons, bytes(reasons), MEDIA_TYPES[NDJSON], over.get(to.reasons))
     return folded
 
 
 class _Pieces:
     """One object made of the texts of all bad rows, piece by piece.
 
-    Its page of the notebook: `upload_id`, `pieces` sent, `bytes` in them, and where the next one begins: `segment`,
-    `row` in it, `skip` bytes of the row's text; `rows` and `folded` are of the rows before that one.
+    Its page of the notebook: `upload_id`, `pieces` sent, `bytes` in them; `aside`, the key of what was gathered since;
+    where to go on: `segment`, `row` in it, `skip` bytes of the row's text; `rows` and `folded` are of the rows before
+    that one.
     """
 
     def __init__(
-        self, place: Workplace, bucket: str, key: str, media_type: str, step: str, notebook: SettlingNotebook
+        self, place: Workplace, execution: Execution, key: str, media_type: str, step: str, notebook: SettlingNotebook
     ) -> None:
         self._place = place
+        bucket = execution.source.bucket
+        self._aside = f"{work_of(execution)}joining/{step}-"
         self._where = (bucket, key, media_type)
         self._step = step
         self._notebook = notebook
@@ -200,7 +218,7 @@ class _Pieces:
         page: dict[str, Any] = dict(self._notebook.page(self._step))
         pieces = self._place.objects.pieces(*self._where, page.get("upload_id", ""))
         if not page:
-            page = {"upload_id": pieces.upload_id, "pieces": 0, "bytes": 0, "rows": 0, "folded": []}
+            page = {"upload_id": pieces.upload_id, "pieces": 0, "bytes": 0, "aside": "", "rows": 0, "folded": []}
             page |= {"segment": "", "row": 0, "skip": 0}
             self._notebook.keep(self._step, page, at_once=True)
         folded = FoldedReasons.of(page["folded"])
@@ -208,7 +226,7 @@ class _Pieces:
         if "size" in page:  # all pieces are there
             pieces.complete(page["pieces"])
             return folded
-        buffer = bytearray() if page["pieces"] else bytearray(header)
+        buffer = self._gathered(page, header)
         for key, some in rows.segments(page["segment"]):
             first, skip = (page["row"], page["skip"]) if key == page["segment"] else (0, 0)
             for number, row in enumerate(some):
@@ -226,24 +244,48 @@ class _Pieces:
                         page = page | {
                             "pieces": page["pieces"] + 1,
                             "bytes": page["bytes"] + size,
+                            "aside": "",
                             "segment": key,
                             "row": number,
                             "skip": used - len(buffer),
                             "rows": count,
-                            "folded": folded.as_stored(),
+                            "folded": self._stored(folded),
                         }
                         self._notebook.keep(self._step, page)
                 skip = 0
                 folded.add(row, rows.line(row))
                 count += 1
+            if self._notebook.is_due():
+                aside = f"{self._aside}{page['pieces']}-{key.rpartition('/')[2]}"
+                self._place.objects.put(self._where[0], aside, bytes(buffer), "application/octet-stream")
+                here = {"aside": aside, "segment": key, "row": len(some), "skip": 0}
+                page = page | here | {"rows": count, "folded": self._stored(folded)}
+                self._notebook.keep(self._step, page)
         rows.check(count)
         if buffer or not page["pieces"]:
             pieces.send(page["pieces"] + 1, bytes(buffer))
             page = page | {"pieces": page["pieces"] + 1, "bytes": page["bytes"] + len(buffer)}
-        page = page | {"size": page["bytes"], "rows": count, "folded": folded.as_stored()}
+        page = page | {"size": page["bytes"], "rows": count, "folded": self._stored(folded)}
         self._notebook.keep(self._step, cast("dict[str, Value]", page), at_once=True)
         pieces.complete(page["pieces"])
         return folded
+
+    def _stored(self, folded: FoldedReasons) -> list[Any]:
+        """On one page only: an item holds 400 KB, and hostile names make long reasons."""
+        return folded.as_stored() if self._step == "reasons" else []
+
+    def _gathered(self, page: dict[str, Any], header: bytes) -> bytearray:
+        """What the next piece begins with.
+
+        Raises:
+            SegmentsMissing: it was put aside, and is gone: another worker has ended the execution.
+        """
+        if not page["aside"]:
+            return bytearray() if page["pieces"] else bytearray(header)
+        body = self._place.objects.get(self._where[0], page["aside"])
+        if body is None:
+            raise SegmentsMissing(f"{page['aside']} is gone")
+        return bytearray(body)
 
 
 def _piece_bytes(sent: int) -> int:

@@ -8,23 +8,28 @@ and the segments, so doing it twice changes nothing.
 from typing import Final
 
 from importer.executions.ports import Workplace
-from importer.model import TimeIsUp, Value
+from importer.model import Execution, TimeIsUp, Value
 
 KEEP_EVERY_MS: Final = 5_000
+_OF: Final = "of"  # the page that says whose pages these are
 RESERVE_MS: Final = 30_000  # at most a third of an invocation: one piece, and the write that says so
 
 
 class SettlingNotebook:
-    """See `ports.Notebook`. Nothing is read before it is needed: most executions never open theirs."""
+    """See `ports.Notebook`. Nothing is read before it is needed: most executions never open theirs.
 
-    def __init__(self, place: Workplace, execution_id: str) -> None:
+    What another attempt or other rules wrote does not count: they settle other bad rows.
+    """
+
+    def __init__(self, place: Workplace, execution: Execution) -> None:
         self._place = place
-        self._execution_id = execution_id
+        self._execution_id = execution.id
+        self._of: dict[str, Value] = {"attempt": execution.attempt, "rules_version": execution.rules_version}
         self._reserve_ms = min(RESERVE_MS, place.remaining_ms() // 3)
         self._version = 0
         self._pages: dict[str, dict[str, Value]] | None = None
         self._written_ms = place.clock.now_ms()
-        self._moved = False
+        self._worked = False
 
     def page(self, step: str) -> dict[str, Value]:
         """See `ports.Notebook`."""
@@ -33,17 +38,26 @@ class SettlingNotebook:
     def keep(self, step: str, page: dict[str, Value], at_once: bool = False) -> None:
         """See `ports.Notebook`."""
         self._open()[step] = page
-        # However short the invocation, it does one piece of work.
-        time_is_up = self._moved and self._place.remaining_ms() < self._reserve_ms
-        self._moved |= not at_once
-        if at_once or time_is_up or self._place.clock.now_ms() - self._written_ms >= KEEP_EVERY_MS:
+        time_is_up = self._time_is_up()
+        if at_once or self.is_due():
             self._place.records.write_notes(self._execution_id, self._version, self._open())
             self._version += 1
             self._written_ms = self._place.clock.now_ms()
         if time_is_up:
             raise TimeIsUp
 
+    def is_due(self) -> bool:
+        """See `ports.Notebook`."""
+        due = self._time_is_up() or self._place.clock.now_ms() - self._written_ms >= KEEP_EVERY_MS
+        self._worked = True
+        return due
+
+    def _time_is_up(self) -> bool:
+        """However short the invocation, it does one piece of work."""
+        return self._worked and self._place.remaining_ms() < self._reserve_ms
+
     def _open(self) -> dict[str, dict[str, Value]]:
         if self._pages is None:
-            self._version, self._pages = self._place.records.notes(self._execution_id)
+            self._version, pages = self._place.records.notes(self._execution_id)
+            self._pages = pages if pages.get(_OF) == self._of else {_OF: self._of}
         return self._pages

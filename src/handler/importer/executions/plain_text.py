@@ -23,6 +23,9 @@ from importer.sha256 import sha256_of
 INFLATE_BYTES_PER_SECOND: Final = 80_000_000
 SAMPLED_BYTES: Final = 1 << 20  # of compressed bytes: tells what all of them may expand to
 SAMPLE_IS_OFF: Final = 2  # times, at most, by which the rest is packed tighter than the sample
+# Asked for alone where reading does not go on from there to the object's end: a body that is left half read costs a
+# connection, and whatever its sender holds of it. Packed, it still expands to HEAD_BYTES.
+HEAD_STORED_BYTES: Final = 4 * HEAD_BYTES
 MOST_BORDERS: Final = 16_384  # 3 MB; twice the members of a batch, if each holds one line
 
 
@@ -38,6 +41,7 @@ class PlainText:
         breathe: called with every chunk that comes from the wire, so that a lease outlives a long way without a line.
         border: where inflating may begin, from an earlier reading's `border_before`.
         longest_member_bytes: a longer member is refused with expands_too_much; None for no limit.
+        straight: it will be read from its first byte to its last.
 
     Raises:
         ObjectProblem: while it is read; see `Objects.read` and `compression.opened`.
@@ -50,7 +54,9 @@ class PlainText:
         breathe: Callable[[], None] = lambda: None,
         border: Border | None = None,
         longest_member_bytes: int | None = None,
+        straight: bool = True,
     ) -> None:
+        self._only_head = not straight
         self._objects = objects
         self._source = source
         self._breathe = breathe
@@ -104,14 +110,21 @@ class PlainText:
                 raise
             # Anything else is met again where it is, after the rows before it.
 
-    def read(self, start: int, stop: int | None = None) -> Iterator[bytes]:
-        """The bytes of `[start, stop)`. Compressed text is inflated up to there, from the last known border on."""
-        if not self._compression and not 0 <= start - self._at <= HEAD_BYTES:
+    def read(self, start: int, stop: int | None = None, likely_stop: int | None = None) -> Iterator[bytes]:
+        """The bytes of `[start, stop)`. Compressed text is inflated up to there, from the last known border on.
+
+        Args:
+            likely_stop: of plain text, more will hardly be wanted, and is asked for only if it is.
+        """
+        if not self._compression and (self._only_head or not 0 <= start - self._at <= HEAD_BYTES):
+            if likely_stop is not None and start < likely_stop < self._source.size_bytes:
+                yield from self._breathing(self._objects.read(self._source, start, likely_stop))
+                start = likely_stop
             yield from self._breathing(self._objects.read(self._source, start, stop))
             return
         if self._compression:
             border = self._last_border(start) or FIRST
-            if start < self._at or border.plain_offset > max(self._at, self._inflated):
+            if self._only_head or start < self._at or border.plain_offset > max(self._at, self._inflated):
                 self._open_at(border)
         while stop is None or self._at < stop:
             chunk, self._rest = self._rest or next(self._text, None), b""
@@ -139,6 +152,7 @@ class PlainText:
         return self._hash.hexdigest() if self._hashed == self._source.size_bytes else None
 
     def _open_at(self, border: Border) -> None:
+        self._only_head = False
         stored = self._breathing(self._objects.read(self._source, border.stored_offset))
         self._text = opened_at(border, stored, self._compression, self._met, self._longest)
         self._at = self._inflated = border.plain_offset
@@ -159,7 +173,9 @@ class PlainText:
             del borders[1]
 
     def _hashing(self) -> Iterator[bytes]:
-        for chunk in self._breathing(self._objects.read(self._source, 0)):
+        for chunk in self._breathing(
+            self._objects.read(self._source, 0, HEAD_STORED_BYTES if self._only_head else None)
+        ):
             self._hash.update(chunk)
             self._hashed += len(chunk)
             yield chunk

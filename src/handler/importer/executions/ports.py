@@ -15,7 +15,6 @@ from importer.model import (
     Provenance,
     S3Object,
     Task,
-    Unavailable,
     Value,
     Watched,
 )
@@ -31,6 +30,9 @@ class Notebook(Protocol):
 
     def page(self, step: str) -> dict[str, Value]:
         """What was last kept for a step; {} if nothing was."""
+
+    def is_due(self) -> bool:
+        """Whether `keep` would write now; where a page takes some making, ask before, after every piece of work."""
 
     def keep(self, step: str, page: dict[str, Value], at_once: bool = False) -> None:
         """The step stands here now. Call it after every piece of work, however small: it writes every few seconds only.
@@ -85,8 +87,17 @@ class Objects(Protocol):
     def exists(self, bucket: str, key: str) -> bool:
         """Whether there is an object of this key now."""
 
-    def put(self, bucket: str, key: str, body: bytes, content_type: str) -> None:
-        """Write an object; durable when it returns."""
+    def put(self, bucket: str, key: str, body: bytes, content_type: str, over: str | None = None) -> None:
+        """Write an object; durable when it returns.
+
+        Args:
+            over: only if the object is still as `seen` said.
+        Raises:
+            Fenced: it is not; another worker has written.
+        """
+
+    def seen(self, bucket: str, key: str) -> str:
+        """What stands for an object as it is now; "" if there is none."""
 
     def size(self, bucket: str, key: str) -> int | None:
         """Bytes of an object of ours; None if there is none."""
@@ -94,8 +105,8 @@ class Objects(Protocol):
     def pieces(self, bucket: str, key: str, content_type: str, upload_id: str = "") -> Pieces:
         """An object in pieces: begun, or the one begun before under this id."""
 
-    def keys(self, bucket: str, prefix: str) -> Iterator[str]:
-        """Keys under a prefix in byte order."""
+    def keys(self, bucket: str, prefix: str, after: str = "") -> Iterator[str]:
+        """Keys under a prefix in byte order, those behind `after`."""
 
     def copy(self, source: S3Object, key: str, sha256: str, notebook: Notebook) -> None:
         """Make `key` a proven copy of the source (bytes, metadata, tags); nothing to do if it already is one.
@@ -287,7 +298,7 @@ class Telemetry(Protocol):
     def found(self, file: S3Object, found: Found) -> None:
         """The sweep took up a file that waited."""
 
-    def sweep_failed(self, what: str, trouble: Unavailable) -> None:
+    def sweep_failed(self, what: str, trouble: Exception) -> None:
         """One execution (its id) or file (its URI) could not be taken up; the sweep goes on with the next."""
 
 

@@ -5,22 +5,39 @@ object written after it is a function of that outcome and the segments. A segmen
 already done shows as a wrong count before anything is written over.
 """
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Final
 
-from importer.bad_rows import ObjectProblem
+from importer.bad_rows import FileReason, ObjectProblem
 from importer.executions.destinations import claimed_name, day_of, destination
 from importer.executions.joining import SegmentsMissing, join, work_of
 from importer.executions.notebook import SettlingNotebook
 from importer.executions.plain_text import hash_of
 from importer.executions.ports import Workplace
 from importer.executions.starting import execution_id_of
-from importer.model import Destination, Execution, Noted, Outcome, PartState, Phase, S3Object, Status, Tally
+from importer.model import (
+    Destination,
+    Execution,
+    Noted,
+    Outcome,
+    PartState,
+    Phase,
+    S3Object,
+    Status,
+    Tally,
+    Unavailable,
+)
 from importer.notification import Dropped
 from importer.parts import parts_of
-from importer.receipts import receipt
+from importer.receipts import FoldedReasons, receipt
 
 DELETE_KEYS: Final = 1_000  # at once, of what is under work/
+# Segments are kept for at least 14 days (WorkRetentionDays); each is younger than its execution.
+SEGMENTS_KEPT_MS: Final = 13 * 86_400_000
+_SEGMENTS_GONE: Final = (
+    "it took so long that bad rows found at its begin have been removed from work/: `importer redrive` begins again"
+)
 
 
 def settle(place: Workplace, execution: Execution) -> Execution:
@@ -33,7 +50,7 @@ def settle(place: Workplace, execution: Execution) -> Execution:
     """
     if execution.phase is Phase.CLOSED:
         return _move_again(place, execution)
-    notebook = SettlingNotebook(place, execution.id)
+    notebook = SettlingNotebook(place, execution)
     if execution.outcome is None:
         try:
             fixed = _outcome(place, execution, notebook)
@@ -44,9 +61,11 @@ def settle(place: Workplace, execution: Execution) -> Execution:
     if execution.phase is not Phase.FINALISING or outcome is None:
         return execution if execution.status is Status.SUCCEEDED else close_failed(place, execution)
     try:
-        _write_papers(place, execution, outcome, notebook)
+        _write_papers(place, execution, outcome, notebook, {})
         place.objects.copy(execution.source, outcome.destination.completed, _known(outcome.sha256), notebook)
     except SegmentsMissing as missing:
+        if _segments_are_old(place, execution):
+            return _failed(place, execution, ObjectProblem(FileReason.GAVE_UP, _SEGMENTS_GONE))
         return _closed_by_another(place, execution, missing)
     except ObjectProblem as problem:  # neither the source nor a proven copy of it is there: someone took it away
         return _failed(place, execution, problem)
@@ -83,25 +102,53 @@ def close_failed(place: Workplace, execution: Execution) -> Execution:
         return execution
     # From here on no tally moves.
     place.records.fence(execution, parts_of(execution.part_count, execution.part_bytes))
-    notebook = SettlingNotebook(place, execution.id)
+    notebook = SettlingNotebook(place, execution)
     outcome = execution.outcome or _outcome(place, execution, None)
+    to = outcome.destination
+    over = {key: place.objects.seen(execution.source.bucket, key) for key in (to.errors, to.reasons, to.receipt)}
+    now = place.records.execution(execution.id) or execution
+    if (now.phase, now.attempt) != (Phase.CLOSING, execution.attempt):
+        return now
+    # A redrive may follow as soon as somebody has closed it, and the next attempt writes papers of the same names: a
+    # slow worker of this one must not write over them. So each is written over what was there while it was CLOSING.
     try:
-        _write_papers(place, execution, outcome, notebook)
+        _write_papers(place, execution, outcome, notebook, over)
     except SegmentsMissing as missing:
-        return _closed_by_another(place, execution, missing)
+        if not _segments_are_old(place, execution):
+            return _closed_by_another(place, execution, missing)
+        _write_receipt(place, execution, outcome, None, over)
     return _closed(place, execution, outcome)
 
 
-def _write_papers(place: Workplace, execution: Execution, outcome: Outcome, notebook: SettlingNotebook) -> None:
-    reasons = join(place, execution, outcome, notebook)
+def _write_papers(
+    place: Workplace, execution: Execution, outcome: Outcome, notebook: SettlingNotebook, over: Mapping[str, str]
+) -> None:
+    _write_receipt(place, execution, outcome, join(place, execution, outcome, notebook, over), over)
+
+
+def _write_receipt(
+    place: Workplace,
+    execution: Execution,
+    outcome: Outcome,
+    reasons: FoldedReasons | None,
+    over: Mapping[str, str],
+) -> None:
     body = receipt(execution, outcome, reasons)
-    place.objects.put(execution.source.bucket, outcome.destination.receipt, body, "application/json")
+    to = outcome.destination.receipt
+    place.objects.put(execution.source.bucket, to, body, "application/json", over.get(to))
+
+
+def _segments_are_old(place: Workplace, execution: Execution) -> bool:
+    """Whether the bucket's rule may have removed some of them."""
+    return place.clock.now_ms() - execution.created_ms > SEGMENTS_KEPT_MS
 
 
 def _closed_by_another(place: Workplace, execution: Execution, missing: SegmentsMissing) -> Execution:
-    """The execution another worker has closed, segments and all, while we settled it too; else it is a bug."""
+    """The execution another worker has closed while we settled it too (and perhaps a redrive has opened); else it is a
+    bug.
+    """
     now = place.records.execution(execution.id)
-    if now is None or now.phase is not Phase.CLOSED:
+    if now is None or (now.phase is not Phase.CLOSED and now.attempt == execution.attempt):
         raise missing
     return now
 
@@ -131,9 +178,13 @@ def _clear_away(place: Workplace, execution: Execution) -> None:
 def _move_again(place: Workplace, execution: Execution) -> Execution:
     """A SUCCEEDED execution whose source is still, or again, in `imports/`: the same bytes, so only the move is due."""
     outcome = execution.outcome
+    source = execution.source
+    there = place.objects.head(Dropped(source.bucket, source.key, source.version_id, source.etag))
+    if there is None or execution_id_of(there) != execution.id:
+        return execution  # a late message: looking at the copy would mean to read all of it
     if outcome is not None and execution.status is Status.SUCCEEDED:
         try:
-            notebook = SettlingNotebook(place, execution.id)
+            notebook = SettlingNotebook(place, execution)
             place.objects.copy(execution.source, outcome.destination.completed, _known(outcome.sha256), notebook)
         except ObjectProblem:
             return execution  # it is not there any more: nothing to move
@@ -145,6 +196,9 @@ def _outcome(place: Workplace, execution: Execution, notebook: SettlingNotebook 
     """What is known now that no part moves any more; with the source's hash where there is a notebook for it."""
     parts = place.records.parts(execution.id)
     sha256 = parts[0].sha256 if len(parts) == 1 else None
+    if notebook is not None and not (len(parts) == execution.part_count and all(part.done for part in parts)):
+        # A belt for the set of finished parts: nothing is deleted on its word alone.
+        raise Unavailable(f"{execution.source.uri} was started over meanwhile: deliver again")
     if sha256 is None and notebook is not None:
         sha256 = hash_of(place.objects, execution.source, notebook)
     return Outcome(

@@ -11,17 +11,20 @@ with itself and with everything else (I11).
 `sweep_waiting`, over the files in `imports/`, all versions, so that one overwritten before its notification came is
 imported too (A3). A file no execution knows is started; one whose execution has SUCCEEDED is to be moved again.
 
-One execution or file in trouble never keeps the others waiting (I8): what is raised for one is counted and told.
+One execution or file in trouble never keeps the others waiting (I8): what is raised for one is counted and told; a bug
+is raised when all have had their turn.
 """
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Final
 
 from importer.executions.importing import deliver, send_on
-from importer.executions.ports import Found, Swept, Waiting, Workplace
+from importer.executions.ports import Found, Swept, Telemetry, Waiting, Workplace
 from importer.executions.waiting import files_waiting
-from importer.model import Execution, Phase, S3Object, Task, Unavailable, Watched
+from importer.model import Execution, Misconfigured, Phase, S3Object, Task, Unavailable, Watched
 from importer.notification import Dropped
 
 PATIENCE_MS: Final = 10 * 60_000
@@ -36,21 +39,45 @@ def sweep_unfinished(place: Workplace) -> Swept:
     Raises:
         Unavailable: the index cannot be read.
     """
-    unfinished = sent_on = failed = 0
+    unfinished = sent_on = 0
+    troubles = _Troubles(place.telemetry)
     complete = True
     for execution_id in place.records.all_unfinished():
         if place.remaining_ms() < RESERVE_MS:
             complete = False
             break
         unfinished += 1
-        try:
+        with troubles.of(execution_id):
             sent_on += _sent_on(place, execution_id)
-        except Unavailable as trouble:
-            failed += 1
-            place.telemetry.sweep_failed(execution_id, trouble)
-    swept = Swept(unfinished, sent_on, failed, complete)
+    swept = Swept(unfinished, sent_on, troubles.count, complete)
     place.telemetry.swept_unfinished(swept)
+    troubles.raise_bug()
     return swept
+
+
+class _Troubles:
+    """What was raised for one execution or file, while the others have their turn."""
+
+    def __init__(self, telemetry: Telemetry) -> None:
+        self._telemetry = telemetry
+        self._bug: Exception | None = None
+        self.count = 0
+
+    @contextmanager
+    def of(self, what: str) -> Iterator[None]:
+        """Inside, nothing is raised; it is told."""
+        try:
+            yield
+        except Exception as trouble:  # noqa: BLE001  a bug is raised by raise_bug, after the others
+            self.count += 1
+            self._telemetry.sweep_failed(what, trouble)
+            if not isinstance(trouble, Unavailable | Misconfigured):
+                self._bug = self._bug or trouble
+
+    def raise_bug(self) -> None:
+        """Raises the first exception that was neither AWS's trouble nor a wrong setting."""
+        if self._bug is not None:
+            raise self._bug
 
 
 def _sent_on(place: Workplace, execution_id: str) -> bool:
@@ -92,7 +119,7 @@ def _seen(place: Workplace, execution: Execution, before: Watched, now_ms: int) 
     where = [(part.start, part.next_offset, part.done) for part in parts]
     state = (execution.status, execution.phase, execution.attempt, execution.rules_version)
     stands = _fingerprint(*state, where, notes)
-    seen = _fingerprint(stands, [part.hops for part in parts])
+    seen = _fingerprint(stands, [(part.hops, part.waits) for part in parts])
     stands_since_ms = before.stands_since_ms if before.stands == stands else now_ms
     if before.seen == seen:
         return before
@@ -113,13 +140,12 @@ def sweep_waiting(place: Workplace, bucket: str) -> Waiting:
     def take_up(file: S3Object, found: Found) -> None:
         if found is Found.UNFINISHED:
             return  # the other sweep's
-        try:
+        with troubles.of(file.uri):
             deliver(place, Dropped(file.bucket, file.key, file.version_id, file.etag))
-        except Unavailable as trouble:
-            place.telemetry.sweep_failed(file.uri, trouble)
-        else:
             place.telemetry.found(file, found)
 
+    troubles = _Troubles(place.telemetry)
     waiting = files_waiting(place, bucket, take_up)
     place.telemetry.swept(bucket, waiting)
+    troubles.raise_bug()
     return waiting
