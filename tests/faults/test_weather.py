@@ -284,7 +284,8 @@ def test_a_storm_is_waited_out():
         assert_books_balance(importer.cloud, {"imports/hot.json": body}, tidy=True)
         assert [ended for ended in importer.ended if ended.killed or ended.error] == []
         assert (statuses(importer), clock.now_ms() > over_ms) == (["SUCCEEDED"], True)
-    assert seen.delays_s.count(THROTTLED_DELAY_S) > TRIES
+    least_s, most_s = THROTTLED_DELAY_S
+    assert sum(least_s <= delay_s <= most_s for delay_s in seen.delays_s) > TRIES / 2
 
 
 def test_a_paced_import_loses_no_lease():

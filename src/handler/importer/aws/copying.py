@@ -24,8 +24,8 @@ from importer.model import S3Object, UploadGone, Value
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
-# CopyObject could do 5 GiB (I5), but answers when it is done: a minute or more, of which a kill leaves nothing. This much
-# is copied in seconds, and what is larger in pieces that stay.
+# CopyObject could do 5 GiB (I5), but answers when it is done: a minute or more, of which a kill leaves nothing. This
+# much is copied in seconds, and what is larger in pieces that stay.
 COPY_BYTES: Final = 512 << 20
 PIECE_BYTES: Final = 128 << 20  # a few seconds each; larger where there would be more than PIECES
 _ARCHIVES: Final = frozenset({"GLACIER", "DEEP_ARCHIVE"})

@@ -27,6 +27,7 @@ from importer.notification import Dropped
 from importer.receipts import FoldedReasons
 
 MEDIA_TYPES: Final = {NDJSON: "application/x-ndjson", TEXT_CSV: "text/csv"}
+FEW_ROWS: Final = 25
 MOST_SEGMENTS: Final = 200  # read in one go: more of them may take longer than there is time
 PIECE_BYTES: Final = 8 << 20  # Quota: at least 5 MiB a piece but the last (N6)
 # Quota: 10,000 pieces an upload. The first ones are small, for memory's sake; beyond 16 GB they are not.
@@ -85,9 +86,11 @@ def join(
                     place.objects.put(bucket, key, b"", "application/octet-stream", over.get(key))
         return FoldedReasons()
     rows = _Rows(place, execution, outcome)
-    folded = _in_one_go(place, execution, outcome, rows, over)
-    if folded is not None:
-        return folded
+    # Few rows are nearly always done in one go; with many, look first whether somebody has begun otherwise.
+    if outcome.sums.bad <= FEW_ROWS or not notebook.page("errors"):
+        folded = _in_one_go(place, execution, outcome, rows, over)
+        if folded is not None:
+            return folded
     errors = _Pieces(place, execution, to.errors, MEDIA_TYPES[execution.mime_type], "errors", notebook)
     errors.write(rows, rows.as_sent, rows.header())
     reasons = _Pieces(place, execution, to.reasons, MEDIA_TYPES[NDJSON], "reasons", notebook)
@@ -229,6 +232,8 @@ class _Pieces:
         buffer = self._gathered(page, header)
         for key, some in rows.segments(page["segment"]):
             first, skip = (page["row"], page["skip"]) if key == page["segment"] else (0, 0)
+            if first and first == len(some):
+                continue  # done before; nothing that counts as work
             for number, row in enumerate(some):
                 if number < first:
                     continue
