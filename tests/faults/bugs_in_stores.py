@@ -13,6 +13,7 @@ from importer.sinks.dynamodb import DynamoDBSink
 from importer.sinks.firehose import FirehoseSink
 from importer.sinks.users import UserRecords
 from tests.faults.bugs import Bug, both, changed
+from tests.faults.bugs_in_steps import nobody_looks_twice
 
 Planted = AbstractContextManager[Any]
 
@@ -119,11 +120,12 @@ def lost_reply_of_the_end_taken_for_a_loss() -> Planted:
 
 
 def parts_done_counted() -> Planted:
-    """How many parts are done is a counter, so that a part done twice is two parts (I2)."""
+    """How many parts are done is a counter, so that a part done twice is two parts, and nobody looks again (I2)."""
     counted = "execution.part_bytes * min(len(self._now(execution.id).parts_done), execution.part_count - 1)"
     return both(
         changed(ImportsTable.part_done, ('{"NS": [str(start)]}', f'{{"NS": [str({counted})]}}')),
         changed(importing._import_part, ("part.start not in execution.parts_done:", "not execution.parts_done:")),
+        nobody_looks_twice(),
     )
 
 
@@ -158,8 +160,10 @@ def redrive_keeps_the_fence() -> Planted:
     """A fence holds for ever, so that nobody may go on after a redrive (N10)."""
     return changed(
         ImportsTable.claim,
-        ("OR fenced < :attempt)", "OR fenced < :none)"),
+        ('" OR (attribute_type(fenced, :bool) AND :attempt > :one))"', '")"'),
+        ("OR fenced < :attempt", "OR fenced < :none"),
         ('":attempt": execution.attempt,', ""),
+        ('":bool": "BOOL",', ""),
         ('item.get("fenced", 0) >= execution.attempt', '"fenced" in item'),
     )
 
