@@ -116,7 +116,7 @@ def test_old_and_new_function_at_once_never_leave_an_execution_that_nobody_works
 
 
 def test_with_versioning_suspended_two_uploads_of_a_name_are_two_files() -> None:
-    """Both are version "null" there: ETag and LastModified tell them apart, and a delete is conditional (A10)."""
+    """Both are version "null" there: ETag and LastModified tell them apart, and a delete is conditional (A10, N1)."""
     key = "imports/logins.json"
     with installed() as importer:
         with importer.cloud.unseen():

@@ -1,9 +1,10 @@
-"""A sample of the fault table, one scenario of each kind with each workload: about a thousand.
+"""A sample of the fault table: with each workload one scenario of every second kind, about five hundred.
 
 FAULT_SEED=n draws the same ones again; `python -m tests.faults.table` plays all of them, and one by its name.
 """
 
 import os
+import random
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,8 @@ CHOSEN = seed()  # one for all: `FAULT_SEED` in the report repeats every workloa
 def test_whatever_goes_wrong_everything_comes_to_an_end_and_the_books_balance(workload: str) -> None:
     """At any AWS call, with any file: what is promised holds at every moment, and late messages change nothing."""
     with stage_of(workload) as stage:
-        scenarios = table.sampled(scenarios_of(stage, KINDS, CHOSEN), 1, CHOSEN)
+        each = table.sampled(scenarios_of(stage, KINDS, CHOSEN), 1, CHOSEN)
+        scenarios = random.Random(f"{CHOSEN} {workload}").sample(each, len(each) // 2)
         failures = explore(scenarios, lambda scenario: play(stage, scenario))
         assert not failures, _report(failures)
 

@@ -331,7 +331,7 @@ def test_listing_the_bucket_is_bound_to_prefixes(expanded):
     ours = [s for s in listings if s["Resource"] == {"Fn::GetAtt": ["Bucket", "Arn"]}]
     assert [s["Resource"] for s in listings if s not in ours] == [{"Fn::GetAtt": ["StreamBucket", "Arn"]}]  # Firehose's
     bounds = {p for s in ours for p in as_list(s["Condition"]["StringLike"]["s3:prefix"])}
-    assert bounds == {"imports/*", "work/*", "completed_imports/*", "errors/*"}
+    assert bounds == {"imports/*", "work/*", "completed_imports/*", "errors/*", "receipts/*"}
 
 
 def test_an_empty_endpoint_means_aws(expanded):
