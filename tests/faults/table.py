@@ -210,7 +210,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not asked.only:
         print(table)
     if asked.write:
-        publish(table, f"python -m tests.faults.table --seed {asked.seed}", asked.seed)
+        drawn = f" --at-most {asked.at_most}" if asked.at_most else ""
+        publish(table, f"python -m tests.faults.table --seed {asked.seed}{drawn}", asked.seed)
     for scenario, failure in mine:
         if failure is not None:
             print(
