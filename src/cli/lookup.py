@@ -39,14 +39,7 @@ def execution_of(connection: Connection, name: str, version_id: str | None = Non
     if _ID.fullmatch(name):
         if version_id is not None:
             raise click.UsageError("--version-id is for a key: an execution id means one upload already")
-        with explained(connection.name):
-            execution = connection.imports.execution(name)
-        if execution is None:
-            raise click.UsageError(
-                f"there is no execution {name} in {connection.name}: "
-                f"`importer executions{connection.command}` lists what there is"
-            )
-        return execution
+        return execution_by_id(connection, name)
     folder = next((folder for folder in _PLACES if name.startswith(folder)), None)
     if folder is None:
         folder, name = IMPORTS_PREFIX, f"{IMPORTS_PREFIX}{name}"
@@ -61,6 +54,18 @@ def execution_of(connection: Connection, name: str, version_id: str | None = Non
             f"`importer executions{connection.command}` lists what there is"
         )
     return found
+
+
+def execution_by_id(connection: Connection, execution_id: str) -> Execution:
+    """Raises click.UsageError: there is none, and what to do."""
+    with explained(connection.name):
+        execution = connection.imports.execution(execution_id)
+    if execution is None:
+        raise click.UsageError(
+            f"there is no execution {execution_id} in {connection.name}: "
+            f"`importer executions{connection.command}` lists what there is"
+        )
+    return execution
 
 
 def _of_version(connection: Connection, key: str, version_id: str) -> Execution | None:

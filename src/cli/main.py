@@ -12,9 +12,9 @@ from typing import Final
 
 import click
 
-from cli import dropping, importing, recount, show, standing, stopping
+from cli import dropping, importing, lookup, recount, show, standing, stopping
 from cli.connection import CannotReach, connected, explained, of_stack, own_s3, twin_outputs
-from cli.verbs import DONE, FILE_REFUSED, ROWS_REFUSED, Verbs, json_option, stack_option
+from cli.verbs import DONE, FILE_REFUSED, ROWS_REFUSED, Verbs, json_option, stack_option, timeout_option
 from importer.aws.clock import SystemClock
 from importer.aws.objects import S3Objects
 from importer.aws.settings import CHOICES
@@ -230,15 +230,7 @@ def _verdict(found: Findings) -> None:
 )
 @stack_option
 @click.option("--import-id", metavar="ID", help="The import definition to read the files by.")
-@click.option(
-    "--timeout",
-    "timeout_s",
-    default=900.0,
-    show_default=True,
-    metavar="SECONDS",
-    type=click.FloatRange(0),
-    help="How long to wait for the imports to end.",
-)
+@timeout_option(900.0, "How long to wait for the imports to end.")
 @click.option(
     "--bad-rows",
     default=3,
@@ -337,13 +329,7 @@ def executions(
                 out, f"No file has been imported in {connection.name} yet: `importer import FILE`.", indent=0
             )
         return
-    with explained(connection.name):
-        execution = connection.imports.execution(execution_id)
-    if execution is None:
-        raise click.UsageError(
-            f"there is no execution {execution_id} in {connection.name}: "
-            f"`importer executions{connection.command}` lists what there is"
-        )
+    execution = lookup.execution_by_id(connection, execution_id)
     receipt = importing.receipt_of(connection, execution)
     if as_json:
         click.echo(show.to_json({"execution": execution_document(execution), "receipt": receipt}))

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from cli import importing, lookup, show
 from cli.connection import Connection, connected, explained
-from cli.verbs import DONE, FILE_REFUSED, UNAVAILABLE, json_option, stack_option, version_option
+from cli.verbs import DONE, FILE_REFUSED, UNAVAILABLE, json_option, stack_option, timeout_option, version_option
 from importer.aws.clock import SystemClock
 from importer.bad_rows import shown
 from importer.documents import document
@@ -166,15 +166,7 @@ def queue_lengths(connection: Connection) -> dict[str, Value]:
 @click.command()
 @click.argument("name", metavar="[KEY|EXECUTION]", required=False)
 @click.option("--watch", is_flag=True, help="Show its progress until it ends.")
-@click.option(
-    "--timeout",
-    "timeout_s",
-    default=3_600.0,
-    show_default=True,
-    metavar="SECONDS",
-    type=click.FloatRange(0),
-    help="How long to watch.",
-)
+@timeout_option(3_600.0, "How long to watch.")
 @version_option
 @stack_option
 @json_option

@@ -4,13 +4,16 @@
 4 something is unavailable, or time ran out
 """
 
-from typing import IO, Any
+from collections.abc import Callable
+from typing import IO, Any, TypeVar
 
 import click
 
 from cli import show
 from cli.connection import CannotReach
 from importer.bad_rows import ObjectProblem
+
+Verb = TypeVar("Verb", bound=Callable[..., Any])
 
 DONE, ROWS_REFUSED, DIFFERS, USAGE, FILE_REFUSED, UNAVAILABLE, INTERRUPTED = 0, 1, 1, 2, 3, 4, 130
 
@@ -53,6 +56,19 @@ class Verbs(click.Group):
         except KeyboardInterrupt:
             click.echo("importer: interrupted", err=True)
             ctx.exit(INTERRUPTED)
+
+
+def timeout_option(default_s: float, says: str) -> Callable[[Verb], Verb]:
+    """`--timeout SECONDS`, given to the verb as `timeout_s`."""
+    return click.option(
+        "--timeout",
+        "timeout_s",
+        default=default_s,
+        show_default=True,
+        metavar="SECONDS",
+        type=click.FloatRange(0),
+        help=says,
+    )
 
 
 json_option = click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout, for machines.")

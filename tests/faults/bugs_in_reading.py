@@ -8,8 +8,8 @@ from unittest import mock
 
 from importer import batches, lines
 from importer.aws import reading
+from importer.executions import holding, plain_text
 from importer.executions import importing as steps
-from importer.executions import plain_text
 from tests.faults.bugs import Bug, both, changed
 
 Planted = AbstractContextManager[Any]
@@ -74,16 +74,16 @@ def header_counted_at_each_resume() -> Planted:
 
 def header_read_as_a_row() -> Planted:
     """A CSV's first row is read as a row of data, too (E11)."""
-    return changed(
-        steps._read_on,
-        ("max(state.next_offset, len(layout.header)))", "state.next_offset)"),
-        ("begun == len(layout.header)", "True"),
+    return both(
+        changed(holding.Held.begin, ("max(self.state.next_offset, header_bytes)", "self.state.next_offset")),
+        changed(steps._read_on, ("todo.start == len(layout.header)", "True")),
     )
 
 
 def csv_begins_anew_at_each_resume() -> Planted:
     """A CSV that is gone on with is read from its first row again, and counted again (E11)."""
-    return changed(steps._read_on, ("remainder(part, begun)", "remainder(part, len(layout.header) or begun)"))
+    begin = "remainder(Part(self.state.start, self.state.stop), self._begun)"
+    return changed(holding.Held.begin, (begin, begin.replace("self._begun", "header_bytes or self._begun")))
 
 
 def border_taken_for_a_plain_offset() -> Planted:

@@ -4,12 +4,12 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 from importer.aws.objects import S3Objects
-from importer.executions import importing, settling, sweeping, waiting
+from importer.executions import holding, importing, settling, sweeping, waiting
 from tests.faults.bugs import Bug, both, changed
 
 Planted = AbstractContextManager[Any]
 
-MOVED = "state = replace(state, next_offset=batch.next_offset, tally=state.tally.plus(batch.tally), tries=0)"
+MOVED = "ours.move_behind(batch)"
 
 
 def progress_before_the_sink() -> Planted:
@@ -17,21 +17,24 @@ def progress_before_the_sink() -> Planted:
     return changed(
         importing._read_on,
         (MOVED, "pass"),
-        ("try:\n                _write(", f"{MOVED}; save()\n            try:\n                _write("),
+        ("try:\n                _write(", f"{MOVED}; ours.save()\n            try:\n                _write("),
     )
 
 
 def progress_before_the_segment() -> Planted:
     """The position moves before the bad rows are written: a crash in between loses them (I3)."""
     return changed(
-        importing._read_on, (MOVED, "pass"), ("if batch.bad_rows:", f"{MOVED}; save()\n            if batch.bad_rows:")
+        importing._read_on,
+        (MOVED, "pass"),
+        ("if batch.bad_rows:", f"{MOVED}; ours.save()\n            if batch.bad_rows:"),
     )
 
 
 def random_segment_names() -> Planted:
     """Bad rows written again have another name, so that they are there twice (I10)."""
     return changed(
-        importing._read_on, ("segment_key(execution, batch.start),", "segment_key(execution, batch.start) + owner,")
+        importing._read_on,
+        ("segment_key(execution, batch.start),", "segment_key(execution, batch.start) + ours._owner,"),
     )
 
 
@@ -45,8 +48,8 @@ def segment_that_grows() -> Planted:
     """One segment for all that a worker reads, written again with each batch: what a dead one left overlaps (N3)."""
     return changed(
         importing._read_on,
-        ("batch_ms = place.clock.now_ms()\n    ", "batch_ms, grown = place.clock.now_ms(), []\n    "),
-        ("segment_key(execution, batch.start)", "segment_key(execution, begun)"),
+        ("for batch in batches(", "grown = []\n        for batch in batches("),
+        ("segment_key(execution, batch.start)", "segment_key(execution, todo.start)"),
         ("segment(batch.bad_rows)", "segment(grown)"),
         ("if batch.bad_rows:", "grown += batch.bad_rows\n            if batch.bad_rows:"),
     )
@@ -54,7 +57,7 @@ def segment_that_grows() -> Planted:
 
 def owner_is_the_request() -> Planted:
     """A redelivery has its first delivery's request id, and with it its lease (N4)."""
-    return changed(importing._import_part, ("uuid.uuid4().hex", "f'{execution.id} {part.start}'"))
+    return changed(holding.held, ("uuid.uuid4().hex", "f'{execution.id} {part.start}'"))
 
 
 def settled_by_the_last_part() -> Planted:
@@ -79,23 +82,24 @@ def nobody_looks_twice() -> Planted:
 def task_never_sent() -> Planted:
     """The time is up, and nobody is told of the rest (H4)."""
     return changed(
-        importing._import_part, ("place.dispatch.send([Task(execution.id, part.start)], time_is_up.delay_s)", "pass")
+        holding.Held.hand_on,
+        ("self._place.dispatch.send([Task(self._execution.id, self.state.start)], delay_s)", "pass"),
     )
 
 
 def task_of_settling_never_sent() -> Planted:
     """The time is up while settling, and nobody is told of the rest (H4)."""
-    return changed(importing._advance, ("place.dispatch.send([task])", "pass"))
+    return changed(importing._advance, ("place.dispatch.send([Task(execution.id, part.start)])", "pass"))
 
 
 def tries_never_reset() -> Planted:
     """A part that gets on is given up, if its workers are killed often enough (I8)."""
-    return changed(importing._read_on, (", tries=0)", ")"))
+    return changed(holding.Held.move_behind, (", tries=0", ""))
 
 
 def poison_tried_for_ever() -> Planted:
     """A part that kills its workers kills one after another (I8)."""
-    return changed(importing._import_part, ("state.tries > TRIES or ", ""))
+    return changed(importing._import_part, ("ours.state.tries > TRIES or ", ""))
 
 
 def redriven_without_its_segments() -> Planted:

@@ -7,7 +7,7 @@ from unittest import mock
 from importer import model
 from importer.aws.dispatch import PartQueue
 from importer.aws.tables import ImportsTable
-from importer.executions import importing, settling
+from importer.executions import holding, importing, settling
 from importer.sinks import records
 from importer.sinks.dynamodb import DynamoDBSink
 from importer.sinks.firehose import FirehoseSink
@@ -94,7 +94,7 @@ def owner_not_in_the_condition() -> Planted:
 
 def lease_outlives_the_retries() -> Planted:
     """A lease is so long that all retries meet it, also when its owner is dead (N4)."""
-    return mock.patch.object(importing, "LEASE_MS", 30 * 86_400_000)
+    return mock.patch.object(holding, "LEASE_MS", 30 * 86_400_000)
 
 
 def live_lease_ignored() -> Planted:

@@ -28,7 +28,7 @@ from importer import assembly, batches, csv_rows, executions, lines, parts
 from importer.aws import copying, reading
 from importer.aws.dispatch import task_of
 from importer.aws.settings import Settings
-from importer.executions import import_dropped, joining, notebook, plain_text
+from importer.executions import import_dropped, importing, joining, notebook, plain_text
 from importer.executions.ports import Found, Swept, Waiting, Workplace
 from importer.model import Execution, PartState, S3Object, Unavailable
 from importer.notification import Dropped, dropped_objects
@@ -445,6 +445,20 @@ def _importer(
     # mypy: a stand-in, not a subclass.
     workplaces = assembly.maker(settings, telemetry, clock, in_flight, progress_every_ms)  # type: ignore[arg-type]
     return Importer(cloud, telemetry, workplaces)
+
+
+@contextmanager
+def deadly(text: bytes) -> Iterator[None]:
+    """Meanwhile a row that holds the text kills whoever writes it: a bug of ours."""
+    honest = importing._write
+
+    def dies(sink: Any, batch: Any, ours: Any) -> None:
+        if any(text in line for _, line in batch.lines):
+            raise RuntimeError("a bug")
+        honest(sink, batch, ours)
+
+    with mock.patch.object(importing, "_write", dies):
+        yield
 
 
 def survives(importer: Importer, notification: dict[str, Any], sources: dict[str, Any], *faults: Fault) -> None:

@@ -416,16 +416,16 @@ def _make_haste() -> None:
     from importer import assembly, batches, csv_rows, lines, parts
     from importer.aws import copying, reading
     from importer.aws.settings import Settings
-    from importer.executions import importing, joining, notebook, sweeping, waiting
+    from importer.executions import holding, importing, joining, notebook, sweeping, waiting
 
     quick = {
-        importing: {
+        importing: {"TRIES": MOST_TRIES},
+        holding: {
             "LEASE_MS": 2_500,
             "RENEW_MS": 500,
             "FIRST_SAVE_MS": 50,
             "WATCH_MS": (30, 300),
-            "THROTTLED_DELAY_S": 1,
-            "TRIES": MOST_TRIES,
+            "THROTTLED_DELAY_S": (1, 1),
         },
         sweeping: {"PATIENCE_MS": 3_000, "LONGEST_PATIENCE_MS": 6_000, "_CLOCKS_DIFFER_MS": 200, "RESERVE_MS": 200},
         waiting: {"GRACE_MS": 1_000, "RESERVE_MS": 200},

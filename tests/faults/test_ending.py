@@ -10,7 +10,7 @@ from importer import assembly
 from importer.aws.dispatch import task_of
 from importer.executions import ending, importing, settling
 from importer.model import Unavailable
-from tests.faults.importing import WORKLOADS, Importer, installed
+from tests.faults.importing import WORKLOADS, Importer, deadly, installed
 from tests.support.books import assert_books_balance
 from tests.support.faults import Fault, attempt, plan
 from tests.support.scenarios import calls_of, explore, report, sample
@@ -115,14 +115,7 @@ def test_a_cancelled_execution_ends_though_the_bytes_of_a_long_line_are_gone():
 
 def given_up(importer: Importer, body: bytes) -> dict[str, Any]:
     """The execution of a file one of whose rows kills whoever writes it."""
-    honest = importing._write
-
-    def deadly(place: Any, sink: Any, batch: Any, *rest: Any) -> None:
-        if any(b'"n":25' in line for _, line in batch.lines):
-            raise RuntimeError("a bug")
-        honest(place, sink, batch, *rest)
-
-    with mock.patch.object(importing, "_write", deadly):
+    with deadly(b'"n":25'):
         importer.notify(importer.cloud.drop(KEY, body))
         importer.run_until_quiet()
     item = the_execution(importer)
@@ -199,15 +192,8 @@ def test_the_errors_of_a_later_attempt_are_not_those_of_the_first():
     """Made in pieces, too: what the first attempt noted of its upload is none of the second's."""
     key = "imports/a.ndjson"
     body = b"".join(b"not json %d\n" % n if n != 150 else b'{"n":25}\n' for n in range(300))
-    honest = importing._write
-
-    def deadly(place: Any, sink: Any, batch: Any, *rest: Any) -> None:
-        if any(b'"n":25' in line for _, line in batch.lines):
-            raise RuntimeError("a bug")
-        honest(place, sink, batch, *rest)
-
     with installed(small_pieces=True) as importer:
-        with mock.patch.object(importing, "_write", deadly):
+        with deadly(b'"n":25'):
             importer.notify(importer.cloud.drop(key, body))
             importer.run_until_quiet()
         first = len(importer.cloud.objects("errors/")["errors/2026/11/20/a.ndjson"])

@@ -7,10 +7,10 @@ from unittest import mock
 
 import pytest
 
-from importer.executions import files_waiting, importing, sweeping, waiting
+from importer.executions import files_waiting, sweeping, waiting
 from importer.executions.ports import Found, Waiting, Workplace
 from importer.model import Execution, Phase, S3Object, Status, Unavailable
-from tests.faults.importing import VENDOR_ROWS, WORKLOADS, Importer, installed
+from tests.faults.importing import VENDOR_ROWS, WORKLOADS, Importer, deadly, installed
 from tests.support.books import assert_books_balance
 from tests.support.clock import LambdaContext
 from tests.support.faults import Fault, attempt, plan
@@ -411,14 +411,7 @@ def test_a_bug_met_at_one_execution_is_raised_when_all_have_had_their_turn():
 def test_a_part_that_kills_its_workers_ends_failed_and_others_are_imported():
     """Ten claims without a word, then FAILED `gave_up`; the file beside it never notices (I8)."""
     poison, good = ("imports/poison.ndjson", MEDIUM[1] + b"\n"), ("imports/good.ndjson", VENDOR_ROWS)
-    honest = importing._write
-
-    def deadly(place: Any, sink: Any, batch: Any, *rest: Any) -> None:
-        if any(b"not json at all" in line for _, line in batch.lines):
-            raise RuntimeError("a bug")
-        honest(place, sink, batch, *rest)
-
-    with installed() as importer, mock.patch.object(importing, "_write", deadly):
+    with installed() as importer, deadly(b"not json at all"):
         importer.notify(importer.cloud.drop(poison[0], poison[1] + b"not json at all\n"))
         importer.notify(importer.cloud.drop(*good))
         importer.run_until_quiet()

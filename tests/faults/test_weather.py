@@ -16,7 +16,8 @@ from botocore.exceptions import ClientError
 
 from importer import assembly, batches, parts
 from importer.aws import clients
-from importer.executions.importing import LEASE_MS, THROTTLED_DELAY_S, TRIES
+from importer.executions.holding import LEASE_MS, THROTTLED_DELAY_S
+from importer.executions.importing import TRIES
 from importer.model import Event, Provenance, Throttled, UserChange
 from importer.sinks.calls import BOUND_MS
 from importer.sinks.dynamodb import DynamoDBSink

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from values import by_value
 
 from importer.bad_rows import ObjectProblem
 from importer.batches import Rules, batches
@@ -21,6 +20,7 @@ from importer.layouts import layout_of
 from importer.lines import reading_start
 from importer.model import TO_THE_END, Part
 from importer.sinks import SINKS
+from tests.unit.values import by_value
 
 CASES = sorted((Path(__file__).parents[1] / "cases").glob("*/*.json"))
 FIELDS = {"about", "rule", "name", "settings", "now_ms", "line_end", "byte_order_mark", "rows", "expect"}

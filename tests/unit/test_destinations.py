@@ -6,13 +6,13 @@ from itertools import combinations, product
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from test_receipts import EXECUTION
 
 from importer.bad_rows import ObjectProblem
 from importer.definitions import NDJSON
 from importer.executions.destinations import KEY_BYTES, claimed_name, day_of, destination, stem_of
 from importer.executions.starting import judge_name
 from importer.model import Destination, Execution
+from tests.unit.test_receipts import EXECUTION
 
 ID = "0123456789abcdef" * 2
 

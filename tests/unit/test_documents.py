@@ -2,10 +2,9 @@
 
 from dataclasses import replace
 
-from test_receipts import EXECUTION, OUTCOME
-
 from importer.documents import document
 from importer.model import FileError, Phase, Status
+from tests.unit.test_receipts import EXECUTION, OUTCOME
 
 D12 = {
     *["parameters", "result", "error", "id", "status", "creation_date", "start_date", "duration", "end_date"],

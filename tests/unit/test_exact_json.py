@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from values import by_value
 
 from importer import exact_json
 from importer.bad_rows import Reason, Reject
 from importer.rows import row_of
+from tests.unit.values import by_value
 
 # --- texts of JSON, as strangers write them ---
 

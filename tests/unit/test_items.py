@@ -9,7 +9,6 @@ from boto3.dynamodb.types import TypeDeserializer
 from botocore.exceptions import ClientError
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from values import by_value
 
 from importer.bad_rows import Reason, Reject, shown
 from importer.definitions import Definition
@@ -18,6 +17,7 @@ from importer.formats.reading import Reading
 from importer.model import Event, Provenance, Unavailable, UserChange
 from importer.rows import row_of
 from importer.sinks import items
+from tests.unit.values import by_value
 
 SOURCE = Provenance("cooladata", "i" * 900, "e" * 32, "imports/a.json", 1)
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)

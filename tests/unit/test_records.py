@@ -11,7 +11,6 @@ import orjson
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from values import by_value
 
 from importer import exact_json
 from importer.bad_rows import Reason, Reject
@@ -21,6 +20,7 @@ from importer.formats.reading import Reading
 from importer.model import Event, Provenance, UserChange
 from importer.rows import row_of
 from importer.sinks import records
+from tests.unit.values import by_value
 
 SOURCE = Provenance("cooladata", "shop", "e1", "imports/shop/a.json", 1_700_000_000_000)
 # The longest source there can be: every byte of its key is written as six.

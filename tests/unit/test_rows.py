@@ -15,7 +15,6 @@ import pytest
 from boto3.dynamodb.types import TypeDeserializer
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from values import by_value
 
 from importer import exact_json
 from importer.bad_rows import BadRow, Reason, Reject
@@ -25,6 +24,7 @@ from importer.preview import place_of
 from importer.rows import row_of
 from importer.sinks import items
 from tests.support.other_json import Twice, members, no_constant
+from tests.unit.values import by_value
 
 CORPORA = Path(__file__).parents[1] / "corpora"
 

@@ -179,6 +179,11 @@ class Tally:
     def rows(self) -> int:
         return self.good + self.bad
 
+    def counts(self) -> dict[str, "Value"]:
+        """As every document says them: `lines = rows + blank`, `rows = good + bad`."""
+        names = ("lines", "blank", "rows", "good", "bad", "events", "user_changes")
+        return {name: getattr(self, name) for name in names}
+
     def plus(self, later: "Tally") -> "Tally":
         """The sum with a tally of the lines that follow; its `first_line` numbers must already count from ours."""
         notes = {code: replace(noted) for code, noted in self.notes.items()}

@@ -107,13 +107,7 @@ def receipt(execution: Execution, outcome: Outcome, reasons: FoldedReasons | Non
         },
         "format": execution.format,
         "import_id": execution.document_import_id,
-        "lines": sums.lines,
-        "blank": sums.blank,
-        "rows": sums.rows,
-        "good": sums.good,
-        "bad": sums.bad,
-        "events": sums.events,
-        "user_changes": sums.user_changes,
+        **sums.counts(),
         "reasons": list(reasons.folded()),
         "notes": [
             {"code": code, "count": noted.count, "first_line": noted.first_line}

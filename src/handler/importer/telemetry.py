@@ -308,7 +308,7 @@ def discreet(logger: Logger) -> Callable[[Handler], Handler]:
         def discreetly(event: Any, context: Any) -> Any:
             try:
                 return handler(event, context)
-            except Exception as error:
+            except Exception as error:  # raised again, in words that hold nothing of a row
                 if not hasattr(error, _LOGGED):
                     logger.exception(Message.FAILED)
                 raise _reworded(error).with_traceback(error.__traceback__) from None

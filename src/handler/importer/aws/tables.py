@@ -76,30 +76,19 @@ class ImportsTable:
         return self._now(execution.id)
 
     def unfinished(self, source_uri: str) -> list[str]:
-        answer = self._call(
-            "query",
-            IndexName="unfinished",
-            KeyConditionExpression="#unfinished = :yes AND source_uri = :uri",
-            ExpressionAttributeNames={"#unfinished": "unfinished"},
-            ExpressionAttributeValues=_marshalled({":yes": _UNFINISHED, ":uri": _index_key(source_uri)}),
-        )
-        return [item["pk"]["S"].removeprefix("EXEC#") for item in answer["Items"]]
+        return list(self._unfinished(" AND source_uri = :uri", {":uri": _index_key(source_uri)}))
 
     def all_unfinished(self) -> Iterator[str]:
-        page: dict[str, Any] = {}
-        while True:
-            answer = self._call(
-                "query",
-                IndexName="unfinished",
-                KeyConditionExpression="#unfinished = :yes",
-                ExpressionAttributeNames={"#unfinished": "unfinished"},
-                ExpressionAttributeValues=_marshalled({":yes": _UNFINISHED}),
-                **page,
-            )
-            yield from (item["pk"]["S"].removeprefix("EXEC#") for item in answer["Items"])
-            if "LastEvaluatedKey" not in answer:
-                return
-            page = {"ExclusiveStartKey": answer["LastEvaluatedKey"]}
+        return self._unfinished("", {})
+
+    def _unfinished(self, which: str, values: dict[str, Any]) -> Iterator[str]:
+        items = self._pages(
+            IndexName="unfinished",
+            KeyConditionExpression=f"#unfinished = :yes{which}",
+            ExpressionAttributeNames={"#unfinished": "unfinished"},
+            ExpressionAttributeValues=_marshalled({":yes": _UNFINISHED, **values}),
+        )
+        return (item["pk"]["S"].removeprefix("EXEC#") for item in items)
 
     def definition(self, import_id: str) -> Value:
         item = self._get(f"IMPORT#{import_id}", "IMPORT")
@@ -351,19 +340,12 @@ class ImportsTable:
         }
 
     def _parts(self, execution_id: str) -> Iterator[dict[str, Any]]:
-        page: dict[str, Any] = {}
-        while True:
-            answer = self._call(
-                "query",
-                KeyConditionExpression="pk = :pk AND begins_with(sk, :part)",
-                ExpressionAttributeValues=_marshalled({":pk": f"EXEC#{execution_id}", ":part": "PART#"}),
-                ConsistentRead=True,
-                **page,
-            )
-            yield from (_plain(item) for item in answer["Items"])
-            if "LastEvaluatedKey" not in answer:
-                return
-            page = {"ExclusiveStartKey": answer["LastEvaluatedKey"]}
+        items = self._pages(
+            KeyConditionExpression="pk = :pk AND begins_with(sk, :part)",
+            ExpressionAttributeValues=_marshalled({":pk": f"EXEC#{execution_id}", ":part": "PART#"}),
+            ConsistentRead=True,
+        )
+        return map(_plain, items)
 
     def fence(self, execution: Execution, parts: Iterable[Part]) -> None:
         for part in parts:
@@ -448,6 +430,16 @@ class ImportsTable:
     def _get(self, pk: str, sk: str) -> dict[str, Any] | None:
         item = self._call("get_item", Key=_key(pk, sk), ConsistentRead=True).get("Item")
         return None if item is None else _plain(item)
+
+    def _pages(self, **query: Any) -> Iterator[dict[str, Any]]:
+        """The items of a query, however many pages they are."""
+        page: dict[str, Any] = {}
+        while True:
+            answer = self._call("query", **query, **page)
+            yield from answer["Items"]
+            if "LastEvaluatedKey" not in answer:
+                return
+            page = {"ExclusiveStartKey": answer["LastEvaluatedKey"]}
 
     def _conditional(self, operation: str, **arguments: Any) -> bool:
         """Whether a conditional write was accepted."""

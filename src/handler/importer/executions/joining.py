@@ -27,7 +27,7 @@ from importer.notification import Dropped
 from importer.receipts import FoldedReasons
 
 MEDIA_TYPES: Final = {NDJSON: "application/x-ndjson", TEXT_CSV: "text/csv"}
-FEW_ROWS: Final = 25
+FEW_ROWS: Final = 25  # a look into the notebook costs a read, which so few are not worth
 MOST_SEGMENTS: Final = 200  # read in one go: more of them may take longer than there is time
 PIECE_BYTES: Final = 8 << 20  # Quota: at least 5 MiB a piece but the last (N6)
 # Quota: 10,000 pieces an upload. The first ones are small, for memory's sake; beyond 16 GB they are not.
@@ -78,9 +78,7 @@ def join(
     """
     bucket, to = execution.source.bucket, outcome.destination
     if not outcome.sums.bad:
-        if (
-            execution.attempt > 1
-        ):  # under newer rules nothing is bad any more: what an earlier attempt left is no more so
+        if execution.attempt > 1:  # under newer rules nothing is bad any more, nor what an earlier attempt left
             for key in (to.errors, to.reasons):
                 if place.objects.size(bucket, key):
                     place.objects.put(bucket, key, b"", "application/octet-stream", over.get(key))

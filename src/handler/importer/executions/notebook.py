@@ -12,7 +12,6 @@ from importer.model import Execution, TimeIsUp, Value
 
 KEEP_EVERY_MS: Final = 5_000
 _OF: Final = "of"  # the page that says whose pages these are
-RESERVE_MS: Final = 30_000  # at most a third of an invocation: one piece, and the write that says so
 
 
 class SettlingNotebook:
@@ -25,7 +24,7 @@ class SettlingNotebook:
         self._place = place
         self._execution_id = execution.id
         self._of: dict[str, Value] = {"attempt": execution.attempt, "rules_version": execution.rules_version}
-        self._reserve_ms = min(RESERVE_MS, place.remaining_ms() // 3)
+        self._reserve_ms = place.reserve_ms()
         self._version = 0
         self._pages: dict[str, dict[str, Value]] | None = None
         self._written_ms = place.clock.now_ms()

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol
+from typing import Final, Protocol
 
 from importer.model import (
     Clock,
@@ -20,6 +20,8 @@ from importer.model import (
 )
 from importer.notification import Dropped
 from importer.sinks import Sink
+
+RESERVE_MS: Final = 30_000
 
 
 class Notebook(Protocol):
@@ -327,3 +329,10 @@ class Workplace:
     dispatch: Dispatch
     part_bytes: int
     hop_ms: int
+
+    def reserve_ms(self) -> int:
+        """Of the time that is left when some work begins, what is kept for ending it in order.
+
+        One bounded write, a segment, a note and a message fit into it; at most a third, however short an invocation is.
+        """
+        return min(RESERVE_MS, self.remaining_ms() // 3)

@@ -89,18 +89,11 @@ class Verdict:
 
     def document(self) -> dict[str, Value]:
         """For machines."""
-        sums = self.recounted
         return {
             "schema": "verdict/1",
             "execution_id": self.execution_id,
             "balanced": self.balanced,
-            "lines": sums.lines,
-            "blank": sums.blank,
-            "rows": sums.rows,
-            "good": sums.good,
-            "bad": sums.bad,
-            "events": sums.events,
-            "user_changes": sums.user_changes,
+            **self.recounted.counts(),
             "differences": {kind.value: self.differences.get(kind, 0) for kind in Kind},
             "findings": [finding.document() for finding in self.findings],
             "scanned": self.scanned,

@@ -161,7 +161,7 @@ class Calls(Generic[Job]):
             try:
                 for index, job in pending:
                     answers[index] = self._answer(job, call)
-            except BaseException:
+            except BaseException:  # whatever it is, it is raised again
                 for _ in pending:  # the other lanes end with the calls they are in
                     pass
                 raise
