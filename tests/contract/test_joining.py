@@ -129,7 +129,7 @@ def test_killed_at_any_call_the_next_worker_ends_with_the_same_bytes(joining_of:
         assert attempt(joining_of.cloud, joining_of.join, fault).killed
         joining_of.assert_done(joining_of.join())
 
-    failures = explore(sample([Fault(kind, call.index) for call in calls], 12), play)
+    failures = explore(sample([Fault(kind, call.index) for call in calls], 8), play)
     assert not failures, report(failures)
 
 

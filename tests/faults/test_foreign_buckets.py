@@ -72,7 +72,7 @@ def test_whatever_goes_wrong_once_the_books_balance(in_pieces: bool) -> None:
         calls = calls_of(importer.cloud, lambda: importer.deliver(notification))
         mine = [call for call in calls if call.service == "s3" and (not in_pieces or call.operation in MULTIPART)]
         failures = explore(
-            sample(every(mine), 40), lambda fault: survives(importer, notification, {KEY: BODY}, fault), workers=2
+            sample(every(mine), 15), lambda fault: survives(importer, notification, {KEY: BODY}, fault), workers=2
         )
         assert not failures, report(failures)
 
@@ -94,7 +94,7 @@ def test_overwritten_at_any_call_of_the_move_no_newer_upload_is_lost(in_pieces: 
             assert newer in importer.cloud.objects("completed_imports/").values()
             assert not importer.cloud.objects("imports/")
 
-        failures = explore(moving, play, workers=2)
+        failures = explore(sample(moving, 7), play, workers=2)
         assert not failures, report(failures)
 
 

@@ -32,6 +32,7 @@ from moto.s3.models import FakeDeleteMarker, FakeKey, s3_backends
 from moto.sqs.models import Message, sqs_backends
 
 from .clock import CALL_MS, START_MS, Clock
+from .quick_moto import quick
 from .wire import Wire
 
 REGION = "us-east-1"
@@ -115,6 +116,7 @@ class Cloud:
         self._exit = ExitStack()
         self._exit.enter_context(mock.patch.dict(os.environ, _ENVIRONMENT))
         self._exit.enter_context(mock_aws())
+        self._exit.enter_context(quick())
         self._exit.enter_context(mock.patch.object(boto3, "DEFAULT_SESSION", shared_session()))
         mock_random.seed(self.seed)
         self._exit.enter_context(self.clock.patched())
