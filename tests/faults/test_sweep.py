@@ -7,7 +7,7 @@ from unittest import mock
 
 import pytest
 
-from importer.executions import files_waiting, sweeping, waiting
+from importer.executions import files_waiting, sweep_unfinished, sweeping, waiting
 from importer.executions.ports import Found, Waiting, Workplace
 from importer.model import Execution, Phase, S3Object, Status, Unavailable
 from tests.faults.importing import VENDOR_ROWS, WORKLOADS, Importer, deadly, installed
@@ -406,6 +406,19 @@ def test_a_bug_met_at_one_execution_is_raised_when_all_have_had_their_turn():
         with mock.patch.object(sweeping, "send_on", side_effect=[KeyError("a row"), None]) as sent:
             assert isinstance(importer.sweep("unfinished").error, KeyError)
         assert sent.call_count == 2
+
+
+def test_where_there_are_more_than_a_sweep_has_time_for_each_has_its_turn():
+    """Looked at in another order each time; of six each sweep gets through two or three."""
+    with installed(part_bytes=1024) as importer:
+        for name in "abcdef":
+            importer.deliver(importer.cloud.drop(f"imports/{name}.ndjson", MEDIUM[1]))
+        for _ in range(12):
+            minutes_pass(importer, 5)
+            place = workplace(importer, sweeping.RESERVE_MS / 1000 + 0.06)
+            found = sweep_unfinished(place)
+            assert (found.unfinished <= 3, found.complete) == (True, False)
+        assert [place.records.watched(item["id"]) is None for item in importer.executions()] == [False] * 6
 
 
 def test_a_part_that_kills_its_workers_ends_failed_and_others_are_imported():

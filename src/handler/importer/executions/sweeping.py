@@ -16,7 +16,7 @@ is raised when all have had their turn.
 """
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Final
@@ -42,7 +42,7 @@ def sweep_unfinished(place: Workplace) -> Swept:
     unfinished = sent_on = 0
     troubles = _Troubles(place.telemetry)
     complete = True
-    for execution_id in place.records.all_unfinished():
+    for execution_id in _in_turns(place.records.all_unfinished(), place.clock.now_ms()):
         if place.remaining_ms() < RESERVE_MS:
             complete = False
             break
@@ -53,6 +53,13 @@ def sweep_unfinished(place: Workplace) -> Swept:
     place.telemetry.swept_unfinished(swept)
     troubles.raise_bug()
     return swept
+
+
+def _in_turns(execution_ids: Iterable[str], now_ms: int) -> list[str]:
+    """In another order each time, the same for the same instant: where there are more than a sweep has time for, none
+    of them is always the last.
+    """
+    return sorted(execution_ids, key=lambda execution_id: _fingerprint(execution_id, now_ms))
 
 
 class _Troubles:
