@@ -1,4 +1,4 @@
-"""ministack with four faults of it mended. The twin's own Python runs this file; nothing imports it.
+"""ministack with five faults of it mended. The twin's own Python runs this file; nothing imports it.
 
 All are of ministack 1.5.33, and tests/e2e shows that they are mended. When it works with `-m ministack` in this file's
 place, the file can go.
@@ -9,6 +9,8 @@ place, the file can go.
    it: no message is ever delivered.
 3. It asks for the permission sqs:SendMessageBatch. There is no such permission: IAM's is sqs:SendMessage.
 4. A worker that dies while it starts takes all workers of its function with it, busy or not. On AWS each dies alone.
+5. It keeps every record of a stream for ever, as base64, beside the object that it has made of it at once: a file of
+   some GB would not fit into the machine's memory.
 """
 
 import sys
@@ -16,7 +18,7 @@ from typing import Any
 
 from ministack.app import main  # type: ignore[import-not-found]
 from ministack.core import iam_actions, lambda_runtime  # type: ignore[import-not-found]
-from ministack.services import lambda_svc, s3  # type: ignore[import-not-found]
+from ministack.services import firehose, lambda_svc, s3  # type: ignore[import-not-found]
 
 Answer = tuple[int, dict[str, str], bytes]
 
@@ -24,6 +26,7 @@ _get_object_or_whole_version = s3._get_object
 _sqs_esm_concurrency_of_numbers = lambda_svc._sqs_esm_concurrency
 _operation_as_permission = iam_actions.extract_iam_action
 _invalidate_all_workers = lambda_svc.invalidate_worker
+_put_and_kept_record_batch = firehose._put_record_batch
 
 
 def _get_object(
@@ -77,7 +80,17 @@ def _is_dead(worker: Any) -> bool:
         worker._lock.release()
 
 
+def _put_record_batch(batch: dict[str, Any]) -> Answer:
+    answer: Answer = _put_and_kept_record_batch(batch)
+    stream = firehose._streams.get(batch.get("DeliveryStreamName", "")) or {"destinations": []}
+    for destination in stream["destinations"]:
+        if destination["type"] in ("ExtendedS3", "S3"):
+            destination["records"].clear()
+    return answer
+
+
 s3._get_object = _get_object
+firehose._HANDLERS["PutRecordBatch"] = _put_record_batch
 lambda_svc.invalidate_worker = _invalidate_worker
 lambda_svc._sqs_esm_concurrency = _sqs_esm_concurrency
 iam_actions.extract_iam_action = _extract_iam_action

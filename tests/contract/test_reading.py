@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Iterator, Sequence
+from unittest import mock
 
 import pytest
 
@@ -60,6 +61,25 @@ def test_a_broken_body_is_continued_where_it_broke(script: Sequence[Answer], ran
         assert bytes_read(server) == BODY
         assert server.ranges == ranges
         assert {headers["if-match"] for headers in server.requests} == {server.etag}
+
+
+@pytest.mark.parametrize(
+    ("script", "ranges"),
+    [
+        ([s3.honest], ["bytes=0-5999", "bytes=6000-11999", "bytes=12000-17999", "bytes=18000-"]),
+        (
+            [s3.honest, s3.closed_after(2000), s3.honest],
+            ["bytes=0-5999", "bytes=6000-11999", "bytes=8000-13999", "bytes=14000-"],
+        ),
+        ([s3.range_ignored], ["bytes=0-5999", "bytes=6000-11999", "bytes=12000-17999", "bytes=18000-"]),
+    ],
+    ids=["whole", "broken", "ranges ignored"],
+)
+def test_a_huge_object_is_asked_for_piece_by_piece(script: Sequence[Answer], ranges: list[str | None]):
+    """What stands between us and S3 holds no more than a piece; a piece that was read to its end is no broken body."""
+    with ScriptedS3(BODY, script) as server, mock.patch.object(reading, "GET_BYTES", 6_000):
+        assert bytes_read(server) == BODY
+        assert server.ranges == ranges
 
 
 def test_a_trickle_is_left_and_continued_on_another_connection():

@@ -415,6 +415,7 @@ _SMALL_PIECES: tuple[tuple[Any, str, object], ...] = (
     (copying, "PIECE_BYTES", 2 * SMALL_PIECE_BYTES),
     (copying, "COPIES_IN_FLIGHT", 1),
     (notebook, "KEEP_EVERY_MS", 0),
+    (reading, "GET_BYTES", 5 * SMALL_PIECE_BYTES),
     (moto.s3.models, "S3_UPLOAD_PART_MIN_SIZE", 1),
 )
 

@@ -437,7 +437,7 @@ def _make_haste() -> None:
         csv_rows: {"MAX_LINE_BYTES": LONGEST_LINE_BYTES},
         joining: {"PIECE_BYTES": 6_000, "MOST_SEGMENTS": 3, "LARGE_PIECE_BYTES": 12_000, "LARGE_PIECES_FROM": 4},
         copying: {"COPY_BYTES": 60_000, "PIECE_BYTES": 20_000},
-        reading: {"READ_BYTES": 4_000},
+        reading: {"READ_BYTES": 4_000, "GET_BYTES": 30_000},
     }
     for room, constants in quick.items():
         for name, value in constants.items():

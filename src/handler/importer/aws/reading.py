@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 READ_BYTES: Final = 256 << 10  # Measured: larger reads cost no less CPU and more memory
+# Asked for with one GET. More of them would cost requests; fewer, and what stands between us and S3 (a proxy, the local
+# twin) may hold whole gigabytes of a body that we have not read yet. Larger than a part, so that a part is one GET.
+GET_BYTES: Final = 512 << 20
 MOMENT_MS: Final = 1_000  # what has come after this long is handed on, though it be less than READ_BYTES
 WINDOW_MS: Final = 10_000
 # 16 KiB/s, a thousandth of what S3 gives. In 15 minutes it would be 14 MB: rather another connection, then an alarm.
@@ -54,8 +57,9 @@ def bytes_of(
     pace = _Pace(clock)
     position = start
     while position < stop:  # never a GET for zero bytes: S3 answers 416
+        until = min(position + GET_BYTES, stop)
         try:
-            for chunk in _one_body(client, source, position, stop, pace, begun):
+            for chunk in _one_body(client, source, position, until, pace, begun):
                 position += len(chunk)
                 yield chunk
             failure: Exception = EOFError(f"the body ended at byte {position} of {source.size_bytes}")
@@ -64,7 +68,7 @@ def bytes_of(
         except FlexibleChecksumError as error:
             raise Unavailable(f"{source.uri}: the bytes read do not match S3's checksum") from error
         begun = None
-        if position < stop:
+        if position < until:
             pace.broke(source, position, failure)
 
 
