@@ -104,7 +104,8 @@ def poison_tried_for_ever() -> Planted:
 
 def redriven_without_its_segments() -> Planted:
     """A FAILED execution's bad rows are cleared away, so that a redrive never finds them (I9)."""
-    return changed(settling._closed, ("if execution.status is not Status.FAILED:", "if True:"))
+    honest = "if closed.phase is Phase.CLOSED and closed.status is not Status.FAILED:"
+    return changed(settling._closed, (honest, "if True:"))
 
 
 def cancel_that_only_says_so() -> Planted:

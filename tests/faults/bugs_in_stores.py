@@ -30,7 +30,7 @@ def failed_put_count_ignored() -> Planted:
 
 def user_record_without_its_rank() -> Planted:
     """Whoever comes last writes a user's record, not whoever ranks highest (F8)."""
-    return changed(UserRecords._write_folded, ("OR #rank < :rank", "OR attribute_exists(#rank) OR #rank < :rank"))
+    return changed(UserRecords._write_folded, ("OR #rank <= :rank", "OR attribute_exists(#rank) OR #rank <= :rank"))
 
 
 def random_event_ids() -> Planted:

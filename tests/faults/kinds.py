@@ -14,7 +14,7 @@ from typing import Any, Final
 from importer import executions
 from importer.executions import importing
 from tests.faults.files import small_file
-from tests.faults.importing import Importer, nothing_late_matters
+from tests.faults.importing import Importer, nothing_late_matters, nothing_to_find
 from tests.faults.workloads import WORKLOADS, Stage
 from tests.support import oracle
 from tests.support.books import assert_books_balance, check_every_end
@@ -78,6 +78,8 @@ def _balanced(stage: Stage) -> None:
     assert_books_balance(importer.cloud, stage.sources)
     nothing_late_matters(importer)
     assert_books_balance(importer.cloud, stage.sources)
+    plain = [key for key in importer.cloud.objects("completed_imports/") if key[29:] == stage.workload.key[8:]]
+    assert plain, "its day's name is nobody else's, and it has another"
     closings = importer.telemetry.closings
     assert len(closings) == len(set(closings)), f"operators were told twice: {closings}"
 
@@ -232,6 +234,7 @@ def _cancelled(stage: Stage, serial: int) -> None:
         for item in importer.executions():
             ended = importer.by_hand("cancel", item["id"])
             assert not ended.error, ended.error
+            assert ended.result.status.value != "CANCELED" or ended.result.phase.value == "CLOSED", "left to others"
 
     _meanwhile(stage, serial, cancel)
     ends = check_every_end(importer.cloud)
@@ -271,24 +274,32 @@ def _cancelled_and_taken_away(stage: Stage, serial: int) -> None:
     _cancelled_by_one_who_dies(stage, serial, _delete)
 
 
+def _put_into(stage: Stage, storage_class: str) -> None:
+    """A lifecycle rule archives the file, or a person restores it, wherever it is by then."""
+    found = stage.importer.cloud._object(stage.upload.key, stage.upload.version_id)
+    if found is not None:
+        found._storage_class = storage_class
+
+
+def _each(importer: Importer, command: str) -> None:
+    """What a person does to every execution."""
+    for item in importer.executions():
+        importer.by_hand(command, item["id"])
+
+
 def _archived_and_redriven(stage: Stage, serial: int) -> None:
     """A lifecycle rule archives the file: FAILED. A person restores it and redrives: all of it, once."""
-    importer, cloud, upload = stage.importer, stage.importer.cloud, stage.upload
-
-    def put_into(storage_class: str) -> None:
-        found = cloud._object(upload.key, upload.version_id)
-        if found is not None:
-            found._storage_class = storage_class
-
-    _meanwhile(stage, serial, lambda _: put_into("GLACIER"))
+    importer, cloud = stage.importer, stage.importer.cloud
+    _meanwhile(stage, serial, lambda _: _put_into(stage, "GLACIER"))
     ends = check_every_end(cloud)
     assert ends in ({"SUCCEEDED": 1}, {"FAILED": 1}), ends
     _ended_with(importer, "FAILED", {"object_archived"})
-    put_into("STANDARD")
+    _put_into(stage, "STANDARD")
     for item in importer.executions():
         ended = importer.by_hand("redrive", item["id"])
         assert not ended.error, ended.error
     importer.run_until_quiet()
+    assert importer.helped_by() == [], f"it needed help by {importer.helped_by()}"
     _balanced(stage)
 
 
@@ -300,6 +311,163 @@ def _deployed_anew(stage: Stage, serial: int) -> None:
 
     _meanwhile(stage, serial, deploy, Fault("kill_before", Nth(serial)))
     _balanced(stage)
+
+
+# --- two workers, one of them slow ----------------------------------------------------------------------------------
+
+
+def _dies_writing() -> Fault:
+    """Whoever it strikes gets a batch far."""
+    return Fault("kill_after", lambda call: call.operation in ("BatchWriteItem", "PutRecordBatch"))
+
+
+def _others_work(stage: Stage, *faults: Fault) -> None:
+    """The notification and every message there is, each to another worker."""
+    importer = stage.importer
+    if stage.workload.told:
+        importer.notified(stage.notification, *faults)
+    assert importer.watcher is not None
+    for message in dict.fromkeys(importer.watcher.seen_messages):
+        importer.work_on(message, *faults)
+
+
+def _deployed_in_peace(stage: Stage, serial: int) -> None:
+    """Nobody is killed: whoever comes next is of newer rules, and nothing is left to the sweep."""
+
+    def deploy(_: Cloud) -> None:
+        importing.RULES_VERSION += 1  # this process is a copy
+
+    _meanwhile(stage, serial, deploy)
+    helped_by = [] if stage.workload.told else ["sweep waiting"]
+    assert stage.importer.helped_by() == helped_by, f"it needed help by {stage.importer.helped_by()}"
+    _balanced(stage)
+
+
+def _deployed_beside(stage: Stage, serial: int) -> None:
+    """Newer functions begin it again, and die on the way, while the older worker goes on, its lease perhaps run out."""
+
+    def deploy(cloud: Cloud) -> None:
+        importing.RULES_VERSION += 1  # this process is a copy
+        cloud.clock.advance(60_000 * (serial % 2))
+        _others_work(stage, _dies_writing())
+
+    _meanwhile(stage, serial, deploy)
+    _balanced(stage)
+
+
+def _redriven_beside(stage: Stage, serial: int) -> None:
+    """The worker hangs; the file is archived, and others end it FAILED; restored and redriven, the next attempt is on
+    its way when the first worker goes on.
+    """
+    importer = stage.importer
+
+    def redrive(cloud: Cloud) -> None:
+        cloud.clock.advance(3_600_000)
+        _put_into(stage, "GLACIER")
+        _others_work(stage)
+        _put_into(stage, "STANDARD")
+        _each(importer, "redrive")
+        _others_work(stage, _dies_writing())
+
+    importer.import_seconds = importer.hop_seconds = 3 * 3600
+    _meanwhile(stage, serial, redrive)
+    _each(importer, "redrive")  # archived behind its last row: the others were in time, or were not
+    importer.run_until_quiet()
+    _balanced(stage)
+
+
+def _cancelled_by_two(stage: Stage, serial: int) -> None:
+    """A person cancels; before the command closes it, another closer writes its papers, too, and is killed."""
+    importer = stage.importer
+
+    def closes(call: Call) -> bool:
+        return call.operation == "UpdateItem" and call.label.endswith("EXEC") and b"closer" in call.body
+
+    def another(cloud: Cloud) -> None:
+        cloud.clock.advance(60_000)
+        _others_work(stage, Fault("kill_before", closes))
+
+    def cancel(_: Cloud) -> None:
+        for item in importer.executions():
+            importer.invoke(
+                "cancel",
+                900,
+                lambda place, item=item: executions.cancel(place, item["id"]),
+                Fault("before", closes, detail={"do": another}),
+            )
+
+    _meanwhile(stage, serial, cancel)
+    assert check_every_end(importer.cloud) in ({"SUCCEEDED": 1}, {"CANCELED": 1})
+    nothing_late_matters(importer)
+
+
+def _redriven_when_old(stage: Stage, serial: int) -> None:
+    """Archived: FAILED. A fortnight later, when work/ was emptied by its rule, it is restored and redriven."""
+    importer, cloud = stage.importer, stage.importer.cloud
+    _meanwhile(stage, serial, lambda _: _put_into(stage, "GLACIER"))
+    cloud.clock.sleep(14 * 86_400)
+    with cloud.unseen():
+        for key in cloud.objects("work/"):
+            cloud.client("s3").delete_object(Bucket=cloud.bucket, Key=key)
+    _put_into(stage, "STANDARD")
+    _each(importer, "redrive")
+    importer.run_until_quiet()
+    _balanced(stage)
+
+
+def _redriven_and_cancelled(stage: Stage, serial: int) -> None:
+    """Archived: FAILED. Restored, redriven, and canceled when the next attempt has written a batch."""
+    importer, cloud = stage.importer, stage.importer.cloud
+
+    def cancel(_: Cloud) -> None:
+        _each(importer, "cancel")
+
+    _meanwhile(stage, serial, lambda _: _put_into(stage, "GLACIER"))
+    _put_into(stage, "STANDARD")
+    _each(importer, "redrive")
+    writes = Fault("after", "PutObject work/", detail={"do": cancel})
+    importer.run_until_quiet(writes)
+    assert check_every_end(cloud) in ({"SUCCEEDED": 1}, {"CANCELED": 1})
+    nothing_late_matters(importer)
+
+
+def _killed_and_its_task_lost(stage: Stage, serial: int) -> None:
+    """Only the sweep is left, and the first tasks it sends are lost."""
+    lost: list[int] = []
+
+    def sends(call: Call) -> bool:
+        return call.service == "sqs" and call.delivery.name == "sweep unfinished"
+
+    def lose(cloud: Cloud) -> None:
+        lost.append(len(cloud._messages()))
+        cloud._messages().clear()
+
+    importer = stage.importer
+    if stage.workload.told:
+        importer.notify(stage.notification, tries=1)
+    killed = Fault("kill_after", Nth(serial))
+    forgotten = Fault("after", Nth(serial), detail={"do": lambda cloud: cloud._messages().clear()})
+    importer.run_until_quiet(killed, forgotten, Fault("after", sends, detail={"do": lose}))
+    _balanced(stage)
+
+
+def _uploaded_once_more(stage: Stage, serial: int) -> None:
+    """A day after all is done the same bytes are uploaded again, and S3 tells nobody. What comes late of the first is
+    not about the second; the sweep finds it.
+    """
+    importer, upload = stage.importer, stage.upload
+    stage.tell()
+    importer.run_until_quiet(Fault("kill_after", Nth(serial)))
+    importer.cloud.clock.sleep(86_400)
+    importer.cloud.drop(upload.key, upload.body, Metadata={"sender": "nightly"}, Tagging="team=web")
+    assert importer.watcher is not None
+    for message in dict.fromkeys(importer.watcher.seen_messages):
+        importer.work_on(message)
+    assert upload.key in importer.cloud.objects(), "a late message took the second upload away"
+    importer.run_until_quiet()
+    assert [item["status"] for item in importer.executions()] == ["SUCCEEDED", "SUCCEEDED"]
+    assert upload.key not in importer.cloud.objects(), "the second upload is still there"
+    nothing_to_find(importer)
 
 
 # --- drawn by seed ----------------------------------------------------------------------------------------------------
@@ -382,6 +550,8 @@ def _beside_a_poison(stage: Stage, seed: int) -> None:
     stage.tell()
     poison = Fault(choose.choice(("kill_before", "kill_after", "bug")), _writes(event_id), always=True)
     importer.run_until_quiet(poison, seed=seed)
+    died = [ended for ended in importer.ended if ended.killed or isinstance(ended.error, RuntimeError)]
+    assert len(died) >= importing.TRIES, f"given up after {len(died)} workers"
     ends = check_every_end(cloud)
     assert ends == {"FAILED": 1, "SUCCEEDED": len(others)}, ends
     _ended_with(importer, "FAILED", {"gave_up"})
@@ -482,6 +652,29 @@ _KINDS: Final = (
         lambda _: True,
     ),
     Kind("new rules", "killed, and a newer version of the functions deployed", _deployed_anew, lambda _: True),
+    Kind("new rules in peace", "a newer version is deployed, and nobody killed", _deployed_in_peace, lambda _: True),
+    Kind(
+        "new rules beside",
+        "a newer version of the functions begins again, while an older worker goes on",
+        _deployed_beside,
+        lambda _: True,
+    ),
+    Kind(
+        "redriven beside",
+        "the worker hangs; meanwhile it fails, is redriven, and the next attempt is on its way",
+        _redriven_beside,
+        lambda _: True,
+    ),
+    Kind("redriven when old", "the same a fortnight later, work/ emptied", _redriven_when_old, lambda _: True),
+    Kind("redriven and canceled", "the next attempt is canceled", _redriven_and_cancelled, lambda _: True),
+    Kind("canceled by two", "a person cancels, and another closes it, too", _cancelled_by_two, lambda _: True),
+    Kind(
+        "killed, its task lost",
+        "killed, and the sweep's first task is lost",
+        _killed_and_its_task_lost,
+        lambda _: True,
+    ),
+    Kind("uploaded once more", "killed, done; the same bytes again a day later", _uploaded_once_more, lambda _: True),
     Kind(
         "two faults",
         "two to four of the faults above, one after another (seeded)",

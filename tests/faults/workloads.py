@@ -87,6 +87,14 @@ WORKLOADS: dict[str, Workload] = {
         "imports/users.json",
         b"\n".join(row(number, **{"{u}city": f"c{number % 7}", "{u}age": number}) for number in range(20)),
     ),
+    "notes, four parts": Workload(
+        "imports/notes.json",
+        b"\n".join(
+            row(n) if n % 4 or n < 30 else row(n).replace(b'"user-', b'"null", "was":"user-') for n in range(50)
+        ),
+        setup=FOUR_PARTS,
+    ),
+    "CSV, in pieces": Workload(*FILES["CSV"], setup={"small_pieces": True}),
     "unversioned": Workload(*FILES["medium"], setup={"versioned": False}),
     "unversioned, four parts": Workload("imports/parts.json", PARTS, setup={**FOUR_PARTS, "versioned": False}),
 }

@@ -182,6 +182,7 @@ def _check_receipt(receipt: dict, body: bytes, sha256: str, expected: oracle.Exp
         "events": expected.good,
     }
     assert sum(reason["count"] for reason in receipt["reasons"]) == expected.bad, receipt["reasons"]
+    assert receipt["error"] is None, f"complete, and yet {receipt['error']}"
     assert receipt["source"]["bytes"] == len(body)
     assert receipt["source"].get("sha256") in (None, sha256), "the receipt's sha256 is of other bytes"
 
@@ -296,6 +297,8 @@ def check_ended_early(cloud: Cloud, upload: Dropped, execution: dict[str, Any], 
     starts = [number * part_bytes for number in range(int(execution["num_tasks"]))]
     unread = {each["part"]: each["from"] for each in receipt["unread"]}
     assert set(unread) <= set(starts), f"no parts begin at {sorted(set(unread) - set(starts))}"
+    done = {int(start) for start in execution.get("parts_done", ())}
+    assert not done & set(unread), f"read to their ends, and called unread: {sorted(done & set(unread))}"
     stops = [*starts[1:], TO_THE_END]
     read = [(start, unread.get(start, stop)) for start, stop in zip(starts, stops, strict=True)]
     counts = expected.counts(read)

@@ -129,6 +129,8 @@ class Watcher:
             ]
             assert not same, f"two executions of one object version: {after['id']}, {same}"
             return
+        failed = after["status"] == "FAILED"
+        assert (after["error"] is not None) is failed, f"{after['status']}, and its error is {after['error']}"
         for name in PINNED:
             assert _at(before, name) == _at(after, name), f"{name} changed"
         for name in PINNED_STATE:
@@ -144,7 +146,8 @@ class Watcher:
         assert after["rules_version"] >= before["rules_version"], "rules went back"
         if not redriven and after["rules_version"] == before["rules_version"]:
             gone = before.get("parts_done", set()) - after.get("parts_done", set())
-            assert not gone, f"parts are no longer done: {gone}"
+            begun_again = after["status"] == "FAILED" and after["phase"] == "CLOSED"  # by a redrive
+            assert not gone or begun_again, f"parts are no longer done: {gone}"
             fixed = _state(before)["outcome"]
             assert fixed is None or fixed == _state(after)["outcome"], "an outcome was fixed twice"
         if moved[1] == "SUCCEEDED" != moved[0]:

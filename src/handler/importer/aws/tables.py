@@ -101,12 +101,27 @@ class ImportsTable:
         return self._move(execution, replace(execution, rules_version=rules_version, parts_done=frozenset()))
 
     def cancel(self, execution: Execution) -> Execution:
-        if execution.phase is not Phase.IMPORTING:
-            return execution
-        return self._move(execution, replace(execution, status=Status.CANCELED, phase=Phase.CLOSING))
+        while execution.phase is Phase.IMPORTING:  # refused: it was begun, or begun again, since we looked
+            execution = self._move(execution, replace(execution, status=Status.CANCELED, phase=Phase.CLOSING))
+        return execution
 
     def redrive(self, execution: Execution, start_over: bool) -> Execution:
         if start_over:  # before the move: as long as it is FAILED every part is fenced, and nobody moves it
+            # First of all: another redrive, by a clock that does not think it too old, keeps no part as done either.
+            self._conditional(
+                "update_item",
+                Key=_key(f"EXEC#{execution.id}", "EXEC"),
+                UpdateExpression="REMOVE parts_done",
+                ConditionExpression="#status = :failed AND #phase = :closed AND retry_count = :retries",
+                ExpressionAttributeNames={"#status": "status", "#phase": "phase"},
+                ExpressionAttributeValues=_marshalled(
+                    {
+                        ":failed": Status.FAILED.value,
+                        ":closed": Phase.CLOSED.value,
+                        ":retries": execution.attempt - 1,
+                    }
+                ),
+            )
             for part in self.parts(execution.id):
                 self._begin_again(execution, part)
         parts_done = frozenset() if start_over else execution.parts_done
@@ -145,8 +160,17 @@ class ImportsTable:
         return self._move(execution, replace(execution, phase=Phase.FINALISING, outcome=outcome))
 
     def fail(self, execution: Execution, code: str, message: str) -> Execution:
-        failed = replace(execution, status=Status.FAILED, phase=Phase.CLOSING, error=FileError(code, message))
-        return self._move(execution, failed)
+        error = FileError(code, message)
+        while True:
+            before = (execution.phase, execution.attempt, execution.rules_version)
+            failed = replace(execution, status=Status.FAILED, phase=Phase.CLOSING, error=error)
+            execution = self._move(execution, failed)
+            if (execution.phase, execution.attempt, execution.rules_version) != before:
+                return execution  # else it was only begun since we looked
+
+    def fix(self, execution: Execution, outcome: Outcome) -> Execution:
+        self._moved(execution, replace(execution, outcome=outcome), only_if_open=True)
+        return self._now(execution.id)
 
     def close(self, execution: Execution, outcome: Outcome) -> bool:
         status = Status.SUCCEEDED if execution.phase is Phase.FINALISING else execution.status
@@ -181,8 +205,12 @@ class ImportsTable:
         self._moved(before, after)
         return self._now(before.id)
 
-    def _moved(self, before: Execution, after: Execution, **more: str) -> bool:
-        """Whether this call made the move. Status, phase and rules are its condition: together they only go forward."""
+    def _moved(self, before: Execution, after: Execution, only_if_open: bool = False, **more: str) -> bool:
+        """Whether this call made the move. Status, phase and rules are its condition: together they only go forward.
+
+        Args:
+            only_if_open: no outcome has been fixed yet.
+        """
         if after.status is not before.status and after.status not in LEGAL_MOVES[before.status]:
             raise ValueError(f"no move from {before.status} to {after.status}")
         item = _execution_item(after) | more
@@ -204,6 +232,7 @@ class ImportsTable:
             ConditionExpression=(
                 f"{by_name['status']} = :status AND {by_name['phase']} = :phase AND {by_name['rules_version']} = :rules"
                 f" AND {by_name['retry_count']} = :retries"  # nobody of an earlier attempt moves a later one
+                + (f" AND attribute_type({by_name['result']}, :null)" if only_if_open else "")
             ),
             ExpressionAttributeNames=names,
             ExpressionAttributeValues=values
@@ -212,7 +241,8 @@ class ImportsTable:
                 ":phase": {"S": before.phase.value},
                 ":rules": {"N": str(before.rules_version)},
                 ":retries": {"N": str(before.attempt - 1)},
-            },
+            }
+            | ({":null": {"S": "NULL"}} if only_if_open else {}),
         )
 
     def _now(self, execution_id: str) -> Execution:
@@ -246,15 +276,13 @@ class ImportsTable:
             " AND (attribute_not_exists(#owner) OR lease_until_ms < :now OR #owner = :me)"
         )
         names = {"#owner": "owner", "#start": "start", "#stop": "stop"}
-        taken = (
-            "SET #owner = :me, lease_until_ms = :until, #start = :start, #stop = :stop, rules_version = :rules,"
-            " tries = if_not_exists(tries, :none) + :one"
-        )
+        taken = "SET #owner = :me, lease_until_ms = :until, #start = :start, #stop = :stop, rules_version = :rules"
         if not self._conditional(
             "update_item",
             Key=key,
             UpdateExpression=(
-                f"{taken}, next_offset = if_not_exists(next_offset, :start), tally = if_not_exists(tally, :zero)"
+                f"{taken}, next_offset = if_not_exists(next_offset, :start), tally = if_not_exists(tally, :zero),"
+                " tries = if_not_exists(tries, :none) + :one"
             ),
             ConditionExpression=(
                 f"attribute_not_exists(done) AND {free}"
@@ -269,15 +297,18 @@ class ImportsTable:
                 raise Unavailable(
                     f"rules {rules} have begun on {execution.id}: a newer version of this function goes on"
                 )
-            if rules < execution.rules_version and self._conditional(  # what older rules made of it does not count
-                "update_item",
-                Key=key,
-                UpdateExpression=f"{taken}, next_offset = :start, tally = :zero REMOVE done, sha256, border",
-                ConditionExpression=f"{free} AND rules_version < :rules",
-                ExpressionAttributeNames=names,
-                ExpressionAttributeValues=_marshalled(values),
-            ):
-                return self.claim(execution, part, owner, now_ms, lease_until_ms)
+            if rules < execution.rules_version:  # what older rules made of it does not count, nor how often they tried
+                self._conditional(
+                    "update_item",
+                    Key=key,
+                    UpdateExpression=(
+                        f"{taken}, next_offset = :start, tally = :zero, tries = :one, hops = :none, waits = :none"
+                        " REMOVE done, sha256, border"
+                    ),
+                    ConditionExpression=f"{free} AND rules_version < :rules",
+                    ExpressionAttributeNames=names,
+                    ExpressionAttributeValues=_marshalled(values),
+                )
         item = self._part(execution.id, part.start)
         if item.get("owner") == owner or (item.get("done") and item["rules_version"] == execution.rules_version):
             return _part_state(item)

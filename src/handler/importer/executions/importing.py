@@ -106,8 +106,8 @@ def _advance(place: Workplace, execution: Execution, part: Part) -> Execution:
                 read = _import_part(place, execution, part)
             except ObjectProblem as problem:
                 now = _now(place, execution)
-                if now.attempt != execution.attempt:
-                    return now
+                if now.attempt != execution.attempt or now.rules_version > RULES_VERSION:
+                    return now  # begun again: it is for whoever did so to judge the file
                 execution = now
                 if execution.phase is Phase.IMPORTING:
                     execution = place.records.fail(execution, problem.code.value, problem.message)

@@ -198,7 +198,7 @@ class _Pieces:
     ) -> None:
         self._place = place
         bucket = execution.source.bucket
-        self._aside = f"{work_of(execution)}joining/{step}-"
+        self._aside = f"{work_of(execution)}joining/{execution.attempt}-{step}-"  # another attempt's may be late
         self._where = (bucket, key, media_type)
         self._step = step
         self._notebook = notebook

@@ -226,6 +226,9 @@ class Records(Protocol):
     def finalise(self, execution: Execution, outcome: Outcome) -> Execution:
         """Fix the outcome. The execution as it then is: with ours, or with the one fixed before."""
 
+    def fix(self, execution: Execution, outcome: Outcome) -> Execution:
+        """Fix the outcome of an execution that is CLOSING. The execution as it then is, as with `finalise`."""
+
     def fail(self, execution: Execution, code: str, message: str) -> Execution:
         """End it FAILED, if it still is in the phase it was given in. The execution as it then is."""
 

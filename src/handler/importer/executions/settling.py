@@ -19,6 +19,7 @@ from importer.executions.starting import execution_id_of
 from importer.model import (
     Destination,
     Execution,
+    Fenced,
     Noted,
     Outcome,
     PartState,
@@ -58,6 +59,8 @@ def settle(place: Workplace, execution: Execution) -> Execution:
             return _failed(place, execution, problem)
         execution = place.records.finalise(execution, fixed)
     outcome = execution.outcome
+    if execution.phase is Phase.IMPORTING:  # newer rules or a redrive have begun it again: none of our parts is ours
+        raise Fenced(f"{execution.source.uri} was begun again meanwhile")
     if execution.phase is not Phase.FINALISING or outcome is None:
         return execution if execution.status is Status.SUCCEEDED else close_failed(place, execution)
     try:
@@ -103,18 +106,24 @@ def close_failed(place: Workplace, execution: Execution) -> Execution:
     # From here on no tally moves.
     place.records.fence(execution, parts_of(execution.part_count, execution.part_bytes))
     notebook = SettlingNotebook(place, execution)
-    outcome = execution.outcome or _outcome(place, execution, None)
+    attempt = execution.attempt
+    if execution.outcome is None:  # fixed before a paper is written: whoever closes it writes the same
+        execution = place.records.fix(execution, _outcome(place, execution, None))
+    outcome = execution.outcome
+    if outcome is None or (execution.phase, execution.attempt) != (Phase.CLOSING, attempt):
+        return execution
     to = outcome.destination
     over = {key: place.objects.seen(execution.source.bucket, key) for key in (to.errors, to.reasons, to.receipt)}
     now = place.records.execution(execution.id) or execution
-    if (now.phase, now.attempt) != (Phase.CLOSING, execution.attempt):
+    if (now.phase, now.attempt) != (Phase.CLOSING, attempt):
         return now
     # A redrive may follow as soon as somebody has closed it, and the next attempt writes papers of the same names: a
     # slow worker of this one must not write over them. So each is written over what was there while it was CLOSING.
     try:
         _write_papers(place, execution, outcome, notebook, over)
     except SegmentsMissing as missing:
-        if not _segments_are_old(place, execution):
+        now = place.records.execution(execution.id) or execution
+        if not _segments_are_old(place, execution) or (now.phase, now.attempt) != (Phase.CLOSING, attempt):
             return _closed_by_another(place, execution, missing)
         _write_receipt(place, execution, outcome, None, over)
     return _closed(place, execution, outcome)
@@ -158,7 +167,8 @@ def _closed(place: Workplace, execution: Execution, outcome: Outcome) -> Executi
     closed = place.records.execution(execution.id) or execution
     if was_us:
         place.telemetry.closed(closed)
-    if execution.status is not Status.FAILED:  # else a redrive goes on with them
+    # Not by what it was when we began: it may have ended FAILED meanwhile, and a redrive goes on with them.
+    if closed.phase is Phase.CLOSED and closed.status is not Status.FAILED:
         _clear_away(place, execution)
     return closed
 

@@ -1,8 +1,8 @@
 """User changes → the users table: the change with the highest rank wins, whatever the order of arrival.
 
 Changes are folded per record within a batch first; each remaining one is a conditional write, which does not batch and
-costs its write unit even when refused (N9). A lost reply needs no read back: the repeated write is refused because our
-own rank is there, which is what we wanted.
+costs its write unit even when refused (N9). An equal rank is the same row's, so it is written over: a lost reply needs
+no read back, and what older rules made of the row does not stay.
 """
 
 from collections.abc import Callable
@@ -61,7 +61,7 @@ class UserRecords:
                 self._client.put_item(
                     TableName=self._table,
                     Item=record_item(change, rank_text, self._source),
-                    ConditionExpression="attribute_not_exists(#rank) OR #rank < :rank",
+                    ConditionExpression="attribute_not_exists(#rank) OR #rank <= :rank",
                     ExpressionAttributeNames={"#rank": "rank"},
                     ExpressionAttributeValues={":rank": {"S": rank_text}},
                 )
