@@ -55,7 +55,7 @@ RULES: Final[dict[str, str]] = {
     "check_succeeded": "SUCCEEDED only when all of it is true",
     "check_tally": "a tally is the truth at every moment",
     "check_leases": "a live lease is its owner's, and an owner is one invocation",
-    "_table_call": "the notebook and stems only go forward",
+    "_stem_or_notes": "the notebook and stems only go forward",
     "_execution": "an execution only goes forward, and is listed until it is closed",
     "_part": "a part's tally adds up, and it is not tried for ever",
     "_moved": "a part only goes forward, and never after its execution was ended",
@@ -67,7 +67,7 @@ RULES: Final[dict[str, str]] = {
     "helped_by": "where nobody was killed, nothing is left to the sweep",
     "closings": "the end is told once",
 }
-_LOOK_FOR_OTHERS: Final = ("_table_call", "_execution", "_part", "_bucket_call", "_live", "check_every_end")
+_LOOK_FOR_OTHERS: Final = ("_execution", "_part", "_bucket_call", "_live", "check_every_end")
 
 
 @dataclass(frozen=True)

@@ -204,8 +204,8 @@ def test_two_redrives_of_which_one_thinks_the_segments_too_old(together: bool):
             importer.run_until_quiet()
         failed = the_execution(importer)
         assert (failed["status"], bool(failed.get("parts_done"))) == ("FAILED", True)
-        until_ms = failed["creation_date"] + settling.SEGMENTS_KEPT_MS + 300_000
-        importer.cloud.clock.sleep(float(until_ms - importer.cloud.clock.now_ms()) / 1000)
+        until_ms = int(failed["creation_date"]) + settling.SEGMENTS_KEPT_MS + 300_000
+        importer.cloud.clock.sleep((until_ms - importer.cloud.clock.now_ms()) / 1000)
         redrive = lambda place: ending.redrive(place, failed["id"])  # noqa: E731
 
         def other(_: Any) -> None:

@@ -140,7 +140,8 @@ def run(
             if victim is not None:
                 say(f"{now - began:6.0f} s  killed pid {victim.pid}, {_logical(victim.function, names)}")
                 victims.discard(names["ImportFunction"])
-            next_kill = now + (chance.expovariate(1 / kill_every_s) if victim is not None else 0.2)
+            # Drawn anew where nobody was at work, else whoever begins next would be killed in its first moment, each time.
+            next_kill = now + chance.expovariate(1 / kill_every_s)
         pk = pk or bench.execution_pk()
         items = bench.items_of(pk) if pk else []
         execution = next((item for item in items if item["sk"]["S"] == "EXEC"), None)

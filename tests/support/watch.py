@@ -112,9 +112,13 @@ class Watcher:
             self._execution(before, after)
         elif name[1].startswith("PART#"):
             self._part(name, before, after)
-        elif name[1] == "STEM" and before is not None:
+        elif before is not None:
+            self._stem_or_notes(name[1], before, after)
+
+    def _stem_or_notes(self, sort_key: str, before: Item, after: Item) -> None:
+        if sort_key == "STEM":
             assert before["execution_id"] == after.get("execution_id"), "a stem was taken from its execution"
-        elif name[1] == "NOTES" and before is not None:
+        elif sort_key == "NOTES":
             assert after.get("version", 0) > before["version"], "the notebook went back"
 
     def _execution(self, before: Item | None, after: Item) -> None:
