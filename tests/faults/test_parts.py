@@ -7,12 +7,15 @@ from typing import Any
 
 import pytest
 
+from importer.executions.holding import LEASE_MS
 from tests.faults.files import FILES, VENDOR_ROWS, many_rows, small_file
 from tests.faults.importing import Importer, installed
 from tests.faults.workloads import stage_of
 from tests.support.books import assert_books_balance, check_every_end, essence
+from tests.support.clock import CALL_MS
 from tests.support.faults import Fault
 from tests.support.scenarios import in_copy
+from tests.support.wire import Call
 
 KEY, ROWS = "imports/rows.json", many_rows(55)
 
@@ -49,6 +52,26 @@ def test_what_an_import_leaves_does_not_depend_on_how_the_work_was_shared_out(
     """Store, errors, reasons with the lines of the whole file, archive and receipt are the same, byte for byte."""
     body = many_rows(55, line_end)
     assert imported(KEY, body, **setup) == imported(KEY, body)
+
+
+def test_every_hand_over_is_a_hop_and_every_claim_and_progress_holds_the_part_for_a_whole_lease() -> None:
+    """So that whoever meets the lease can tell a dead worker from a slow one, and hops can be bounded."""
+    with stage_of("three continuations") as stage:
+        importer, cloud = stage.importer, stage.importer.cloud
+        leases_ms: list[int] = []
+
+        def look(call: Call, _: Any) -> None:
+            if call.operation == "UpdateItem" and ":until" in call.document.get("ExpressionAttributeValues", {}):
+                until_ms = int(call.document["ExpressionAttributeValues"][":until"]["N"])
+                leases_ms.append(until_ms - cloud.clock.now_ms())
+
+        cloud.wire.watchers.append(look)
+        stage.tell()
+        importer.run_until_quiet()
+        (part,) = [item for item in cloud.items(cloud.imports_table) if item["sk"].startswith("PART#")]
+        handed_on = [ended for ended in importer.ended if ended.delivery.name == "part"]
+        assert (part["hops"], part["waits"]) == (len(handed_on), 0)
+        assert {LEASE_MS - lease_ms <= CALL_MS for lease_ms in leases_ms} == {True}
 
 
 def test_a_large_file_is_one_message_a_part_and_each_part_is_done_once() -> None:

@@ -140,7 +140,7 @@ def run(
             if victim is not None:
                 say(f"{now - began:6.0f} s  killed pid {victim.pid}, {_logical(victim.function, names)}")
                 victims.discard(names["ImportFunction"])
-            # Drawn anew where nobody was at work, else whoever begins next would be killed in its first moment, each time.
+            # Drawn anew where nobody was at work: else whoever begins next is killed in its first moment, each time.
             next_kill = now + chance.expovariate(1 / kill_every_s)
         pk = pk or bench.execution_pk()
         items = bench.items_of(pk) if pk else []

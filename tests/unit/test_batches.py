@@ -117,6 +117,14 @@ def test_bad_row_is_kept_byte_for_byte_with_its_place():
     ]
 
 
+def test_byte_order_mark_is_one_at_the_begin_of_the_file_only():
+    """Before a later row it is no JSON (RFC 8259, section 8.1; E6)."""
+    row = b"\xef\xbb\xbf" + ROWS[0] + b"\n"
+    (batch,) = read(row + row, WHOLE, 500)
+    assert [event.address for event in batch.events] == [0]
+    assert [(bad.offset, bad.raw, bad.reason) for bad in batch.bad_rows] == [(len(row), row, "not_json")]
+
+
 def test_row_over_a_limit_is_bad_as_a_whole():
     """Neither its event nor its user changes are written."""
 

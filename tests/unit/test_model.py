@@ -104,13 +104,13 @@ TALLIES = st.builds(
 )
 
 
-@given(TALLIES, TALLIES, TALLIES)
 def test_what_was_noted_twice_is_counted_together_and_told_by_its_first_line():
     """Later rows do not begin the count, or the line, anew."""
     both = Tally(notes={"placeholder": Noted(2, 1)}).plus(Tally(notes={"placeholder": Noted(3, 9)}))
     assert both.notes == {"placeholder": Noted(5, 1)}
 
 
+@given(TALLIES, TALLIES, TALLIES)
 def test_sums_of_tallies_do_not_depend_on_how_they_are_grouped(one: Tally, two: Tally, three: Tally):
     """Apart from order: the first line of a note is that of the earlier tally. No operand is changed."""
     copies = [
