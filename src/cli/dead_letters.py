@@ -21,7 +21,7 @@ from importer import executions
 from importer.aws.dispatch import UnknownTask, task_of
 from importer.bad_rows import shown
 from importer.executions import Workplace
-from importer.model import Phase, Task, Value
+from importer.model import Execution, Phase, Status, Task, Value
 from importer.notification import Dropped, UnknownNotification, dropped_objects
 
 if TYPE_CHECKING:
@@ -44,7 +44,8 @@ class Letter:
         task: if it is one.
         unknown: why it, or a part of it, is not understood; "" if it is.
         why: what Lambda says went wrong.
-        tried: how often Lambda or SQS tried.
+        tried: how often Lambda tried.
+        received: how often a message of the part queue was received: by workers, and by whoever looked at it here.
         since_ms: when it came here.
         outcome: what became of it; "" as long as it lies there.
     """
@@ -57,6 +58,7 @@ class Letter:
     unknown: str = ""
     why: str = ""
     tried: int | None = None
+    received: int | None = None
     since_ms: int | None = None
     outcome: str = ""
     failed: bool = False
@@ -79,6 +81,7 @@ class Letter:
             "start": self.task.start if self.task else None,
             "why": self.why or None,
             "tried": self.tried,
+            "received": self.received,
             "since_ms": self.since_ms,
             "unknown": self.unknown or None,
             "outcome": self.outcome or None,
@@ -148,7 +151,7 @@ def letter_of(message: Any) -> Letter:
                 letter.what = "task"
             except UnknownTask as unknown:
                 letter.unknown = str(unknown)
-            letter.tried = _number(attributes.get("ApproximateReceiveCount"))
+            letter.received = _number(attributes.get("ApproximateReceiveCount"))
         case _:
             _read(letter, body)
     return letter
@@ -178,8 +181,11 @@ def _number(text: object) -> int | None:
     return int(str(text)) if str(text).isascii() and str(text).isdigit() else None
 
 
-def deliver(place: Workplace, queue: DeadLetters, letter: Letter) -> None:
+def deliver(place: Workplace, queue: DeadLetters, letter: Letter, options: str = "") -> None:
     """Put everything a letter asks for on its way again, then delete it; what is not understood stays.
+
+    Args:
+        options: what a command needs to mean this installation.
 
     Raises:
         Unavailable: the letter stays.
@@ -187,13 +193,13 @@ def deliver(place: Workplace, queue: DeadLetters, letter: Letter) -> None:
     began = []
     for dropped in letter.dropped:
         found = executions.deliver(place, dropped)
-        began += [f"execution {e.id} ({e.status.value})" for e in found] or [f"{dropped.key} is gone: nothing to do"]
+        began += [_said_of(execution, options) for execution in found] or [f"{dropped.key} is gone: nothing to do"]
     if letter.task is not None:
         execution = place.records.execution(letter.task.execution_id)
         if execution is None:
             letter.unknown = f"there is no execution {letter.task.execution_id}"
         elif execution.phase is Phase.CLOSED:
-            began.append(f"its execution has ended {execution.status.value}: nothing to do")
+            began.append(f"its execution has ended {execution.status.value}: {_nothing(execution, options)}")
         else:
             place.dispatch.send([letter.task])
             began.append("sent to the part queue")
@@ -202,6 +208,20 @@ def deliver(place: Workplace, queue: DeadLetters, letter: Letter) -> None:
         return
     queue.delete(letter)
     letter.outcome = "; ".join(began) or "nothing to do"
+
+
+def _said_of(execution: Execution, options: str) -> str:
+    """An execution that a notification was delivered to. What is FAILED or CANCELED is not begun again by that."""
+    said = f"execution {execution.id} ({execution.status.value})"
+    if execution.phase is not Phase.CLOSED or execution.status is Status.SUCCEEDED:
+        return said
+    return f"{said}: {_nothing(execution, options)}"
+
+
+def _nothing(execution: Execution, options: str) -> str:
+    if execution.status is Status.FAILED:
+        return f"nothing to do; `importer redrive {execution.id}{options}` takes it up"
+    return "nothing to do"
 
 
 # ---- For people ----------------------------------------------------------------------------------------------------
@@ -216,13 +236,15 @@ def table(out: Console, letters: Sequence[Letter]) -> None:
             show.label(out, "unknown", show.shown_whole(letter.unknown))
         if letter.why:
             show.label(out, "failed", shown(letter.why))
-        tried = f", tried {show.many(letter.tried, 'time')}" if letter.tried else ""
-        show.label(out, "since", f"{show.utc(letter.since_ms)}{tried}")
+        often = f", tried {show.many(letter.tried, 'time')}" if letter.tried else ""
+        if letter.received:
+            often = f", received {show.many(letter.received, 'time')}, looks included"
+        show.label(out, "since", f"{show.utc(letter.since_ms)}{often}")
 
 
 def outcomes(out: Console, letters: Sequence[Letter]) -> None:
     """What became of them."""
-    show.heading(out, "Delivered again")
+    show.heading(out, "What became of them")
     for letter in letters:
         style = "red" if letter.failed else "yellow" if letter.unknown else "green"
         text = Text("  ").append(show.shown_whole(letter.about())).append(f": {letter.outcome}", style=style)

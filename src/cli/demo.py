@@ -154,7 +154,7 @@ class _Show:
                     f"{row.line}",
                     Text(row.reason, style="yellow", no_wrap=True),
                     Text(row.field, no_wrap=True),
-                    Text(show.shown_whole(row.hint or f"expected {row.expected}")),
+                    Text(show.remedy(row.field, row.message, row.hint)),
                 )
         self._say("In the other files:")
         show.put_table(self.out, made)

@@ -1,7 +1,7 @@
 """The `importer` command: parses and prints. Verbs answer with an exit code:
 
-0 done · 1 rows were refused, or sums do not balance · 2 the command was not understood · 3 a file was refused ·
-4 something is unavailable, or time ran out
+0 done · 1 rows were refused, books do not balance, or what was asked is not possible as things stand · 2 usage ·
+3 a file was refused or its import cancelled · 4 something is unavailable, or time ran out
 """
 
 import sys
@@ -35,8 +35,8 @@ READ_BYTES: Final = 256 << 10
     cls=Verbs,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog=(
-        "Exit codes: 0 done, 1 rows were refused or the books do not balance, 2 usage, 3 a file was refused, "
-        "4 unavailable or timed out."
+        "Exit codes: 0 done, 1 rows were refused, books do not balance, or what was asked is not possible as things "
+        "stand, 2 usage, 3 a file was refused or its import cancelled, 4 unavailable or timed out."
     ),
 )
 @click.version_option(package_name="s3-event-importer", prog_name="importer")
@@ -293,7 +293,7 @@ def import_(
 
 
 @main.command()
-@click.argument("execution_id", metavar="[ID]", required=False)
+@click.argument("name", metavar="[KEY|EXECUTION]", required=False)
 @stack_option
 @click.option("--limit", default=20, show_default=True, type=click.IntRange(1), help="How many to list.")
 @click.option(
@@ -306,19 +306,20 @@ def import_(
 @json_option
 @click.pass_context
 def executions(
-    ctx: click.Context, execution_id: str | None, stack_name: str | None, limit: int, bad_rows: int, as_json: bool
+    ctx: click.Context, name: str | None, stack_name: str | None, limit: int, bad_rows: int, as_json: bool
 ) -> None:
-    """List imports, newest first, or show one with its receipt.
+    """List imports, newest first, or show one with its receipt: by its id, or the newest one of a key.
 
     \b
     Examples:
       importer executions
+      importer executions imports/logins.json
       importer executions --limit 100 --json | jq -r '.executions[] | select(.status=="FAILED").id'
       importer executions 8c2f… --stack s3-event-importer
     """
     connection = connected(stack_name)
     out = show.console()
-    if execution_id is None:
+    if name is None:
         found = importing.executions(connection, limit)
         if as_json:
             click.echo(show.to_json({"executions": [execution_document(execution) for execution in found]}))
@@ -329,7 +330,7 @@ def executions(
                 out, f"No file has been imported in {connection.name} yet: `importer import FILE`.", indent=0
             )
         return
-    execution = lookup.execution_by_id(connection, execution_id)
+    execution = lookup.execution_of(connection, name)
     receipt = importing.receipt_of(connection, execution)
     if as_json:
         click.echo(show.to_json({"execution": execution_document(execution), "receipt": receipt}))

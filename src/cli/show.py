@@ -130,6 +130,26 @@ def put_table(out: Console, made: Table) -> None:
     out.print(Padding(made, (0, 0, 0, 2), expand=False))
 
 
+def put_lines(out: Console, head: Sequence[str], rows: Iterable[Sequence[str | Text]], numbers: Sequence[str]) -> None:
+    """A table whose cells are never cut nor wrapped, one line a row: its ids and names are there to be copied.
+
+    On a terminal that is too narrow the last cell, if it is no number, stands on a line of its own, below the others.
+    """
+    titles = [Text(title, style="dim") for title in head]
+    cells = [titles, *([cell if isinstance(cell, Text) else Text(cell) for cell in row] for row in rows)]
+    widths = [max(cell.cell_len for cell in column) for column in zip(*cells, strict=True)]
+    folded = out.is_terminal and head[-1] not in numbers and 2 * len(head) + sum(widths) > out.width
+    for row in cells:
+        line = Text()
+        for title, width, cell in zip(head, widths, row, strict=True):
+            below = folded and cell is row[-1]
+            space = " " * (width - cell.cell_len)
+            line.append("\n      " if below else "  ").append(space if title in numbers else "").append_text(cell)
+            line.append("" if below or title in numbers else space)
+        line.rstrip()
+        out.print(line, soft_wrap=True)
+
+
 def said(value: Value, most: int = 40) -> str:
     """A value as JSON writes it, cut and escaped."""
     text = str(value) if isinstance(value, Decimal) else orjson.dumps(value).decode()
@@ -157,7 +177,7 @@ def members(row: Mapping[str, Value], most: int) -> Text:
 def bad_row(out: Console, row: BadRow, indent: int = 2) -> None:
     """Where, what, the row itself with the place marked, and how to mend it."""
     pad = " " * indent
-    head = Text(pad).append(f"line {row.line:,}", style="bold").append(f", byte {row.offset:,}", style="dim")
+    head = Text(pad).append(f"line {_line(row.line)}", style="bold").append(f", byte {row.offset:,}", style="dim")
     head.append("  ").append(row.reason, style="yellow")
     if row.field:
         head.append("  field ", style="dim").append(shown(row.field), style="bold")
@@ -231,18 +251,37 @@ def _cut_left(text: str, cells: int, more: bool) -> str:
 
 
 def reasons(out: Console, folded: Iterable[Mapping[str, Any]]) -> None:
-    """Folded reasons, one a line, each with the first hint there is."""
+    """Folded reasons, one a line, each with how to mend it: by the first sample that has a hint, or the first."""
     made = table("rows", "reason", "field", "first line", "fix", numbers=("rows", "first line"))
     for group in folded:
-        hint = next((sample["hint"] for sample in group["samples"] if sample["hint"]), "")
+        samples = group["samples"]
+        sample = next((sample for sample in samples if sample["hint"]), samples[0])
+        fix = remedy(group["field"], sample["message"], sample["hint"])
+        if sample["line"] != group["first_line"]:
+            fix += f" (line {_line(sample['line'])})"
         made.add_row(
             f"{group['count']:,}",
             Text(group["code"], style="yellow"),
             Text(shown(group["field"])),
-            f"{group['first_line']:,}",
-            Text(shown_whole(hint)),
+            _line(group["first_line"]),
+            Text(fix),
         )
     put_table(out, made)
+
+
+def _line(number: int | None) -> str:
+    """Behind a part that was not read to its end nobody knows the number."""
+    return "–" if number is None else f"{number:,}"
+
+
+def remedy(field: str, message: str, hint: str) -> str:
+    """How to mend a row that is not in sight.
+
+    Its hint, if it speaks of a field. Otherwise a hint may speak of a place, or there is none: then what the message
+    says was expected and found, and the hint.
+    """
+    due = "" if field and hint else message.removeprefix(f"{field}: ").partition("; ")[2]
+    return shown_whole(": ".join(part for part in (due, hint) if part))
 
 
 # ---- A preview -----------------------------------------------------------------------------------------------------
@@ -422,19 +461,26 @@ def addresses(out: Console, execution: Execution, receipt: Mapping[str, Any]) ->
 
 
 def execution_list(out: Console, found: Sequence[Execution]) -> None:
-    made = table("execution", "created (UTC)", "status", "good", "bad", "file", numbers=("good", "bad"))
-    made.columns[0].min_width = 32  # an id is there to be copied, whole
+    """One a line, with the whole id and the whole name."""
+    rows: list[list[str | Text]] = []
     for execution in found:
         counted = execution.outcome.sums if execution.outcome else None
-        made.add_row(
-            Text(execution.id, no_wrap=True),
-            Text(utc(execution.created_ms)[:16].replace("T", " "), no_wrap=True),
-            Text(_standing(execution), style=_STATUS_STYLE[execution.status], no_wrap=True),
-            f"{counted.good:,}" if counted else "",
-            Text(f"{counted.bad:,}" if counted else "", style="red" if counted and counted.bad else ""),
-            Text(shown(execution.source.key.removeprefix("imports/"))),
+        rows.append(
+            [
+                execution.id,
+                utc(execution.created_ms)[:16].replace("T", " "),
+                Text(_standing(execution), style=_STATUS_STYLE[execution.status]),
+                f"{counted.good:,}" if counted else "",
+                Text(f"{counted.bad:,}" if counted else "", style="red" if counted and counted.bad else ""),
+                dropped_name(execution),
+            ]
         )
-    put_table(out, made)
+    put_lines(out, ("execution", "created (UTC)", "status", "good", "bad", "file"), rows, ("good", "bad"))
+
+
+def dropped_name(execution: Execution) -> str:
+    """The whole name its file was dropped by, below imports/."""
+    return shown_whole(execution.source.key.removeprefix("imports/"))
 
 
 def _standing(execution: Execution) -> str:

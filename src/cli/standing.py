@@ -14,7 +14,6 @@ from cli import importing, lookup, show
 from cli.connection import Connection, connected, explained
 from cli.verbs import DONE, FILE_REFUSED, UNAVAILABLE, json_option, stack_option, timeout_option, version_option
 from importer.aws.clock import SystemClock
-from importer.bad_rows import shown
 from importer.documents import document
 from importer.model import TO_THE_END, Execution, PartState, Phase, Status, Tally, Value
 from importer.parts import parts_of
@@ -182,6 +181,8 @@ def status(
 ) -> None:
     """Show how an import stands, part by part; or, without a name, everything that has not ended.
 
+    With --watch the exit code is 3 for an import that ends FAILED or CANCELED, 4 for one that does not end in time.
+
     \b
     Examples:
       importer status
@@ -249,20 +250,21 @@ _MORE: Final = (("in_flight", "being worked on"), ("delayed", "delayed"))
 
 
 def _unfinished_table(out: Console, unfinished: Iterable[Standing]) -> None:
-    made = show.table("execution", "status", "read", "good", "bad", "parts", "file", numbers=_NUMBERS)
-    made.columns[0].min_width = 32
+    rows = []
     for now in unfinished:
         execution, tally = now.execution, now.tally
-        made.add_row(
-            Text(execution.id, no_wrap=True),
-            Text(_SHORT.get(execution.phase, execution.status.value.lower()), no_wrap=True),
-            _percent(now.share),
-            f"{tally.good:,}",
-            f"{tally.bad:,}",
-            f"{len(execution.parts_done)}/{execution.part_count}",
-            Text(shown(execution.source.key.removeprefix("imports/"))),
+        rows.append(
+            [
+                execution.id,
+                _SHORT.get(execution.phase, execution.status.value.lower()),
+                _percent(now.share),
+                f"{tally.good:,}",
+                f"{tally.bad:,}",
+                f"{len(execution.parts_done)}/{execution.part_count}",
+                show.dropped_name(execution),
+            ]
         )
-    show.put_table(out, made)
+    show.put_lines(out, ("execution", "status", "read", "good", "bad", "parts", "file"), rows, _NUMBERS)
 
 
 _SHORT: Final = {Phase.FINALISING: "settling", Phase.CLOSING: "ending"}
@@ -292,19 +294,20 @@ def _page(out: Console, now: Standing) -> None:
 
 
 def _parts_table(out: Console, now: Standing, parts: Iterable[PartState]) -> None:
-    made = show.table("from byte", "to byte", "read to", "good", "bad", "state", "hops", "tries", numbers=_NUMBERS)
-    for part in parts:
-        made.add_row(
+    rows = [
+        [
             f"{part.start:,}",
             "the end" if part.stop == TO_THE_END else f"{part.stop:,}",
             f"{part.next_offset:,}",
             f"{part.tally.good:,}",
             f"{part.tally.bad:,}",
-            Text(now.state_of(part), no_wrap=True),
+            now.state_of(part),
             f"{part.hops:,}",
             f"{part.tries:,}",
-        )
-    show.put_table(out, made)
+        ]
+        for part in parts
+    ]
+    show.put_lines(out, ("from byte", "to byte", "read to", "good", "bad", "state", "hops", "tries"), rows, _NUMBERS)
 
 
 def _status(execution: Execution) -> str:

@@ -28,7 +28,7 @@ def cancel(
     """End an import that is still reading. Rows written so far stay, the file stays in imports/.
 
     Its receipt says from which byte on nothing was read. A cancelled import cannot be taken up again: drop the file
-    again for that; rows that are stored already are not doubled.
+    again for that; rows that are stored already are not doubled. Exit code 1: it cannot be cancelled any more.
 
     \b
     Examples:
@@ -97,7 +97,10 @@ def redrive(
     For imports that failed through no fault of the file's bytes, once the cause is mended. A file that is itself
     broken fails again: mend it and drop it instead.
 
-    A dead letter is taken out of the queue only when its files are on their way again. What is not understood stays.
+    A dead letter is taken out of the queue only when its files are on their way again, or need nothing. What is not
+    understood stays.
+
+    Exit code 1: the import is not FAILED, or a letter is not understood (also with --dry-run).
 
     \b
     Examples:
@@ -151,7 +154,7 @@ def _redrive_letters(connection: Connection, dry_run: bool, yes: bool, as_json: 
             for letter in letters:
                 try:
                     with explained(connection.name):
-                        dead_letters.deliver(place, queue, letter)
+                        dead_letters.deliver(place, queue, letter, connection.command)
                 except CannotReach as trouble:
                     letter.outcome, letter.failed = str(trouble), True
     finally:

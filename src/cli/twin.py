@@ -310,7 +310,7 @@ def main() -> int:
         prog="python -m cli.twin",
         description="The local twin of the deployed project.",
         epilog='The environment variable TWIN_PARAMETERS sets parameters of the template, such as "PartSizeMiB=8 '
-        'PartSeconds=30"; parameters it does not name have their defaults, but for Sinks=both.',
+        'PartSeconds=30 PartConcurrency=4"; parameters it does not name have their defaults, but for Sinks=both.',
     )
     verbs = parser.add_subparsers(dest="verb", required=True)
     verbs.add_parser("up", help="start, build, deploy").add_argument("--json", action="store_true", help="print names")

@@ -1,7 +1,7 @@
 """What all verbs of the `importer` command have in common: exit codes, options, and how trouble is told.
 
-0 done · 1 rows were refused, or books do not balance · 2 the command was not understood · 3 a file was refused ·
-4 something is unavailable, or time ran out
+0 done · 1 rows were refused, books do not balance, or what was asked is not possible as things stand · 2 usage ·
+3 a file was refused or its import cancelled · 4 something is unavailable, or time ran out
 """
 
 from collections.abc import Callable
@@ -34,7 +34,7 @@ class Refused(Trouble):
 
 
 class Differs(Trouble):
-    """What was asked for cannot be, as things stand."""
+    """What was asked is not possible, as things stand."""
 
     exit_code = DIFFERS
 

@@ -17,7 +17,7 @@ import pytest
 from importer.aws.stored import StoredTables
 from importer.bad_rows import Reason, Reject
 from importer.ledger import Books, CannotRecount, Finding, Kind, Place, Verdict, verify
-from importer.model import RULES_VERSION, Execution, Phase, Status
+from importer.model import RULES_VERSION, Execution, Phase, Status, Unavailable
 from tests.faults.files import FILES, many_rows, row
 from tests.faults.importing import Importer, installed
 from tests.support import oracle
@@ -636,3 +636,106 @@ def test_whatever_is_tampered_with_is_found(room: Room, count: int) -> None:
         with tampered:
             assert not room.verdict().balanced, (what, key)
     room.balances()
+
+
+# ---- What a hostile tester changed ---------------------------------------------------------------------------------
+
+
+def exec_key(room: Room) -> dict[str, Any]:
+    return {"pk": {"S": f"EXEC#{room.execution.id}"}, "sk": {"S": "EXEC"}}
+
+
+@pytest.mark.parametrize("name", ["result", "parameters", "duration", "end_date", "job_type"])
+def test_an_attribute_taken_from_the_executions_document_is_missed(room: Room, name: str) -> None:
+    with room.item(room.cloud.imports_table, exec_key(room), lambda item: {k: v for k, v in item.items() if k != name}):
+        findings = room.verdict().findings
+    assert [(f.kind, f.place, f.attribute, f.found) for f in findings] == [
+        (Kind.DIFFERENT, Place.EXECUTION, name, "nothing")
+    ]
+
+
+def test_a_part_that_was_removed_or_counts_otherwise_is_told(room: Room) -> None:
+    """The books of the parts are books, too."""
+    key = {"pk": exec_key(room)["pk"], "sk": {"S": f"PART#{0:020d}"}}
+    with room.item(room.cloud.imports_table, key, lambda item: None):
+        assert [f.attribute for f in room.verdict().findings] == ["parts"]
+
+    def one_more(item: dict[str, Any]) -> dict[str, Any]:
+        good = str(int(item["tally"]["M"]["good"]["N"]) + 1)
+        return {**item, "tally": {"M": {**item["tally"]["M"], "good": {"N": good}}}}
+
+    with room.item(room.cloud.imports_table, key, one_more):
+        assert [f.attribute for f in room.verdict().findings] == ["parts.tally.good"]
+
+
+def test_a_status_changed_by_hand_is_told_and_the_archive_is_found(room: Room) -> None:
+    """Nobody is sent to look for a file that is safely in completed_imports/."""
+    with room.item(room.cloud.imports_table, exec_key(room), lambda item: {**item, "status": {"S": "FAILED"}}):
+        findings = room.verdict().findings
+    assert ("status", "SUCCEEDED", "FAILED") in [(f.attribute, f.expected, f.found) for f in findings]
+    assert {f.place for f in findings} <= {Place.EXECUTION, Place.RECEIPT}
+
+
+def test_an_execution_that_cannot_be_read_is_a_sentence(room: Room) -> None:
+    """An item changed by hand is no traceback."""
+    with (
+        room.item(room.cloud.imports_table, exec_key(room), lambda item: {**item, "status": {"S": "HUH"}}),
+        pytest.raises(Unavailable, match="cannot be read: ValueError"),
+    ):
+        room.verdict()
+
+
+@pytest.mark.parametrize(("name", "value"), [("complete", 1), ("bad", 3.0)])
+def test_a_number_of_another_type_is_another_value(room: Room, name: str, value: Any) -> None:
+    """To Python 1 is true, and 3 is 3.0; in JSON they are not."""
+    receipt = orjson.loads(room.cloud.objects()[room.destination.receipt])
+    assert receipt[name] == value or name == "bad"
+    changed = {**receipt, name: value if name != "bad" else float(receipt["bad"])}
+    with room.object(room.destination.receipt, lambda body: orjson.dumps(changed)):
+        assert [f.attribute for f in room.verdict().findings] == [name]
+
+
+def test_a_damaged_archive_accuses_no_record_and_says_where_it_broke_off() -> None:
+    """Later rows never came by, so what their items claim cannot be refuted."""
+    body = b"".join(row(n, **{"{u}city": f"c{n}"}).replace(b'"user-', b'"u-') + b"\n" for n in range(40))
+    with imported("imports/users.json.gz", gzip.compress(body + body, mtime=0)) as room:
+        with room.object(room.destination.completed, lambda stored: stored + b"junk"):
+            verdict = room.verdict()
+        (found,) = verdict.findings
+        assert (found.place, found.attribute) == (Place.ARCHIVE, "bytes")
+        assert 0 < (found.offset or 0) <= 2 * len(body)
+        with (
+            room.object(room.destination.completed, lambda stored: b"\x1f\x8b\x08\x00garbage"),
+            room.object(room.destination.receipt, lambda stored: b"[]"),
+        ):
+            assert {f.place for f in room.verdict().findings} == {Place.ARCHIVE, Place.RECEIPT}
+
+
+def test_missing_and_extra_bad_rows_in_a_row_are_told_as_such() -> None:
+    """Three taken away are three missing; two put in are two extra: the rest still fits."""
+    with imported("imports/bad.json", b"".join(b"not json at all, row %d\n" % n for n in range(20))) as room:
+        with room.object(
+            room.destination.errors, lambda body: b"".join(body.splitlines(True)[:5] + body.splitlines(True)[8:])
+        ):
+            found = room.verdict().findings
+        assert [(f.kind, f.place, f.line) for f in found] == [(Kind.MISSING, Place.ERRORS, n) for n in (6, 7, 8)]
+        with room.object(room.destination.errors, lambda body: body.replace(b"row 9\n", b"row 9\none\ntwo\n")):
+            found = room.verdict().findings
+        assert [(f.kind, f.place, f.found) for f in found] == [
+            (Kind.EXTRA, Place.ERRORS, "one"),
+            (Kind.EXTRA, Place.ERRORS, "two"),
+        ]
+        with room.object(room.destination.reasons, lambda body: b"\n" + body):
+            assert [(f.kind, f.place) for f in room.verdict().findings] == [(Kind.EXTRA, Place.REASONS)]
+
+
+def test_what_differs_late_or_at_the_line_end_is_shown_where_it_differs() -> None:
+    """Cut to the same begin, expected and found would look alike."""
+    long = b"x" * 300
+    with imported("imports/bad.json", long + b"\n" + b"short\n") as room:
+        with room.object(room.destination.errors, lambda body: body.replace(long, long[:200] + b"y" + long[201:])):
+            (found,) = room.verdict().findings
+        assert ("y" in found.found, "y" in found.expected, len(found.found) <= 120) == (True, False, True)
+        with room.object(room.destination.errors, lambda body: body.replace(b"short\n", b"short\r\n")):
+            (found,) = room.verdict().findings
+        assert (found.line, found.attribute) == (2, "line end")

@@ -1,11 +1,13 @@
 """The `importer` command: what it prints for people and machines, and its exit codes."""
 
+import io
 import json
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 from moto import mock_aws
+from rich.console import Console
 
 from cli import connection, importing, show, twin
 from cli.main import main
@@ -122,6 +124,47 @@ def test_a_large_file_goes_up_in_pieces_and_arrives_whole(tmp_path, monkeypatch)
     )
     assert stored["Body"].read() == path.read_bytes()
     assert sum(sent) == 12 << 20
+
+
+def test_on_a_narrow_terminal_a_name_stands_whole_below_the_rest():
+    file = io.StringIO()
+    out = Console(file=file, width=40, force_terminal=True, color_system=None)
+    rows = [["8c2f" * 8, "1", "corrupt.ndjson.gz"], ["9d3e" * 8, "12,345", "x" * 60]]
+    show.put_lines(out, ("execution", "good", "file"), rows, ("good",))
+    assert file.getvalue().splitlines() == [
+        "  execution                           good",
+        "      file",
+        f"  {'8c2f' * 8}       1",
+        "      corrupt.ndjson.gz",
+        f"  {'9d3e' * 8}  12,345",
+        f"      {'x' * 60}",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("row", "fix"),
+    [
+        (b"[1]", "expected an object in { }, found array"),
+        (b'{"a": 1,}', "found '}' at byte 8 of the row: remove the comma before it"),
+        (b'{"a": 1, "b', "at byte 11 of the row: the row was cut short"),
+        (b'{"user_id":"u","event_name":"e","event_time_ts":1425920218354,"{x}a":1}', "expected {u} for a property"),
+        (b'{"user_id":1,"event_name":"e","event_time_ts":1425920218354}', "put it in double quotes"),
+    ],
+)
+def test_a_fix_in_a_table_can_be_followed_without_the_row(tmp_path, monkeypatch, row, fix):
+    path = tmp_path / "a.json"
+    path.write_bytes(row)
+    monkeypatch.setenv("COLUMNS", "200")
+    assert fix in importer("preview", "--bad-rows", "0", str(path)).output
+
+
+def test_reasons_without_a_line_number_can_be_shown():
+    """Behind a part that was not read to its end nobody knows the number."""
+    file = io.StringIO()
+    sample = {"line": None, "offset": 9, "message": "not valid JSON; found } at byte 8 of the row", "hint": ""}
+    group = {"code": "not_json", "field": "", "count": 1, "first_line": None, "samples": [sample]}
+    show.reasons(Console(file=file, width=100), [group])
+    assert "found } at byte 8 of the row" in file.getvalue()
 
 
 def test_an_excerpt_keeps_its_mark_in_sight_in_a_long_row():

@@ -167,6 +167,30 @@ def test_watching_ends_with_the_time_given(installation: Importer) -> None:
     assert run(installation, "status", "imports/many.json", "--watch", "--timeout", "0").exit_code == 4
 
 
+# -- lists ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("columns", ["80", "100"])
+@pytest.mark.parametrize("verb", ["executions", "status"])
+def test_names_in_lists_are_whole_however_narrow_it_is(
+    installation: Importer, monkeypatch: pytest.MonkeyPatch, verb: str, columns: str
+) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    name = f"a folder/{'corrupt-' * 20}.ndjson"
+    installation.deliver(installation.cloud.drop(f"imports/{name}", many_rows(100)))
+    [line] = [line for line in run(installation, verb).stdout.splitlines() if name in line]
+    assert execution_id(installation) in line, "one a line, for grep"
+
+
+def test_executions_takes_a_key_as_status_does(installation: Importer) -> None:
+    [execution] = installation.deliver(installation.cloud.drop(KEY, VENDOR_ROWS))
+    for name in (execution.id, KEY, "logins.json", execution.outcome.destination.errors):
+        result = run(installation, "executions", name)
+        assert (result.exit_code, f"Execution {execution.id}" in result.stdout) == (0, True), name
+    result = run(installation, "executions", "imports/nothing.json")
+    assert (result.exit_code, "no execution of s3://" in result.stderr) == (2, True)
+
+
 # -- cancel --------------------------------------------------------------------------------------------------------
 
 
@@ -258,6 +282,8 @@ def test_each_kind_of_dead_letter_is_delivered_again_and_then_deleted(installati
     assert result.exit_code == 0, result.output
     assert "Unavailable: GET s3://…: SlowDown" in result.stdout
     assert "tried 3 times" in result.stdout
+    assert "received 1 time, looks included" in result.stdout
+    assert "What became of them" in result.stdout
     assert left(installation) == 0
     assert len(cloud.messages()) == before + 1 + 4 + 1
     assert {item["parameters"]["input_file_name"] for item in installation.executions()} == {
@@ -266,6 +292,19 @@ def test_each_kind_of_dead_letter_is_delivered_again_and_then_deleted(installati
         "three.json",
     }
     assert f"part from byte {task['start']:,} of execution {third.id}" in result.stdout
+
+
+@pytest.mark.parametrize("of", ["the notification", "a part"])
+def test_a_letter_of_a_failed_import_says_that_only_a_redrive_takes_it_up(installation: Importer, of: str) -> None:
+    notification = installation.cloud.drop("imports/cut.json.gz", FILES["gzip of two members"][1][:-5])
+    installation.deliver(notification)
+    execution = execution_id(installation)
+    task = {"schema": "task/1", "execution_id": execution, "start": 0}
+    letter(installation, asynchronous_failure(notification) if of == "the notification" else task)
+    result = run(installation, "redrive", "--dead-letters", "--yes")
+    assert (result.exit_code, left(installation)) == (0, 0), result.output
+    assert f"nothing to do; `importer redrive {execution}" in result.stdout
+    assert installation.executions()[0]["status"] == "FAILED"
 
 
 def test_a_dry_run_tells_and_changes_nothing(installation: Importer) -> None:

@@ -98,6 +98,16 @@ def _floor(number: str) -> int:
     return int(exact.to_integral_value(ROUND_FLOOR))
 
 
+def _seconds_hint(number: int) -> str:
+    """What would be taken instead of a number too small to be milliseconds; "" where nobody can know."""
+    if SECONDS_BELOW <= number * 1000 < 10**13:
+        return f"this looks like seconds: multiply by 1000 ({number * 1000})"
+    year, month, day = number // 10_000, number // 100 % 100, number % 100
+    if 1970 <= year <= 9999 and 1 <= month <= 12 and 1 <= day <= 31:
+        return f"this looks like a date: write it as {year}-{month:02}-{day:02}"
+    return ""
+
+
 def _epoch_ms(number: int, field: str) -> int:
     if 0 <= number < SECONDS_BELOW:
         raise Reject(
@@ -105,7 +115,7 @@ def _epoch_ms(number: int, field: str) -> int:
             field=field,
             expected="milliseconds (13 digits)",
             found=str(number),
-            hint=f"this looks like seconds: multiply by 1000 ({number * 1000})",
+            hint=_seconds_hint(number),
         )
     # From September 2001 on; below that 9999-12-31 in milliseconds, a common "never" (N8), would pass for microseconds.
     for unit, divisor in (("microseconds", 1_000), ("nanoseconds", 1_000_000)):

@@ -588,6 +588,17 @@ def _execution_item(execution: Execution) -> dict[str, Any]:
 
 
 def _execution_of(item: dict[str, Any]) -> Execution:
+    """Raises Unavailable: it is no item of ours, or was changed by hand."""
+    try:
+        return _read(item)
+    except (KeyError, TypeError, ValueError) as broken:
+        raise Unavailable(
+            f"the item {item.get('pk')} of the imports table cannot be read: {type(broken).__name__} {broken}. "
+            "Somebody has changed it; the table's point-in-time recovery has what it was"
+        ) from broken
+
+
+def _read(item: dict[str, Any]) -> Execution:
     state = orjson.loads(item["state"])
     outcome = state["outcome"]
     error = item["error"]

@@ -2,7 +2,7 @@
 
 Rule for the reasons: they stand in the order of the file, so a document whose offset lies behind that of the row due
 says that the row's own is missing, one before it says that it is extra. Rule for errors/, whose rows carry no offset:
-after bytes that differ, the row due or the one after it is looked for at the places where it may begin; so one wrong
+after bytes that differ, the row due is looked for behind them, and the rows after it where they may begin; so one wrong
 row is one finding, and where nothing fits three times in a row the rest is not compared.
 """
 
@@ -21,6 +21,8 @@ from importer.model import Execution, Unavailable
 from importer.notification import Dropped
 
 MOST_SHOWN_BYTES: Final = 4_096  # of a row or document looked at to say what was found: it is cut to 120 characters
+_AHEAD: Final = 8  # rows after the one due that are looked for: so many missing in a row are told as such
+_AHEAD_BYTES: Final = 64 << 10  # how far behind an intruder the row due is looked for; a longer row is not looked for
 _LOST: Final = 3  # rows after which errors/ and the archive have nothing in common any more
 _MOST_HELD: Final = 32_768  # documents ahead of the row due: four times what a batch may have
 
@@ -99,7 +101,7 @@ class ErrorRows:
         self._text = _Text(chunks or iter(()))
         self._key = key
         self._findings = findings
-        self._due: BadRow | None = None  # told, and compared when it is known what follows it
+        self._due: deque[BadRow] = deque()  # told, and compared when it is known what follows
         self._header = header
         self._is_there = chunks is not None
         self._lost = 0
@@ -115,14 +117,14 @@ class ErrorRows:
         if not self._begun:
             self._begun = True
             self._compare_header()
-        if self._due is not None:
-            self._compare(self._due, row)
-        self._due = row
+        self._due.append(row)
+        if len(self._due) > _AHEAD:
+            self._compare(self._due.popleft())
 
     def end(self) -> None:
         """All bad rows were told: nothing may be left."""
-        if self._due is not None:
-            self._compare(self._due, None)
+        while self._due:
+            self._compare(self._due.popleft())
         if self._lost < _LOST and (left := self._text.peek(MOST_SHOWN_BYTES)):
             line = left.partition(b"\n")[0]
             self._findings.add(Kind.EXTRA, Place.ERRORS, key=self._key, found=_row_shown(line))
@@ -143,7 +145,7 @@ class ErrorRows:
         else:
             self._text.skip(len(self._header))
 
-    def _compare(self, row: BadRow, following: BadRow | None) -> None:
+    def _compare(self, row: BadRow) -> None:
         if self._lost >= _LOST:
             return
         if row.long is not None:
@@ -158,21 +160,29 @@ class ErrorRows:
         if not here:
             self._tell(Kind.MISSING, row)
             return
-        after = b"" if following is None else following.as_sent() if following.long is None else following.raw
-        line_bytes = self._text.line_bytes(len(wanted) + (64 << 10))
-        look = self._text.peek(max(line_bytes, len(wanted)) + max(len(wanted), len(after)))
+        followings = [next_.raw if next_.long is not None else next_.as_sent() for next_ in self._due]
+        followings = [text for text in followings if len(text) <= _AHEAD_BYTES]
+        after = followings[0] if followings else b""
+        line_bytes = self._text.line_bytes(len(wanted) + _AHEAD_BYTES)
+        look = self._text.peek(max(line_bytes, len(wanted), _AHEAD_BYTES) + max(len(wanted), len(after)))
         said = look[: min(line_bytes, MOST_SHOWN_BYTES)]
 
         def stands(text: bytes, at: int) -> bool:
             return bool(text) and look[at : at + len(text)] == text
 
         self._lost = 0
-        if stands(after, 0):
+        behind = look.find(b"\n" + wanted)
+        if any(stands(text, 0) for text in followings):
             self._tell(Kind.MISSING, row, said)
-        elif stands(wanted, line_bytes):
-            self._findings.add(Kind.EXTRA, Place.ERRORS, key=self._key, found=_row_shown(said))
-            self._text.skip(line_bytes + len(wanted))
-        elif following is None or stands(after, len(wanted)):
+        elif behind >= 0 and not (stands(after, len(wanted)) or stands(after, line_bytes)):
+            for line in look[:behind].split(b"\n"):
+                found = _row_shown(line[:MOST_SHOWN_BYTES])
+                self._findings.add(Kind.EXTRA, Place.ERRORS, key=self._key, found=found)
+            self._text.skip(behind + 1 + len(wanted))
+        elif not self._due:
+            self._tell(Kind.DIFFERENT, row, said)
+            self._text.skip(max(len(wanted), line_bytes))
+        elif stands(after, len(wanted)):
             self._tell(Kind.DIFFERENT, row, said)
             self._text.skip(len(wanted))
         elif stands(after, line_bytes):
@@ -200,15 +210,11 @@ class ErrorRows:
             self._tell(Kind.DIFFERENT if head else Kind.MISSING, row, head)
 
     def _tell(self, kind: Kind, row: BadRow, said: bytes = b"", found: str = "") -> None:
-        self._findings.add(
-            kind,
-            Place.ERRORS,
-            row.line,
-            row.offset,
-            self._key,
-            expected=_row_shown(row.raw[:MOST_SHOWN_BYTES]),
-            found=found or _row_shown(said),
-        )
+        expected = _row_shown(row.raw[:MOST_SHOWN_BYTES])
+        found = found or _row_shown(said)
+        ends_differ = kind is Kind.DIFFERENT and row.long is None and expected == found
+        attribute = "line end" if ends_differ else ""
+        self._findings.add(kind, Place.ERRORS, row.line, row.offset, self._key, attribute, expected, found)
 
 
 def _row_shown(raw: bytes) -> str:
@@ -274,6 +280,10 @@ class Reasons:
             if said.raw == wanted + b"\n":
                 self._ahead.popleft()
                 return
+            if said.offset is None and (then := self._peek(1)) is not None and then.offset == row.offset:
+                self._extra(said)  # put before the row's own
+                self._ahead.popleft()
+                continue
             if said.offset is None or said.offset == row.offset:
                 self._ahead.popleft()
                 self._tell_difference(row, wanted, said)

@@ -178,7 +178,13 @@ class StoreCheck:
                 "address" if is_event else "rank",
                 expected,
                 f"{address}, where no such row is" if is_event else rank_text,
+                told_at=address,
             )
+        self._claims.clear()
+
+    def leave_claims(self) -> None:
+        """Not all rows came by: nothing can be said of what is still claimed."""
+        self.unproven += len(self._claims)
         self._claims.clear()
 
     def _claim(self, claim: _Claim, where: tuple[int, int, str], expected: str) -> None:

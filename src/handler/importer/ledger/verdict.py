@@ -1,5 +1,6 @@
 """What a recount found, as values: the first differences in full, all of them as counts."""
 
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
@@ -7,6 +8,8 @@ from enum import StrEnum
 
 from importer.bad_rows import shown
 from importer.model import Tally, Value
+
+_BEFORE = 40  # characters, to tell where in a long text one is
 
 
 class Kind(StrEnum):
@@ -103,11 +106,12 @@ class Verdict:
 
 @dataclass(slots=True)
 class Findings:
-    """Differences on their way: the first `most` are kept, all are counted."""
+    """Differences on their way: the first `most` by the order of the file are kept, all are counted."""
 
     most: int
     kept: list[Finding] = field(default_factory=list)
     counts: Counter[Kind] = field(default_factory=Counter)
+    _places: list[float] = field(default_factory=list)  # of those kept, in the file
 
     def add(
         self,
@@ -119,11 +123,17 @@ class Findings:
         attribute: str = "",
         expected: str = "",
         found: str = "",
+        told_at: int | None = None,
     ) -> None:
+        """`told_at`: the offset by which it is known, if that lies behind the row it is about."""
         self.counts[kind] += 1
-        if len(self.kept) < self.most:
-            texts = (shown(text) for text in (key, attribute, expected, found))
-            self.kept.append(Finding(kind, place, line, offset, *texts))
+        where = float("inf") if offset is None else max(offset, told_at or 0)  # what is about no row comes last
+        at = bisect_right(self._places, where)
+        if at < self.most:
+            texts = (shown(text) for text in (key, attribute, *_apart(expected, found)))
+            self.kept.insert(at, Finding(kind, place, line, offset, *texts))
+            self._places.insert(at, where)
+            del self.kept[self.most :], self._places[self.most :]
 
     def put_first(self, finding: Finding) -> None:
         """A finding that explains the others: it comes first, with the place of the first row among them."""
@@ -135,3 +145,12 @@ class Findings:
 
     def verdict(self, execution_id: str, recounted: Tally, scanned: bool, unchecked: Iterable[str]) -> Verdict:
         return Verdict(execution_id, recounted, tuple(self.kept), dict(self.counts), scanned, tuple(unchecked))
+
+
+def _apart(expected: str, found: str) -> tuple[str, str]:
+    """Two texts as they are; or, where they differ so late that cut they would look alike, from shortly before that."""
+    if expected == found or shown(expected) != shown(found):
+        return expected, found
+    together = next((at for at, pair in enumerate(zip(expected, found, strict=False)) if pair[0] != pair[1]), None)
+    begin = max((min(len(expected), len(found)) if together is None else together) - _BEFORE, 0)
+    return f"…{expected[begin:]}", f"…{found[begin:]}"

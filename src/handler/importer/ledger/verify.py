@@ -51,6 +51,7 @@ from importer.model import (
     Unavailable,
 )
 from importer.notification import Dropped
+from importer.parts import parts_of
 from importer.receipts import FoldedReasons, receipt
 from importer.sinks import SINKS
 
@@ -137,6 +138,7 @@ class _Recount:
         self._sums = Tally()
         self._folded = FoldedReasons()
         self._damage: ObjectProblem | None = None  # where the walk of a SUCCEEDED execution's archive broke off
+        self._walked_to = 0
         try:
             definition = Definition.of(execution.definition)
         except Misconfigured as problem:
@@ -151,7 +153,9 @@ class _Recount:
             self._findings.add(Kind.MISSING, Place.ARCHIVE, key=key, found="there is no such object")
             return self._ended("no row was recounted: that needs the archived object")
         sha256 = self._walk(archive)
-        if self._store.has_claims:
+        if self._damage is not None:  # the rows that are claimed may lie behind it
+            self._store.leave_claims()
+        elif self._store.has_claims:
             for batch in self._batches(archive):
                 self._store.resolve(batch.events, batch.user_changes)
             self._store.refute_claims()
@@ -160,6 +164,7 @@ class _Recount:
         self._compare_sums()
         self._compare_receipt()
         self._compare_document()
+        self._compare_parts()
         self._compare_archive(archive, sha256)
         return self._ended()
 
@@ -186,9 +191,23 @@ class _Recount:
         if self._is_whole:
             return self._books.objects.head(Dropped(source.bucket, self._outcome.destination.completed, None, ""))
         found = self._books.objects.head(Dropped(source.bucket, source.key, source.version_id, source.etag))
-        if found is None or found.etag != source.etag:
+        if found is not None and found.etag == source.etag:
+            return source
+        archived = self._books.objects.head(Dropped(source.bucket, self._outcome.destination.completed, None, ""))
+        if archived is None or self._outcome.sha256 is None:
             raise CannotRecount(f"{source.uri} is not there any more, so nothing can be recounted")
-        return source
+        # Read whole, and moved: it has SUCCEEDED, and somebody has changed what the table says.
+        found_status = self._execution.status.value
+        self._findings.add(
+            Kind.DIFFERENT,
+            Place.EXECUTION,
+            key=self._execution.id,
+            attribute="status",
+            expected=Status.SUCCEEDED.value,
+            found=found_status,
+        )
+        self._is_whole, self._numbered = True, {}
+        return archived
 
     def _walk(self, archive: S3Object) -> str | None:
         """Compare batch after batch; the SHA-256 of the archive's stored bytes if all were read."""
@@ -209,6 +228,7 @@ class _Recount:
                 if not is_due and batch.start >= self._last and not (self._scan or self._store.has_claims):
                     break
                 self._compare(batch, is_due, *papers)
+                self._walked_to = batch.next_offset
                 self._moved(batch.next_offset)
         except ObjectProblem as problem:
             self._judge_damage(problem)
@@ -323,15 +343,17 @@ class _Recount:
         if wanted is None:  # of a FAILED or CANCELED execution: nobody read all of it
             return
         problem = self._damage
+        line = offset = None
         if problem is not None:
             found = f"{problem.code.value}: {problem.message}"
+            line, offset = self._sums.file_lines + 1, self._walked_to
         else:
             sha256 = sha256 or self._hash(archive)
             if sha256 == wanted:
                 return
             found = f"SHA-256 {sha256}"
         self._findings.put_first(
-            Finding(Kind.DIFFERENT, Place.ARCHIVE, None, None, archive.key, "bytes", f"SHA-256 {wanted}", found)
+            Finding(Kind.DIFFERENT, Place.ARCHIVE, line, offset, archive.key, "bytes", f"SHA-256 {wanted}", found)
         )
 
     def _hash(self, archive: S3Object) -> str:
@@ -376,20 +398,53 @@ class _Recount:
         expected = orjson.loads(receipt(self._execution, counted, self._folded))
         if self._damage is not None:  # only what the rows of the whole file tell is not known
             expected = {name: value for name, value in expected.items() if name not in ("reasons", "sinks")}
-            found = {name: value for name, value in found.items() if name not in ("reasons", "sinks")}
-        self._compare_documents(Place.RECEIPT, key, expected, found, frozenset({"cost"}))
+            if isinstance(found, dict):
+                found = {name: value for name, value in found.items() if name not in ("reasons", "sinks")}
+        self._compare_documents(Place.RECEIPT, key, expected, found, frozenset({"cost"}), _MUST_BE_SAID)
 
     def _compare_document(self) -> None:
         expected = orjson.loads(orjson.dumps(document(self._execution)))
         stored = self._books.stored.document(self._execution.id)
         found = {name: stored[name] for name in expected if name in stored}
         # How many parts were done is kept beside the document, which is not written for each of them.
-        self._compare_documents(Place.EXECUTION, self._execution.id, expected, found, frozenset({"completed_tasks"}))
+        self._compare_documents(
+            Place.EXECUTION, self._execution.id, expected, found, frozenset({"completed_tasks"}), None
+        )
+
+    def _compare_parts(self) -> None:
+        """What is kept of the parts must be all of them, done, and add up to this count."""
+        if not self._is_whole or self._damage is not None:
+            return
+        execution = self._execution
+        parts = self._books.records.parts(execution.id)
+        wanted = [part.start for part in parts_of(execution.part_count, execution.part_bytes)]
+        done = [part.start for part in parts if part.done]
+        told = [("parts", wanted, done), ("parts_done", wanted, sorted(execution.parts_done))]
+        if done == wanted:
+            for name in ("lines", "blank", "good", "bad", "events", "user_changes"):
+                counted = sum(getattr(part.tally, name) for part in parts)
+                told.append((f"parts.tally.{name}", [getattr(self._sums, name)], [counted]))
+        for name, expected, found in told:
+            if expected != found:
+                self._findings.add(
+                    Kind.DIFFERENT,
+                    Place.EXECUTION,
+                    key=execution.id,
+                    attribute=name,
+                    expected=", ".join(map(str, expected)),
+                    found=", ".join(map(str, found)) or "none",
+                )
 
     def _compare_documents(
-        self, place: Place, key: str, expected: dict[str, Any], found: Any, passed_over: frozenset[str]
+        self,
+        place: Place,
+        key: str,
+        expected: dict[str, Any],
+        found: Any,
+        passed_over: frozenset[str],
+        must_be_said: frozenset[str] | None,
     ) -> None:
-        for path, wanted, told in _differences("", expected, found):
+        for path, wanted, told in _differences("", expected, found, must_be_said):
             if path.partition(".")[0].partition("[")[0] not in passed_over:
                 self._findings.add(
                     Kind.DIFFERENT, place, key=key, attribute=path, expected=_json(wanted), found=_json(told)
@@ -399,21 +454,24 @@ class _Recount:
 _ABSENT: Final = object()
 
 
-def _differences(path: str, expected: Any, found: Any) -> Iterator[tuple[str, Any, Any]]:
-    """(path, expected, found) of what differs in two JSON documents. A name that only the expected one has may be
-    younger than the one found: passed over, unless every receipt has it.
+def _differences(
+    path: str, expected: Any, found: Any, must_be_said: frozenset[str] | None
+) -> Iterator[tuple[str, Any, Any]]:
+    """(path, expected, found) of what differs in two JSON documents, types included: true is not 1, nor 3 3.0.
+
+    Args:
+        must_be_said: another name that only the expected one has may be younger than the one found, and is passed
+            over; None: all must be there.
     """
-    if expected == found and type(expected) is type(found):
-        return
     if isinstance(expected, dict) and isinstance(found, dict):
         for name in [*expected, *(name for name in found if name not in expected)]:
-            if name in found or name in _MUST_BE_SAID:
+            if name in found or must_be_said is None or name in must_be_said:
                 at = f"{path}.{name}" if path else str(name)
-                yield from _differences(at, expected.get(name, _ABSENT), found.get(name, _ABSENT))
+                yield from _differences(at, expected.get(name, _ABSENT), found.get(name, _ABSENT), must_be_said)
     elif isinstance(expected, list) and isinstance(found, list) and len(expected) == len(found):
         for index, (one, another) in enumerate(zip(expected, found, strict=True)):
-            yield from _differences(f"{path}[{index}]", one, another)
-    else:
+            yield from _differences(f"{path}[{index}]", one, another, must_be_said)
+    elif expected != found or type(expected) is not type(found):
         yield path, expected, found
 
 
