@@ -63,8 +63,11 @@ def settle(place: Workplace, execution: Execution) -> Execution:
         raise Fenced(f"{execution.source.uri} was begun again meanwhile")
     if execution.phase is not Phase.FINALISING or outcome is None:
         return execution if execution.status is Status.SUCCEEDED else close_failed(place, execution)
+    over = _written_over(place, execution, outcome)
+    if over is None:
+        return place.records.execution(execution.id) or execution
     try:
-        _write_papers(place, execution, outcome, notebook, {})
+        _write_papers(place, execution, outcome, notebook, over)
         place.objects.copy(execution.source, outcome.destination.completed, _known(outcome.sha256), notebook)
     except SegmentsMissing as missing:
         if _segments_are_old(place, execution):
@@ -112,13 +115,9 @@ def close_failed(place: Workplace, execution: Execution) -> Execution:
     outcome = execution.outcome
     if outcome is None or (execution.phase, execution.attempt) != (Phase.CLOSING, attempt):
         return execution
-    to = outcome.destination
-    over = {key: place.objects.seen(execution.source.bucket, key) for key in (to.errors, to.reasons, to.receipt)}
-    now = place.records.execution(execution.id) or execution
-    if (now.phase, now.attempt) != (Phase.CLOSING, attempt):
-        return now
-    # A redrive may follow as soon as somebody has closed it, and the next attempt writes papers of the same names: a
-    # slow worker of this one must not write over them. So each is written over what was there while it was CLOSING.
+    over = _written_over(place, execution, outcome)
+    if over is None:
+        return place.records.execution(execution.id) or execution
     try:
         _write_papers(place, execution, outcome, notebook, over)
     except SegmentsMissing as missing:
@@ -127,6 +126,21 @@ def close_failed(place: Workplace, execution: Execution) -> Execution:
             return _closed_by_another(place, execution, missing)
         _write_receipt(place, execution, outcome, None, over)
     return _closed(place, execution, outcome)
+
+
+def _written_over(place: Workplace, execution: Execution, outcome: Outcome) -> Mapping[str, str] | None:
+    """What stands under the names of the papers, as seen while the execution was in this phase of this attempt; None
+    if it is not any more.
+
+    A redrive may follow as soon as somebody has closed it, and the next attempt writes papers of the same names, maybe
+    under other rules: a slow worker of this one must not write over them. So each is written over what was seen only.
+    """
+    bucket, to = execution.source.bucket, outcome.destination
+    none_bad = not outcome.sums.bad and execution.attempt == 1
+    papers = (to.receipt,) if none_bad else (to.errors, to.reasons, to.receipt)
+    over = {key: place.objects.seen(bucket, key) for key in papers}
+    now = place.records.execution(execution.id) or execution
+    return over if (now.phase, now.attempt) == (execution.phase, execution.attempt) else None
 
 
 def _write_papers(
