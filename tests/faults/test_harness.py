@@ -66,8 +66,8 @@ class ToyImporter:
         self.put(f"{errors}.reasons.ndjson", b"".join(self.reason(bad_row, source) for bad_row in read.bad_rows))
         numbers = {name: getattr(read, name) for name in ("lines", "blank", "rows", "good", "bad")}
         receipt = {
-            "schema": "receipt/1", "status": "SUCCEEDED", "complete": True, "format": "cooladata", **numbers,
-            "execution_id": execution_id, "events": read.good, "reasons": [{"code": "?", "count": read.bad}],
+            "schema": "receipt/1", "status": "SUCCEEDED", "complete": True, "error": None, "format": "cooladata",
+            **numbers, "execution_id": execution_id, "events": read.good, "reasons": [{"code": "?", "count": read.bad}],
             "source": source | {"sha256": hashlib.sha256(body).hexdigest()},
             "errors_uri": self.uri(errors), "reasons_uri": self.uri(f"{errors}.reasons.ndjson"),
             "completed_uri": self.uri(f"completed_imports/{path}"),
