@@ -25,7 +25,7 @@ FLOORS = [
     {"layouts"},
     {"formats", "rows", "csv_rows", "lines", "parts", "compression", "receipts", "costs"},
     {"exact_json"},
-    {"fields"},
+    {"fields", "users"},
     {"bad_rows", "definitions", "notification", "documents", "sha256"},
     {"model"},
 ]

@@ -1,10 +1,12 @@
 """Every situation in tests/cases/<dialect>/: a small file, and everything the core must make of it.
 
 A case's `rows` are texts; `{"bytes": hex}` stands for what is no text and `{"pieces": [text, [text, times], …]}` for
-what is too long to be written out. Numbers are compared by value, never by their Python type.
+what is too long to be written out. Numbers are compared by value, never by their Python type. `settings` without a
+`format` are those of a file without a definition of its own: its rows may be of several dialects.
 """
 
 import json
+from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -15,10 +17,10 @@ from importer.bad_rows import ObjectProblem
 from importer.batches import Rules, batches
 from importer.definitions import Definition
 from importer.executions.starting import judge_name
-from importer.formats import FORMATS
+from importer.formats import FORMATS, completed
 from importer.layouts import layout_of
 from importer.lines import reading_start
-from importer.model import TO_THE_END, Part
+from importer.model import TO_THE_END, Event, Part, UserChange
 from importer.sinks import SINKS
 from tests.unit.values import by_value
 
@@ -42,7 +44,7 @@ def file_of(case: dict[str, Any]) -> bytes:
 
 def made_of(case: dict[str, Any], dialect: str) -> dict[str, Any]:
     """What the importer makes of a case's file, in the words of `expect`."""
-    definition = Definition(**case.get("settings", {}))
+    definition = completed(Definition(**case.get("settings", {})))
     file = file_of(case)
     now_ms = int(case["now_ms"])
     try:
@@ -53,19 +55,28 @@ def made_of(case: dict[str, Any], dialect: str) -> dict[str, Any]:
     except ObjectProblem as problem:
         return {"file_reason": problem.code.value}
     made: dict[str, Any] = {"events": [], "user_changes": [], "bad": [], "notes": {}}
+    expired = 0
     rules = Rules(dialect, definition, now_ms, tuple(SINKS.values()))
     rows = Part(len(layout.header), TO_THE_END)
     for batch in batches(layout.lines([file[reading_start(rows) :]], rows), rules, layout):
         for event in batch.events:
-            told = {name: getattr(event, name) for name in type(event).__slots__}
-            made["events"].append({name: value for name, value in told.items() if value is not None})
+            made["events"].append(told(event, lambda name, value: value is None or (name, value) == ("format", "")))
         for change in batch.user_changes:
-            made["user_changes"].append({name: getattr(change, name) for name in type(change).__slots__})
+            made["user_changes"].append(
+                told(change, lambda name, value: (name, value) in (("deleted", False), ("expires_ms", None)))
+            )
         for bad in batch.bad_rows:
             made["bad"].append({"line": bad.line, "reason": bad.reason, "field": bad.field, "hint": bad.hint})
         for code, noted in batch.tally.notes.items():
             made["notes"].setdefault(code, {"count": 0, "first_line": noted.first_line})["count"] += noted.count
-    return made
+        expired += batch.tally.expired
+    return made | ({"expired": expired} if expired else {})
+
+
+def told(thing: Event | UserChange, is_left_out: Callable[[str, Any], bool]) -> dict[str, Any]:
+    """Its attributes, without those that say nothing."""
+    values = {name: getattr(thing, name) for name in type(thing).__slots__}
+    return {name: value for name, value in values.items() if not is_left_out(name, value)}
 
 
 @pytest.mark.parametrize("path", CASES, ids=lambda path: f"{path.parent.name}/{path.stem}")

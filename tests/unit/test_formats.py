@@ -23,6 +23,7 @@ def test_dialect_is_recognised_by_what_speaks_for_it():
     assert recognise([row_of(ROW), row_of(ROW)]) == Recognised(
         "cooladata",
         ("property event_name", "property event_time_ts", "property user_id", "a property with the prefix {u}"),
+        {"cooladata": 2},
     )
 
 

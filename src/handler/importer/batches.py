@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from importer.bad_rows import BadRow, Reason, Reject, row_text
 from importer.definitions import Definition
-from importer.formats import FORMATS, RowReader
+from importer.formats import RowReader, reader
 from importer.formats.reading import Reading
 from importer.layouts import JSON_LINES, Layout
 from importer.lines import BOM, MAX_LINE_BYTES
@@ -71,12 +71,16 @@ def inner_breaks(raw: bytes | LongLine) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """Everything but its bytes that decides what a row becomes; pinned in the execution."""
+    """Everything but its bytes that decides what a row becomes; pinned in the execution.
+
+    `now_ms` is when the execution was created, `execution_id` for events known by the place they were read from.
+    """
 
     format: str
     definition: Definition
     now_ms: int
     limits: Sequence[Limit] = ()
+    execution_id: str = ""
 
 
 def batches(lines: Iterable[Line], rules: Rules, layout: Layout = JSON_LINES, lines_before: int = 0) -> Iterator[Batch]:
@@ -89,7 +93,7 @@ def batches(lines: Iterable[Line], rules: Rules, layout: Layout = JSON_LINES, li
     Raises:
         ObjectProblem: from the lines' source.
     """
-    read = FORMATS[rules.format].reader(rules.definition, rules.now_ms)
+    read = reader(rules.format, rules.definition, rules.now_ms, rules.execution_id)
     may_hold_breaks = layout.columns is not None
     batch: Batch | None = None
     stop = 0
@@ -163,6 +167,9 @@ def _judge(
     except Reject as reject:
         batch.bad_rows.append(BadRow.of(reject, number, offset, raw))
         tally.bad += 1
+        return
+    if reading.expired:
+        tally.expired += 1
         return
     tally.good += 1
     tally.events += len(reading.events)

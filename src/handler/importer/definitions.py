@@ -4,6 +4,7 @@ The defaults accept whatever can be read in one way only; `strict` holds the row
 (docs/formats.md lists both). Stored as a plain map, so an execution keeps the definition it began with.
 """
 
+import re
 from dataclasses import asdict, dataclass, fields
 from typing import Final
 
@@ -13,9 +14,19 @@ NDJSON: Final = "APPLICATION_X_NDJSON"  # D6
 TEXT_CSV: Final = "TEXT_CSV"
 MIME_TYPES: Final = (NDJSON, TEXT_CSV)
 DATE_FORMATS: Final = ("dd/mm/yyyy", "mm/dd/yyyy")
+PRIORITIES: Final = ("HIGH", "MEDIUM", "LOW")  # D3
+IDENTITIES: Final = ("row", "vendor", "address")
+BY_PROPERTY: Final = "property:"  # … and the property's name
+# What a definition may say of the sinks its files go to → names in `sinks.SINKS`, in the order they are written to.
+SINK_CHOICES: Final[dict[str, tuple[str, ...]]] = {
+    "dynamodb": ("dynamodb",),
+    "firehose": ("firehose",),
+    "both": ("dynamodb", "firehose"),
+}
 LATEST_TIME_MS: Final = 9_999_999_999_999  # 13 digits: the sort key's width (N8); 2286-11-20
 DAY_MS: Final = 86_400_000
 HOUR_MS: Final = 3_600_000
+_ID: Final = re.compile(r"[^/\x00-\x1f\x7f]{1,200}")  # a folder's name
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +40,17 @@ class Definition:
         date_format: how `03/04/2012` is to be read; "" refuses dates that can be read two ways.
         session_scope: accept `{s}name` as a session property (C21: not in the vendor's documents).
         earliest_ms, latest_ms: accepted event times, both inclusive.
+        format: the dialect of its rows; "" recognises it from the rows, row by row where they differ.
+        document_type: what its rows are, where the dialect has several kinds (D5); "" tells by their shape.
+        encoding: of its files; there is one only.
+        priority: whose parts go first where many wait (D3).
+        base_file_name: `accounts.json` stands for `accounts*.json` of a recurring import (K22).
+        identity: what makes two events one: all the bytes of their row ("row"), the vendor's own rule ("vendor"), the
+            value of a property ("property:<name>"), or only being read twice from one place ("address").
+        atomic: nothing of a file is stored unless every row of it is good (W15).
+        numbers_in_strings: "123" is the number 123 (K11).
+        max_bad_rows: more of them end an import FAILED; 0 is no limit.
+        sinks: where its events go; "" is wherever those of the stack go.
     """
 
     id: str = "default"
@@ -39,8 +61,22 @@ class Definition:
     session_scope: bool = False
     earliest_ms: int = 0
     latest_ms: int = LATEST_TIME_MS
+    format: str = ""
+    document_type: str = ""
+    encoding: str = "utf-8"
+    priority: str = "MEDIUM"
+    base_file_name: str = ""
+    identity: str = "row"
+    atomic: bool = False
+    numbers_in_strings: bool = False
+    max_bad_rows: int = 0
+    sinks: str = ""
 
     def __post_init__(self) -> None:
+        if not _ID.fullmatch(self.id):
+            raise Misconfigured(
+                f"id {self.id!r}: the name of a folder, 1 to 200 characters without slashes and controls"
+            )
         if self.mime_type not in MIME_TYPES:
             raise Misconfigured(f"mime_type {self.mime_type!r}: choose one of {', '.join(MIME_TYPES)}")
         if self.date_format and self.date_format not in DATE_FORMATS:
@@ -50,6 +86,30 @@ class Definition:
         if not 0 <= self.earliest_ms <= self.latest_ms <= LATEST_TIME_MS:
             raise Misconfigured(
                 f"time window [{self.earliest_ms}, {self.latest_ms}]: both ends lie in 0…{LATEST_TIME_MS} ms, in order"
+            )
+        if self.encoding.lower().replace("_", "-") not in ("utf-8", "utf8"):
+            raise Misconfigured(
+                f"encoding {self.encoding!r}: choose utf-8. Other files are converted before they are dropped: "
+                f"`iconv -f {self.encoding} -t UTF-8 FILE`"
+            )
+        if self.priority not in PRIORITIES:
+            raise Misconfigured(f"priority {self.priority!r}: choose one of {', '.join(PRIORITIES)}")
+        if self.identity not in IDENTITIES and not self.identity.removeprefix(BY_PROPERTY):
+            raise Misconfigured("identity 'property:': name the property, as in property:order_id")
+        if self.identity not in IDENTITIES and not self.identity.startswith(BY_PROPERTY):
+            raise Misconfigured(
+                f"identity {self.identity!r}: choose one of {', '.join(IDENTITIES)}, or property:<name>"
+            )
+        if self.max_bad_rows < 0:
+            raise Misconfigured(f"max_bad_rows {self.max_bad_rows}: choose 0 (no limit) or a number of rows")
+        if self.sinks and self.sinks not in SINK_CHOICES:
+            raise Misconfigured(
+                f"sinks {self.sinks!r}: choose one of {', '.join(SINK_CHOICES)}, or leave it empty for the stack's own"
+            )
+        if self.base_file_name and ("/" in self.base_file_name or "*" in self.base_file_name):
+            raise Misconfigured(
+                f"base_file_name {self.base_file_name!r}: a file's name without folder and `*`; accounts.json stands "
+                "for accounts*.json"
             )
 
     @classmethod
@@ -82,6 +142,11 @@ class Definition:
             return cls.of({**stored, "id": import_id})
         except Misconfigured as problem:
             raise Misconfigured(f"import definition {import_id!r}: {problem}") from None
+
+    @property
+    def ranked(self) -> bool:
+        """Whether two rows that differ may be one event, of which the higher ranked is kept."""
+        return self.identity == "vendor" or self.identity.startswith(BY_PROPERTY)
 
     def as_stored(self) -> dict[str, Value]:
         return asdict(self)

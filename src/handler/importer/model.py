@@ -9,11 +9,11 @@ import hashlib
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from enum import StrEnum
-from typing import Protocol, TypeAlias
+from typing import Final, Protocol, TypeAlias
 
 # A change of anything that decides what a byte becomes (grid, row rules, ids) gets the next number. Executions pin it:
 # a worker with a newer number starts an unfinished execution over, which deterministic ids make harmless.
-RULES_VERSION = 3
+RULES_VERSION = 4
 
 TO_THE_END = 2**63 - 1  # the stop of a part whose length is not known: a compressed object
 
@@ -94,6 +94,8 @@ class Event:
     address: int
     session_properties: Row | None = None
     identifiers: Row | None = None
+    format: str = ""  # of its row, where the file's other rows are of another dialect
+    expires_ms: int | None = None  # when it may be forgotten; None: never
 
     @property
     def event_key(self) -> str:
@@ -103,7 +105,14 @@ class Event:
 
 @dataclass(slots=True)
 class UserChange:
-    """What a row says about a user: the new value of one record, and the time that decides which value wins."""
+    """What a row says about a user: the new value of one record, and the time that decides which value wins.
+
+    Attributes:
+        record: `prop#<path>`, `segment#<id>`, `consent#<id>`, `link#<other identifier>` or `erased`; see `users`.
+        index: place among the changes of its row; the later of two that say the same record wins.
+        deleted: the record is taken away. It stays as a tombstone, so that an older value that comes later is told.
+        expires_ms: when the record may be forgotten; None: never.
+    """
 
     user_id: str
     record: str
@@ -111,17 +120,23 @@ class UserChange:
     event_time_ts: int | None
     address: int
     index: int
+    deleted: bool = False
+    expires_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Provenance:
-    """Where events and user changes come from; the same for every row of an execution."""
+    """Where events and user changes come from; the same for every row of an execution.
+
+    `ranked` says that an event's id is not made of all of its row: of two rows with one id, the higher rank is kept.
+    """
 
     format: str
     import_id: str
     execution_id: str
     key: str
     uploaded_ms: int
+    ranked: bool = False
 
 
 def event_id(format_name: str, row_text: bytes, index: int) -> str:
@@ -140,10 +155,21 @@ def rank(change: UserChange, source: Provenance) -> str:
     wins over its first version; key, execution, address and index only make the order total.
     """
     time_ms = source.uploaded_ms if change.event_time_ts is None else change.event_time_ts
-    return (
-        f"{time_ms:013d}#{source.uploaded_ms:013d}#{source.key}#{source.execution_id}"
-        f"#{change.address:016d}#{change.index:06d}"
-    )
+    return _rank(time_ms, source, change.address, change.index)
+
+
+def event_rank(event: Event, source: Provenance) -> str:
+    """Order of events that have one id though their rows differ (K15). Their time is the same: it is in their key."""
+    return _rank(event.event_time_ts, source, event.address, 0)
+
+
+def _rank(time_ms: int, source: Provenance, address: int, index: int) -> str:
+    return f"{time_ms:013d}#{source.uploaded_ms:013d}#{source.key}#{source.execution_id}#{address:016d}#{index:06d}"
+
+
+def uploaded_ms_of(rank_text: str) -> int:
+    """When the file was uploaded that a rank speaks of."""
+    return int(rank_text.split("#", 2)[1])
 
 
 @dataclass(slots=True)
@@ -156,8 +182,11 @@ class Noted:
 
 @dataclass(slots=True)
 class Tally:
-    """Counts over the lines read so far. Absolute, never increments (F6). `lines = blank + good + bad`.
+    """Counts over the lines read so far. Absolute, never increments (F6). `lines = blank + rows`.
 
+    Every row is one of: `good` (stored), `bad` (in errors/), `expired` (its own time to live was over before it was
+    read), `erased` (of a person who was erased after it was uploaded), `withheld` (good, in a file that is stored as a
+    whole or not at all, before it is known to be whole). Events and changes are those of good rows.
     `inner_lines` are lines of the file that begin no row: a CSV's header, and lines inside quoted fields.
     """
 
@@ -169,6 +198,9 @@ class Tally:
     user_changes: int = 0
     inner_lines: int = 0
     notes: dict[str, Noted] = field(default_factory=dict)
+    expired: int = 0
+    erased: int = 0
+    withheld: int = 0
 
     @property
     def file_lines(self) -> int:
@@ -177,12 +209,11 @@ class Tally:
 
     @property
     def rows(self) -> int:
-        return self.good + self.bad
+        return self.good + self.bad + self.expired + self.erased + self.withheld
 
     def counts(self) -> dict[str, "Value"]:
-        """As every document says them: `lines = rows + blank`, `rows = good + bad`."""
-        names = ("lines", "blank", "rows", "good", "bad", "events", "user_changes")
-        return {name: getattr(self, name) for name in names}
+        """As every document says them: `lines = rows + blank`, `rows = good + bad + expired + erased + withheld`."""
+        return {name: getattr(self, name) for name in COUNTS}
 
     def plus(self, later: "Tally") -> "Tally":
         """The sum with a tally of the lines that follow; its `first_line` numbers must already count from ours."""
@@ -201,7 +232,13 @@ class Tally:
             self.user_changes + later.user_changes,
             self.inner_lines + later.inner_lines,
             notes,
+            self.expired + later.expired,
+            self.erased + later.erased,
+            self.withheld + later.withheld,
         )
+
+
+COUNTS: Final = ("lines", "blank", "rows", "good", "bad", "expired", "erased", "withheld", "events", "user_changes")
 
 
 class Status(StrEnum):

@@ -6,19 +6,22 @@ kept as sent; `{u}name` sets a property of the user instead of the event (C20). 
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from difflib import SequenceMatcher
 from functools import lru_cache
 from itertools import islice
 from typing import Final
 
-from importer import fields
+from importer import fields, users
 from importer.bad_rows import FileReason, ObjectProblem, Reason, Reject, shown
-from importer.definitions import NDJSON, Definition
-from importer.formats.reading import Reading
+from importer.definitions import NDJSON, TEXT_CSV, Definition
+from importer.formats.reading import Lost, Reading, Written
+from importer.formats.writing import Taken, of_change
 from importer.model import Event, Row, UserChange, Value, event_id
 
 NAME: Final = "cooladata"
+DOCUMENTS: Mapping[str, tuple[str, ...]] = {"": (NDJSON, TEXT_CSV)}
+HAS_VENDOR_KEY: Final = False  # nothing read says how the vendor tells a repeated event
 MANDATORY: Final = ("event_name", "event_time_ts", "user_id")
 STRICT_EVENT_BYTES: Final = 100 * 1024  # C24
 PLACEHOLDER_IDS: Final = frozenset(
@@ -93,10 +96,40 @@ def refuse_columns(columns: Sequence[str]) -> None:
         )
 
 
+def claims(row: Row) -> bool:
+    """By two of the mandatory properties; the third is a word others use too."""
+    return "event_time_ts" in row and "event_name" in row
+
+
 def evidence(row: Row) -> Sequence[str]:
     """The mandatory properties a row has, and user-scoped ones."""
     found = [f"property {name}" for name in MANDATORY if name in row]
     return found + ["a property with the prefix {u}" for key in row if key.startswith("{u}")][:1]
+
+
+def vendor_key(event: Event, index: int) -> str | None:
+    """See `Format`."""
+    return None
+
+
+def written(reading: Reading) -> Written:
+    """An event a row; its user's changes ride on a row of the same user and time (C20)."""
+    taken = Taken(reading)
+    rows: list[Row] = []
+    for event in reading.events:
+        row: Row = {"event_name": event.event_name, "event_time_ts": event.event_time_ts, "user_id": event.user_id}
+        row |= taken.flat(event.properties, lambda name: name in MANDATORY or name.startswith("{"))
+        taken.lose_but(event, Lost.SESSION_PROPERTIES, Lost.IDENTIFIERS, Lost.EXPIRY)
+        rows.append(row)
+    carriers = {(row["user_id"], row["event_time_ts"]): row for row in rows}
+    for change in reading.user_changes:
+        path = users.path_of(change.record) if change.record.startswith(users.PROPERTY) else ()
+        row = carriers.get((change.user_id, change.event_time_ts), {})
+        if not row or len(path) != 1 or change.deleted or change.expires_ms is not None:
+            taken.lose(of_change(change))
+        else:
+            row |= {f"{{u}}{name}": value for name, value in taken.flat({path[0]: change.value}).items()}
+    return Written(rows, taken.lost)
 
 
 def reader(definition: Definition, now_ms: int) -> "CoolaDataReader":
@@ -146,7 +179,7 @@ class CoolaDataReader:
             if key.startswith("{"):
                 scope, bare = self._scope(key)
                 if scope == "u":
-                    changes.append(UserChange(user, f"prop#{bare}", value, time_ms, address, len(changes)))
+                    changes.append(UserChange(user, users.property_record(bare), value, time_ms, address, len(changes)))
                 else:
                     session = {} if session is None else session
                     session[bare] = value
