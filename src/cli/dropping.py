@@ -8,6 +8,7 @@ from cli import importing, show
 from cli.connection import CannotReach, Connection
 from importer.bad_rows import ObjectProblem
 from importer.definitions import DEFAULT, Definition
+from importer.executions.plain_text import HEAD_STORED_BYTES
 from importer.notification import IMPORTS_PREFIX
 
 AT_ONCE: Final = 16
@@ -28,7 +29,8 @@ def import_files(
 
         def one(path: Path) -> importing.Outcome:
             try:
-                importing.judge(path.name, definition.mime_type)
+                with path.open("rb") as file:
+                    importing.judge(path.name, file.read(HEAD_STORED_BYTES), definition)
                 return _import_one(connection, path, f"{folder}{path.name}", deadline, bad_rows, bars)
             except ObjectProblem as problem:
                 return importing.Outcome(path, trouble=problem.message, exit_code=FILE_REFUSED)

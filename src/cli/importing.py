@@ -16,14 +16,16 @@ import orjson
 from botocore.exceptions import ClientError
 
 from cli.connection import CannotReach, Connection, explained
-from importer import definitions, formats
+from importer import definitions
 from importer.bad_rows import BadRow
 from importer.compression import is_compressed
 from importer.csv_rows import Csv
+from importer.definitions import Definition
 from importer.documents import document
 from importer.executions.starting import execution_id_of, judge_name
 from importer.model import TO_THE_END, Execution, Phase, S3Object, Status, Tally, Value
 from importer.notification import IMPORTS_PREFIX, Dropped
+from importer.recognition import recognised_stored
 
 PIECE_BYTES: Final = 16 << 20
 MAX_PIECES: Final = 10_000  # Quota: docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html
@@ -84,9 +86,14 @@ def path_text(path: str | Path) -> str:
     return os.fsencode(path).decode("utf-8", "replace")
 
 
-def judge(name: str, mime_type: str) -> None:
-    """Raises ObjectProblem(wrong_kind) for a file name an import would refuse, in the import's own words."""
-    judge_name(f"{IMPORTS_PREFIX}{name}", formats.DEFAULT, mime_type)
+def judge(name: str, head: bytes, definition: Definition) -> None:
+    """Raises ObjectProblem(wrong_kind) for a file name an import would refuse, in the import's own words.
+
+    Args:
+        head: the file's first bytes (HEAD_STORED_BYTES), which say in which dialect it is.
+    """
+    format_name = definition.format or recognised_stored([head], definition).format
+    judge_name(f"{IMPORTS_PREFIX}{name}", format_name, definition.mime_type)
 
 
 # ---- Upload --------------------------------------------------------------------------------------------------------

@@ -7,10 +7,11 @@ from typing import Any, Final
 import click
 
 from cli.connection import Connection, explained
-from importer.definitions import DAY_MS
+from importer import formats
+from importer.definitions import DAY_MS, Definition
 from importer.executions.destinations import REASONS_SUFFIX
 from importer.executions.starting import execution_id_of
-from importer.model import Execution, S3Object
+from importer.model import Execution, Misconfigured, S3Object
 from importer.notification import IMPORTS_PREFIX, Dropped
 
 _ID: Final = re.compile(r"[0-9a-f]{32}")
@@ -66,6 +67,21 @@ def execution_by_id(connection: Connection, execution_id: str) -> Execution:
             f"`importer executions{connection.command}` lists what there is"
         )
     return execution
+
+
+def stored_definition(connection: Connection, import_id: str) -> Definition:
+    """The import definition of an id. Raises click.UsageError: there is none, or it is wrong; and what to do."""
+    with explained(connection.name):
+        stored = connection.imports.definition(import_id)
+    if stored is None:
+        raise click.UsageError(
+            f"there is no import definition {import_id!r} in {connection.name}: "
+            f"`importer imports list{connection.command}` shows those there are"
+        )
+    try:
+        return formats.named(import_id, stored)
+    except Misconfigured as problem:
+        raise click.UsageError(str(problem)) from None
 
 
 def _of_version(connection: Connection, key: str, version_id: str) -> Execution | None:

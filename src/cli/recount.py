@@ -81,7 +81,10 @@ def books(connection: Connection) -> Books:
     """An installation as the ledger reads it."""
     stack = connection.stack
     tables = (stack.events_table, stack.users_table, stack.imports_table)
-    return Books(connection.objects, connection.imports, StoredTables(connection.dynamodb, *tables, SystemClock()))
+    clock = SystemClock()
+    return Books(
+        connection.objects, connection.imports, StoredTables(connection.dynamodb, *tables, clock), clock.now_ms()
+    )
 
 
 def _verdict(connection: Connection, execution: Execution, scan: bool, most: int, quiet: bool) -> Verdict:

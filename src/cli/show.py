@@ -25,6 +25,7 @@ from rich.text import Text
 from cli import importing
 from cli.importing import Outcome
 from importer.bad_rows import BadRow, row_text, shown
+from importer.diagnosis import diagnosis as whole_file
 from importer.model import TO_THE_END, Event, Execution, Phase, Status, Value
 from importer.preview import Findings, Property, place_of
 
@@ -293,6 +294,9 @@ def findings(out: Console, name: str, size: int, found: Findings, limit_bytes: i
     out.print(Text(shown(name), style="bold").append(f"  {in_bytes(size)}", style="dim"))
     if found.evidence:
         label(out, "dialect", found.format, Text(f"  because of {', '.join(found.evidence)}", style="dim"))
+        if set(found.marked) - {found.format}:
+            marked = ", ".join(f"{many(count, 'row')} of {name}" for name, count in found.marked.items())
+            label(out, "mixed", Text(f"the first rows are {marked}: each is read by its own dialect", style="yellow"))
     elif tally.rows:
         label(out, "dialect", found.format, Text("  by default: nothing in the first rows speaks for any", style="dim"))
     if found.compression:
@@ -306,15 +310,7 @@ def findings(out: Console, name: str, size: int, found: Findings, limit_bytes: i
             Text(f"only the first {in_bytes(found.read_to)}", style="yellow"),
             "; --all reads the whole file",
         )
-    label(out, "lines", f"{tally.lines:,} = {many(tally.rows, 'row')} + {tally.blank:,} blank")
-    label(
-        out,
-        "rows",
-        f"{tally.rows:,} = ",
-        Text(f"{tally.good:,} good", style="green" if tally.good else ""),
-        " + ",
-        Text(f"{tally.bad:,} bad", style="red" if tally.bad else ""),
-    )
+    _counted(out, tally.counts())
     if found.event_names:
         ranked = sorted(found.event_names.items(), key=lambda pair: -pair[1])
         text = " · ".join(f"{shown(event)} {count:,}" for event, count in ranked[:SHOWN_NAMES])
@@ -334,8 +330,12 @@ def findings(out: Console, name: str, size: int, found: Findings, limit_bytes: i
     ):
         if known:
             _property_table(out, title, known)
+    if found.user_records:
+        told = ", ".join(many(count, kind) for kind, count in found.user_records.items())
+        label(out, "persons", told)
     if found.names_left_out:
         paragraph(out, f"and {found.names_left_out:,} more values and events under names that are not listed", "yellow")
+    diagnosis(out, whole_file(tally.rows, found.reasons.folded()))
     if tally.bad:
         heading(out, f"Refused: {many(tally.bad, 'row')}")
         for index, row in enumerate(found.bad_rows):
@@ -405,6 +405,7 @@ def outcome(out: Console, result: Outcome, bad_rows: bool = True) -> None:
     if result.receipt is not None:
         sums(out, result.receipt)
         addresses(out, execution, result.receipt)
+        diagnosis(out, result.receipt.get("diagnosis"))
         if result.bad_rows and bad_rows:
             out.print()
             for row in result.bad_rows:
@@ -416,15 +417,7 @@ def outcome(out: Console, result: Outcome, bad_rows: bool = True) -> None:
 
 def sums(out: Console, receipt: Mapping[str, Any]) -> None:
     """The books of a receipt, and whether they balance."""
-    label(out, "lines", f"{receipt['lines']:,} = {many(receipt['rows'], 'row')} + {receipt['blank']:,} blank")
-    label(
-        out,
-        "rows",
-        f"{receipt['rows']:,} = ",
-        Text(f"{receipt['good']:,} good", style="green" if receipt["good"] else ""),
-        " + ",
-        Text(f"{receipt['bad']:,} bad", style="red" if receipt["bad"] else ""),
-    )
+    _counted(out, receipt)
     changes = receipt["user_changes"]
     label(
         out,
@@ -439,10 +432,37 @@ def sums(out: Console, receipt: Mapping[str, Any]) -> None:
         label(out, "books", Text("not all of the file was read", style="yellow"))
 
 
+_FATES: Final = {
+    "good": "green",
+    "bad": "red",
+    "expired": "yellow",  # not there in receipts before there were rows that could expire
+    "erased": "yellow",
+    "withheld": "yellow",
+}
+
+
+def _counted(out: Console, counts: Mapping[str, Any]) -> None:
+    """Lines and rows, each as the sum it is; good and bad always, other fates where there are any."""
+    label(out, "lines", f"{counts['lines']:,} = {many(counts['rows'], 'row')} + {counts['blank']:,} blank")
+    terms: list[str | Text] = []
+    for fate, style in _FATES.items():
+        count = counts.get(fate, 0)
+        if count or fate in ("good", "bad"):
+            terms += [" + " if terms else "", Text(f"{count:,} {fate}", style=style if count else "")]
+    label(out, "rows", f"{counts['rows']:,} = ", *terms)
+
+
 def balanced(receipt: Mapping[str, Any]) -> bool:
-    return bool(
-        receipt["lines"] == receipt["rows"] + receipt["blank"] and receipt["rows"] == receipt["good"] + receipt["bad"]
-    )
+    rows = sum(receipt.get(fate, 0) for fate in _FATES)
+    return bool(receipt["lines"] == receipt["rows"] + receipt["blank"] and receipt["rows"] == rows)
+
+
+def diagnosis(out: Console, found: Mapping[str, Any] | None) -> None:
+    """What most rows fail by, said once, with what mends all of them."""
+    if found:
+        out.print()
+        paragraph(out, f"{shown_whole(found['message'][:1].upper() + found['message'][1:])}", "bold yellow", indent=0)
+        paragraph(out, f"Remedy: {shown_whole(found['remedy'])}", indent=0)
 
 
 def addresses(out: Console, execution: Execution, receipt: Mapping[str, Any]) -> None:
@@ -516,6 +536,7 @@ def execution_page(out: Console, execution: Execution, receipt: Mapping[str, Any
     heading(out, "Receipt")
     sums(out, receipt)
     addresses(out, execution, receipt)
+    diagnosis(out, receipt.get("diagnosis"))
     if receipt["reasons"]:
         heading(out, "Refused rows by reason")
         reasons(out, receipt["reasons"])

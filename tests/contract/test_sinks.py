@@ -52,7 +52,7 @@ class InDynamoDB:
 
     def open(self) -> Sink:
         names = (self._cloud.events_table, self._cloud.users_table)
-        return DynamoDBSink(clients.sinks(), *names, SOURCE, self._cloud.clock, 1)
+        return DynamoDBSink(clients.sinks(), *names, SOURCE, self._cloud.clock, 1, lambda _: None)
 
     def events(self) -> dict[tuple[str, str], Any]:
         found = self._cloud.items(self._cloud.events_table)

@@ -665,7 +665,7 @@ def test_a_part_that_was_removed_or_counts_otherwise_is_told(room: Room) -> None
         return {**item, "tally": {"M": {**item["tally"]["M"], "good": {"N": good}}}}
 
     with room.item(room.cloud.imports_table, key, one_more):
-        assert [f.attribute for f in room.verdict().findings] == ["parts.tally.good"]
+        assert [f.attribute for f in room.verdict().findings] == ["parts.tally.rows", "parts.tally.good"]
 
 
 def test_a_status_changed_by_hand_is_told_and_the_archive_is_found(room: Room) -> None:

@@ -146,7 +146,7 @@ def test_rows_a_sink_refuses_become_bad_rows_in_their_place():
     file = b"\n".join([b"x", ROWS[1], ROWS[2], b"y"])
     importer.batches.GRID_BYTES = importer.parts.GRID_BYTES = 1_000  # put back by the fixture
     (batch,) = read(file, WHOLE, 1_000)
-    batch.refuse({2: Reject(Reason.REFUSED_BY_SINK), 3 + len(ROWS[1]): Reject(Reason.REFUSED_BY_SINK)})
+    batch.take_out({2: Reject(Reason.REFUSED_BY_SINK), 3 + len(ROWS[1]): Reject(Reason.REFUSED_BY_SINK)})
     assert [(bad.line, bad.offset, bad.raw, bad.reason) for bad in batch.bad_rows] == [
         (1, 0, b"x\n", "not_json"),
         (2, 2, ROWS[1] + b"\n", "refused_by_sink"),

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 from samtranslator.yaml_helper import yaml_parse
 
-from importer.aws.settings import CHOICES, Settings
+from importer.aws.settings import Settings
+from importer.definitions import SINK_CHOICES
 from importer.sinks import SINKS
 
 NAMES = {"BUCKET_NAME": "b", "EVENTS_TABLE": "e", "USERS_TABLE": "u", "IMPORTS_TABLE": "i"}
@@ -104,4 +105,4 @@ def test_without_a_word_numbers_are_the_templates_defaults():
 
 def test_every_destination_can_be_chosen_and_no_other():
     """The register of sinks and the template's choices speak of the same."""
-    assert {name for names in CHOICES.values() for name in names} == set(SINKS)
+    assert {name for names in SINK_CHOICES.values() for name in names} == set(SINKS)

@@ -41,9 +41,13 @@ def maker(
     table_client, stream_client = cache(clients.sinks), cache(clients.stream)  # made when first written to
     rate = Rate(clock, settings.writes_per_second)  # of this worker, whatever it imports
 
+    def uploaded_ms(execution_id: str) -> int | None:
+        execution = records.execution(execution_id)
+        return None if execution is None else execution.source.last_modified_ms
+
     def dynamodb(source: Provenance) -> Sink:
         names = settings.events_table, settings.users_table
-        return DynamoDBSink(table_client(), *names, source, clock, in_flight, rate)
+        return DynamoDBSink(table_client(), *names, source, clock, in_flight, uploaded_ms, rate)
 
     def firehose(source: Provenance) -> Sink:
         if not settings.delivery_stream:

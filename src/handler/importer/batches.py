@@ -6,17 +6,22 @@ same batches, whoever reads them and however often. A row is good as a whole or 
 limits makes the row bad.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from heapq import nsmallest
+from typing import Final
 
-from importer.bad_rows import BadRow, Reason, Reject, row_text
+from importer.bad_rows import BadRow, Reason, Reject, row_text, shown
 from importer.definitions import Definition
 from importer.formats import RowReader, reader
 from importer.formats.reading import Reading
 from importer.layouts import JSON_LINES, Layout
 from importer.lines import BOM, MAX_LINE_BYTES
-from importer.model import Event, Line, LongLine, Noted, Tally, UserChange
+from importer.model import Erased, Event, Line, LongLine, Noted, Tally, UserChange
 from importer.parts import BATCH_LINES, GRID_BYTES, cell_start
+
+TOP_USERS: Final = 10  # of a batch
 
 # A pure check of a good row against what a sink can hold; raises Reject. Gets the row's text length first, because
 # for nearly every row that alone proves that it fits.
@@ -41,20 +46,32 @@ class Batch:
     tally: Tally = field(default_factory=Tally)
     next_offset: int = 0
 
-    def refuse(self, refused: dict[int, Reject]) -> None:
-        """Make bad rows of good ones that a sink turned out to refuse, by address; counts and order follow."""
+    def take_out(self, not_stored: Mapping[int, Reject | Erased]) -> None:
+        """Good rows, by address, that a sink did not store: bad ones, or of erased persons. Counts and order follow."""
         number = self.first_line
         for offset, raw in self.lines:
-            if offset in refused:
-                self.bad_rows.append(BadRow.of(refused[offset], number, offset, raw))
+            fate = not_stored.get(offset)
+            if fate is not None:
                 self.tally.good -= 1
-                self.tally.bad += 1
+                if isinstance(fate, Reject):
+                    self.bad_rows.append(BadRow.of(fate, number, offset, raw))
+                    self.tally.bad += 1
+                else:
+                    self.tally.erased += 1
             number += 1 + inner_breaks(raw)
-        self.noted = [noted for noted in self.noted if noted[0] not in refused]
+        self.noted = [noted for noted in self.noted if noted[0] not in not_stored]
         self.tally.notes = _notes(self)
-        self.tally.events -= sum(event.address in refused for event in self.events)
-        self.tally.user_changes -= sum(change.address in refused for change in self.user_changes)
+        self.tally.events -= sum(event.address in not_stored for event in self.events)
+        self.tally.user_changes -= sum(change.address in not_stored for change in self.user_changes)
         self.bad_rows.sort(key=lambda row: row.offset)
+
+    def withhold(self) -> None:
+        """Count good rows as withheld: nothing of the batch is stored. Bad rows stay what they are."""
+        tally = self.tally
+        tally.withheld, tally.good = tally.withheld + tally.good, 0
+        tally.events = tally.user_changes = 0
+        tally.notes, tally.sampled, tally.top_users = {}, 0, {}
+        self.events, self.user_changes, self.noted = [], [], []
 
     def line_numbers(self) -> Iterator[tuple[int, int]]:
         """(address, number) of each line."""
@@ -126,7 +143,20 @@ def _ended(batch: Batch, next_offset: int) -> Batch:
     batch.next_offset = next_offset
     batch.tally.lines = len(batch.lines)
     batch.tally.notes = _notes(batch)
+    if _is_sampled(batch.start):
+        batch.tally.sampled = len(batch.events)
+        users = Counter(event.user_id for event in batch.events)
+        # By name where counts are equal, so that the same events always give the same ten.
+        most = nsmallest(TOP_USERS, users.items(), key=lambda user: (-user[1], user[0]))
+        batch.tally.top_users = {shown(user): count for user, count in most}
     return batch
+
+
+def _is_sampled(offset: int) -> bool:
+    """Whether a batch is looked at for the users that turn up most: those of cells 0, 1, 2, 4, 8 and so on. So each of
+    these decides by its own bytes, and their number hardly grows with the file."""
+    cell = offset // GRID_BYTES
+    return not cell & (cell - 1)
 
 
 def _notes(batch: Batch) -> dict[str, Noted]:

@@ -3,9 +3,13 @@
 The same in the store, on the command line and over HTTP. Times are milliseconds since 1970 UTC.
 """
 
-from typing import cast
+from typing import Final, cast
 
-from importer.model import Execution, Phase, Status, Value
+from importer.model import Execution, Phase, Status, Tally, Value
+
+MOST_TOP: Final = 10
+SUSPICIOUS_SHARE: Final = 4  # one user in every fourth event or more often …
+SUSPICIOUS_FROM: Final = 100  # … of at least so many
 
 
 def document(execution: Execution) -> dict[str, Value]:
@@ -16,6 +20,7 @@ def document(execution: Execution) -> dict[str, Value]:
     bucket = source.bucket
     result: dict[str, Value] | None = None
     if outcome is not None:
+        top = _top_identifiers(outcome.sums)
         moved = execution.status is Status.SUCCEEDED
         completed = f"s3://{bucket}/{outcome.destination.completed}"
         result = {
@@ -25,8 +30,8 @@ def document(execution: Execution) -> dict[str, Value]:
             "input_file_uri": completed if moved else source.uri,
             "error_file_uri": f"s3://{bucket}/{outcome.destination.errors}" if outcome.sums.bad else None,
             "receipt_uri": f"s3://{bucket}/{outcome.destination.receipt}",
-            "possible_issue_on_identifiers": False,
-            "top_identifiers": {},
+            "possible_issue_on_identifiers": _is_suspicious(outcome.sums, top),
+            "top_identifiers": top,
         }
     end_date = outcome.end_date if outcome is not None else None
     start_date = execution.start_date
@@ -35,7 +40,7 @@ def document(execution: Execution) -> dict[str, Value]:
             "datamart_id": None,
             "document_import_id": execution.document_import_id,
             "mime_type": execution.mime_type,
-            "document_type": execution.format,
+            "document_type": execution.definition.get("document_type") or execution.format,
             "input_file_name": source.key.rpartition("/")[2],
             "file_uri": source.uri,
             "number_of_lines": outcome.sums.lines if outcome is not None else None,
@@ -64,3 +69,17 @@ def document(execution: Execution) -> dict[str, Value]:
         "import_mode": "MANUAL_FILE",
         "import_type": None,
     }
+
+
+def _top_identifiers(sums: Tally) -> dict[str, Value]:
+    """The users that turn up most in the events that were sampled, most first."""
+    most = sorted(sums.top_users.items(), key=lambda user: (-user[1], user[0]))
+    return dict(most[:MOST_TOP])
+
+
+def _is_suspicious(sums: Tally, top: dict[str, Value]) -> bool:
+    """Whether one user has so many of the events that it may be a placeholder or a mistake."""
+    return any(
+        sums.sampled >= SUSPICIOUS_FROM and isinstance(count, int) and count * SUSPICIOUS_SHARE >= sums.sampled
+        for count in top.values()
+    )

@@ -188,6 +188,7 @@ class Tally:
     read), `erased` (of a person who was erased after it was uploaded), `withheld` (good, in a file that is stored as a
     whole or not at all, before it is known to be whole). Events and changes are those of good rows.
     `inner_lines` are lines of the file that begin no row: a CSV's header, and lines inside quoted fields.
+    `top_users` are some of the users that turn up most, each with its events in the sampled batches (`batches`).
     """
 
     lines: int = 0
@@ -201,6 +202,8 @@ class Tally:
     expired: int = 0
     erased: int = 0
     withheld: int = 0
+    sampled: int = 0  # events of the batches that were looked at for the users that turn up most
+    top_users: dict[str, int] = field(default_factory=dict)  # of those: the ten of each batch, added up
 
     @property
     def file_lines(self) -> int:
@@ -223,6 +226,9 @@ class Tally:
                 notes[code].count += noted.count
             else:
                 notes[code] = replace(noted)
+        top_users = dict(self.top_users)
+        for user, count in later.top_users.items():
+            top_users[user] = top_users.get(user, 0) + count
         return Tally(
             self.lines + later.lines,
             self.blank + later.blank,
@@ -235,6 +241,8 @@ class Tally:
             self.expired + later.expired,
             self.erased + later.erased,
             self.withheld + later.withheld,
+            self.sampled + later.sampled,
+            top_users,
         )
 
 
@@ -374,6 +382,7 @@ class Execution:
 
     `created_ms` is the clock of every rule that needs one; `definition` and `sinks` are those it began with, so that
     every destination gets all of a file or none of it. `part_bytes` is what its object is cut by; 0: it is one part.
+    `checked`: every row of a file that is stored as a whole or not at all was found to be good.
     """
 
     id: str
@@ -392,6 +401,18 @@ class Execution:
     outcome: Outcome | None = None
     error: FileError | None = None
     attempt: int = 1
+    checked: bool = False
+
+    @property
+    def round(self) -> int:
+        """Which reading of the file this is: newer rules read it anew, and so does the writing of a file that was first
+        checked as a whole. What an earlier round made of a part does not count."""
+        return 2 * self.rules_version + self.checked
+
+    @property
+    def is_checking(self) -> bool:
+        """Whether its rows are only being judged: nothing of a file is stored before all of it is known to be good."""
+        return bool(self.definition.get("atomic", False)) and not self.checked
 
     @property
     def mime_type(self) -> str:
@@ -402,6 +423,13 @@ class Execution:
     def document_import_id(self) -> str:
         """Id of the import definition it runs under; "default" where the key named none."""
         return str(self.definition.get("id", "default"))
+
+
+class Erased:
+    """What becomes of a row of somebody who was erased after it was uploaded: it is not stored, and not bad."""
+
+
+ERASED_ROW: Final = Erased()
 
 
 class Clock(Protocol):

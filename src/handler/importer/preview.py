@@ -9,25 +9,33 @@ event names) has one here, and what is beyond it is counted.
 import json
 import json.decoder
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
-from typing import Final
+from typing import Final, cast
 
-from importer import formats
-from importer.bad_rows import BadRow, ObjectProblem, Reason, Reject, row_text, shown
+from importer import formats, users
+from importer.bad_rows import BadRow, FileReason, ObjectProblem, Reason, row_text, shown
 from importer.batches import Batch, Limit, Rules, batches
 from importer.compression import opened, peeked
 from importer.definitions import Definition
+from importer.diagnosis import diagnosis
 from importer.fields import json_type
-from importer.layouts import Layout, layout_of
+from importer.layouts import layout_of
 from importer.lines import BOM, HEAD_BYTES, reading_start, skipped
-from importer.model import TO_THE_END, Event, FileError, Part, Row, Tally, Value
+from importer.model import TO_THE_END, Event, FileError, Part, Tally, UserChange, Value
 from importer.receipts import FoldedReasons
+from importer.recognition import recognised
 
-DIALECT_ROWS: Final = 100
 MAX_NAMES: Final = 1_000  # of properties and of events: more than a person reads, little enough to keep
 SHOWN_BYTES: Final = 2_000  # of a refused row in the document
+
+_KINDS: Final = {
+    users.PROPERTY: "",
+    users.SEGMENT: "segment membership",
+    users.CONSENT: "consent",
+    users.LINK: "link between identifiers",
+    users.ERASED: "erasure",
+}
 
 _SPACE = re.compile(r"[ \t\n\r]*")
 _AT_BYTE = re.compile(r"at byte (\d+) of the row\Z")
@@ -72,6 +80,7 @@ class Findings:
 
     format: str = formats.DEFAULT
     evidence: tuple[str, ...] = ()
+    marked: Mapping[str, int] = field(default_factory=dict)  # dialect → rows among the first that bear its marks
     compression: str = ""
     tally: Tally = field(default_factory=Tally)
     read_to: int = 0
@@ -81,6 +90,7 @@ class Findings:
     properties: dict[str, Property] = field(default_factory=dict)
     user_properties: dict[str, Property] = field(default_factory=dict)
     session_properties: dict[str, Property] = field(default_factory=dict)
+    user_records: dict[str, int] = field(default_factory=dict)  # what else is said of persons, in words → how often
     names_left_out: int = 0  # values and events whose name found no place among MAX_NAMES
     earliest_ms: int | None = None
     latest_ms: int | None = None
@@ -118,11 +128,13 @@ def previewed(
         found.compression, text = opened(stored)
         head, text = peeked(text, HEAD_BYTES)
         layout = layout_of(definition.mime_type, head)
-        recognised = formats.recognise(_rows_of(head, layout))
-        found.format, found.evidence = recognised.format, recognised.evidence
+        said = recognised(head[:HEAD_BYTES], layout, definition)
+        found.format, found.evidence, found.marked = said.format, said.evidence, said.rows
+        if said.doubt:
+            raise ObjectProblem(FileReason.DIALECT_UNKNOWN, said.doubt)
         if layout.columns:
             formats.FORMATS[found.format].refuse_columns(layout.columns)
-        rules = Rules(recognised.format, definition, now_ms, limits)
+        rules = Rules(said.format, definition, now_ms, limits)
         found.read_to = len(layout.header)
         part = Part(len(layout.header), stop)
         reading = _Counted(text)
@@ -150,18 +162,6 @@ class _Counted:
         return chunk
 
 
-def _rows_of(head: bytes, layout: Layout) -> Iterator[Row]:
-    """The first rows that can be read at all; the last line of the head may be cut."""
-    part = Part(len(layout.header), TO_THE_END)
-    seen = [head[reading_start(part) : HEAD_BYTES]]
-    for _, raw in islice(layout.lines(seen, part), DIALECT_ROWS):
-        try:
-            if isinstance(raw, bytes):
-                yield layout.row_of(row_text(raw).removeprefix(BOM))
-        except Reject:
-            continue
-
-
 def _add(found: Findings, batch: Batch, first_rows: int, bad_rows: int) -> None:
     found.tally = found.tally.plus(batch.tally)
     found.read_to = batch.next_offset
@@ -185,7 +185,19 @@ def _add(found: Findings, batch: Batch, first_rows: int, bad_rows: int) -> None:
         for name, value in (event.session_properties or {}).items():
             _see(found, found.session_properties, name, value, numbers[event.address])
     for change in batch.user_changes:
-        _see(found, found.user_properties, change.record.partition("#")[2], change.value, numbers[change.address])
+        kind = _kind_of(change)
+        if kind:
+            found.user_records[kind] = found.user_records.get(kind, 0) + 1
+        else:
+            _see(found, found.user_properties, change.record.partition("#")[2], change.value, numbers[change.address])
+
+
+def _kind_of(change: UserChange) -> str:
+    """What a change of a person is, in words; "" for the value of a property."""
+    kind = next(words for record, words in _KINDS.items() if change.record.startswith(record))
+    if not change.deleted:
+        return kind
+    return f"removed {kind or 'property'}"
 
 
 def _see(found: Findings, known: dict[str, Property], name: str, value: Value, line: int) -> None:
@@ -214,25 +226,22 @@ def document(found: Findings) -> dict[str, Value]:
         "error": {"code": found.problem.code, "message": found.problem.message} if found.problem else None,
         "format": found.format,
         "evidence": list(found.evidence),
+        "marked": dict(found.marked),
         "compression": found.compression or None,
         "complete": found.whole,
         "bytes_read": found.read_to,
-        "lines": tally.lines,
-        "blank": tally.blank,
-        "rows": tally.rows,
-        "good": tally.good,
-        "bad": tally.bad,
-        "events": tally.events,
-        "user_changes": tally.user_changes,
+        **tally.counts(),
         "earliest_ms": found.earliest_ms,
         "latest_ms": found.latest_ms,
         "event_names": dict(found.event_names),
         "properties": _properties(found.properties),
         "user_properties": _properties(found.user_properties),
         "session_properties": _properties(found.session_properties),
+        "user_records": dict(found.user_records),
         "names_left_out": found.names_left_out,
-        "first_events": [_event(line, event) for line, event in found.first_events],
+        "first_events": [_event(line, event, found.format) for line, event in found.first_events],
         "reasons": list(found.reasons.folded()),
+        "diagnosis": cast("Value", diagnosis(tally.rows, found.reasons.folded())),
         "bad_rows": [_bad_row(row) for row in found.bad_rows],
         "notes": [
             {"code": code, "count": noted.count, "first_line": noted.first_line}
@@ -255,7 +264,7 @@ def _properties(known: dict[str, Property]) -> dict[str, Value]:
     }
 
 
-def _event(line: int, event: Event) -> Value:
+def _event(line: int, event: Event, format_name: str) -> Value:
     return {
         "line": line,
         "offset": event.address,
@@ -265,6 +274,8 @@ def _event(line: int, event: Event) -> Value:
         "user_id": event.user_id,
         "properties": event.properties,
         "session_properties": event.session_properties,
+        "identifiers": event.identifiers,
+        "format": event.format or format_name,
     }
 
 

@@ -1,18 +1,19 @@
 """`receipt/1` and the folded reasons (pure): what a person, a dashboard and `verify` read after an import.
 
-Rule: `lines = rows + blank`, `rows = good + bad`. Apart from parts and timing a receipt does not depend on how the
-work was cut. Reasons are folded by (code, field) in the order of the bad rows, in constant memory: what does not find
-a place among the first MAX_GROUPS is counted per code, without its field.
+Rule: `lines = rows + blank`, `rows = good + bad + expired + erased + withheld`. Apart from parts and timing a receipt
+does not depend on how the work was cut. Reasons are folded by (code, field) in the order of the bad rows, in constant
+memory: what does not find a place among the first MAX_GROUPS is counted per code, without its field.
 """
 
 import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import orjson
 
 from importer.bad_rows import BadRow, shown
+from importer.diagnosis import diagnosis
 from importer.model import Execution, Outcome, Status, Value
 from importer.parts import parts_of
 
@@ -109,6 +110,7 @@ def receipt(execution: Execution, outcome: Outcome, reasons: FoldedReasons | Non
         "import_id": execution.document_import_id,
         **sums.counts(),
         "reasons": list(reasons.folded()),
+        "diagnosis": cast("Value", diagnosis(sums.rows, reasons.folded())),
         "notes": [
             {"code": code, "count": noted.count, "first_line": noted.first_line}
             for code, noted in sorted(sums.notes.items())

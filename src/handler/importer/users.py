@@ -19,6 +19,10 @@ SEGMENT: Final = "segment#"
 CONSENT: Final = "consent#"
 LINK: Final = "link#"
 ERASED: Final = "erased"
+# In the value of `erased`: whether all identifiers of the person are meant, or this one alone.
+SCOPE: Final = "scope"
+PERSON: Final = "person"
+DEVICE: Final = "device"
 
 
 def property_record(*path: str) -> str:

@@ -5,15 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from importer.definitions import SINK_CHOICES
 from importer.model import Misconfigured
-
-# What the template's parameter Sinks may say → names in `sinks.SINKS`, in the order they are written to.
-CHOICES: Final[dict[str, tuple[str, ...]]] = {
-    "dynamodb": ("dynamodb",),
-    "firehose": ("firehose",),
-    "both": ("dynamodb", "firehose"),
-}
-
 
 # A batch of 8,192 rows takes 164 s at this rate: it has to fit an invocation of 300 s.
 LEAST_WRITES_PER_SECOND: Final = 50
@@ -57,10 +50,10 @@ class Settings:
         if missing:
             raise Misconfigured(f"environment variable {missing[0]} is not set; template.yaml sets it")
         choice = environment.get("SINKS", "dynamodb")
-        if choice not in CHOICES:
-            raise Misconfigured(f"SINKS is {choice!r}: choose one of {', '.join(CHOICES)}")
+        if choice not in SINK_CHOICES:
+            raise Misconfigured(f"SINKS is {choice!r}: choose one of {', '.join(SINK_CHOICES)}")
         delivery_stream = environment.get("DELIVERY_STREAM", "")
-        if "firehose" in CHOICES[choice] and not delivery_stream:
+        if "firehose" in SINK_CHOICES[choice] and not delivery_stream:
             raise Misconfigured(f"SINKS is {choice} and DELIVERY_STREAM is not set: deploy with template.yaml")
         gzip = environment.get("STREAM_GZIP", "false")
         if gzip not in ("true", "false"):
@@ -75,7 +68,7 @@ class Settings:
             )
         return cls(
             **{field: environment[variable] for field, variable in names.items()},
-            sinks=CHOICES[choice],
+            sinks=SINK_CHOICES[choice],
             delivery_stream=delivery_stream,
             stream_gzip=gzip == "true",
             part_queue_url=environment.get("PART_QUEUE_URL", ""),

@@ -1,8 +1,9 @@
 """The imports table on DynamoDB: executions, their parts, import definitions, stems.
 
 `EXEC#id/EXEC` holds the public document at the top level and what only workers need in `state`; `EXEC#id/PART#start`
-a part; `EXEC#id/NOTES` how far a long settling is; `EXEC#id/WATCH` what the sweep last saw; `IMPORT#id/IMPORT` a
-definition; `STEM#day#stem/STEM` who has a stem. Every decision reads consistently (F10).
+a part (its `rules_version` is the execution's round); `EXEC#id/NOTES` how far a long settling is; `EXEC#id/WATCH` what
+the sweep last saw; `IMPORT#id/IMPORT` a definition; `STEM#day#stem/STEM` who has a stem. Every decision reads
+consistently (F10).
 botocore repeats a write whose reply was lost and then sees its own success refused: each conditional write here is
 followed, when refused, by a read that asks "was it me?" (F8).
 """
@@ -21,6 +22,7 @@ from botocore.exceptions import ClientError
 from importer.documents import document
 from importer.model import (
     LEGAL_MOVES,
+    RULES_VERSION,
     Border,
     Destination,
     Execution,
@@ -46,6 +48,7 @@ if TYPE_CHECKING:
 
 FENCE: Final = "fence"  # an owner no worker is
 _UNFINISHED: Final = "yes"  # partition key of the sparse index of executions that are not closed
+_SAME_CHECKED: Final = "(attribute_not_exists(checked) OR checked = :checked)"
 _LISTED: Final = "EXECUTION"  # partition key of the index that lists executions by time
 
 _serialize = TypeSerializer().serialize
@@ -98,7 +101,11 @@ class ImportsTable:
         return self._move(execution, replace(execution, status=Status.RUNNING, start_date=now_ms))
 
     def restart(self, execution: Execution, rules_version: int) -> Execution:
-        return self._move(execution, replace(execution, rules_version=rules_version, parts_done=frozenset()))
+        again = replace(execution, rules_version=rules_version, checked=False, parts_done=frozenset())
+        return self._move(execution, again)
+
+    def check(self, execution: Execution) -> Execution:
+        return self._move(execution, replace(execution, checked=True, parts_done=frozenset()))
 
     def cancel(self, execution: Execution) -> Execution:
         while execution.phase is Phase.IMPORTING:  # refused: it was begun, or begun again, since we looked
@@ -162,10 +169,10 @@ class ImportsTable:
     def fail(self, execution: Execution, code: str, message: str) -> Execution:
         error = FileError(code, message)
         while True:
-            before = (execution.phase, execution.attempt, execution.rules_version)
+            before = (execution.phase, execution.attempt, execution.round)
             failed = replace(execution, status=Status.FAILED, phase=Phase.CLOSING, error=error)
             execution = self._move(execution, failed)
-            if (execution.phase, execution.attempt, execution.rules_version) != before:
+            if (execution.phase, execution.attempt, execution.round) != before:
                 return execution  # else it was only begun since we looked
 
     def fix(self, execution: Execution, outcome: Outcome) -> Execution:
@@ -188,9 +195,12 @@ class ImportsTable:
             Key=_key(f"EXEC#{execution.id}", "EXEC"),
             UpdateExpression="ADD parts_done :start",
             # The attempt too: the next one may have begun this part again.
-            ConditionExpression="#phase = :phase AND rules_version = :rules AND retry_count = :retries",
+            ConditionExpression=(
+                f"#phase = :phase AND rules_version = :rules AND retry_count = :retries AND {_SAME_CHECKED}"
+            ),
             ExpressionAttributeNames={"#phase": "phase"},
             ExpressionAttributeValues={
+                ":checked": {"BOOL": execution.checked},
                 ":start": {"NS": [str(start)]},
                 ":retries": {"N": str(execution.attempt - 1)},
                 ":phase": {"S": Phase.IMPORTING.value},
@@ -219,7 +229,7 @@ class ImportsTable:
         update = "SET " + ", ".join(f"#{index} = :{index}" for index in range(len(item)))
         remove = (["unfinished"] if after.phase is Phase.CLOSED else []) + (
             ["parts_done"]
-            if after.rules_version != before.rules_version or (after.attempt != before.attempt and not after.parts_done)
+            if after.round != before.round or (after.attempt != before.attempt and not after.parts_done)
             else []
         )
         if remove:
@@ -232,7 +242,7 @@ class ImportsTable:
             ConditionExpression=(
                 f"{by_name['status']} = :status AND {by_name['phase']} = :phase AND {by_name['rules_version']} = :rules"
                 f" AND {by_name['retry_count']} = :retries"  # nobody of an earlier attempt moves a later one
-                + (f" AND attribute_type({by_name['result']}, :null)" if only_if_open else "")
+                f" AND {_SAME_CHECKED}" + (f" AND attribute_type({by_name['result']}, :null)" if only_if_open else "")
             ),
             ExpressionAttributeNames=names,
             ExpressionAttributeValues=values
@@ -241,6 +251,7 @@ class ImportsTable:
                 ":phase": {"S": before.phase.value},
                 ":rules": {"N": str(before.rules_version)},
                 ":retries": {"N": str(before.attempt - 1)},
+                ":checked": {"BOOL": before.checked},
             }
             | ({":null": {"S": "NULL"}} if only_if_open else {}),
         )
@@ -264,7 +275,7 @@ class ImportsTable:
             ":start": part.start,
             ":stop": part.stop,
             ":zero": _tally_map(Tally()),
-            ":rules": execution.rules_version,
+            ":round": execution.round,
             ":attempt": execution.attempt,
             ":none": 0,
             ":one": 1,
@@ -276,7 +287,7 @@ class ImportsTable:
             " AND (attribute_not_exists(#owner) OR lease_until_ms < :now OR #owner = :me)"
         )
         names = {"#owner": "owner", "#start": "start", "#stop": "stop"}
-        taken = "SET #owner = :me, lease_until_ms = :until, #start = :start, #stop = :stop, rules_version = :rules"
+        taken = "SET #owner = :me, lease_until_ms = :until, #start = :start, #stop = :stop, rules_version = :round"
         if not self._conditional(
             "update_item",
             Key=key,
@@ -286,18 +297,18 @@ class ImportsTable:
             ),
             ConditionExpression=(
                 f"attribute_not_exists(done) AND {free}"
-                " AND (attribute_not_exists(rules_version) OR rules_version = :rules)"
+                " AND (attribute_not_exists(rules_version) OR rules_version = :round)"
             ),
             ExpressionAttributeNames=names,
             ExpressionAttributeValues=_marshalled(values),
         ):
             item = self._part(execution.id, part.start)
-            rules = item.get("rules_version", execution.rules_version)
-            if rules > execution.rules_version:
-                raise Unavailable(
-                    f"rules {rules} have begun on {execution.id}: a newer version of this function goes on"
-                )
-            if rules < execution.rules_version:  # what older rules made of it does not count, nor how often they tried
+            begun = item.get("rules_version", execution.round)
+            if begun > 2 * RULES_VERSION + 1:
+                raise Unavailable(f"newer rules have begun on {execution.id}: a newer version of this function goes on")
+            if begun > execution.round:
+                raise Fenced(f"all of {execution.id} was checked meanwhile: its rows are being written")
+            if begun < execution.round:  # what an earlier round made of it does not count, nor how often it was tried
                 self._conditional(
                     "update_item",
                     Key=key,
@@ -305,12 +316,12 @@ class ImportsTable:
                         f"{taken}, next_offset = :start, tally = :zero, tries = :one, hops = :none, waits = :none"
                         " REMOVE done, sha256, border"
                     ),
-                    ConditionExpression=f"{free} AND rules_version < :rules",
+                    ConditionExpression=f"{free} AND rules_version < :round",
                     ExpressionAttributeNames=names,
                     ExpressionAttributeValues=_marshalled(values),
                 )
         item = self._part(execution.id, part.start)
-        if item.get("owner") == owner or (item.get("done") and item["rules_version"] == execution.rules_version):
+        if item.get("owner") == owner or (item.get("done") and item["rules_version"] == execution.round):
             return _part_state(item)
         fenced = item.get("fenced", 0) >= execution.attempt
         return LeaseHeld(item.get("owner", ""), item.get("lease_until_ms", 0), fenced)
@@ -583,6 +594,7 @@ def _execution_item(execution: Execution) -> dict[str, Any]:
         **document(execution),
         "format": execution.format,
         "rules_version": execution.rules_version,
+        "checked": execution.checked,
         "state": orjson.dumps(state).decode(),
     }
 
@@ -627,4 +639,5 @@ def _read(item: dict[str, Any]) -> Execution:
         ),
         error=None if error is None else FileError(error["code"], error["message"]),
         attempt=state["attempt"],
+        checked=item.get("checked", False),  # not said before there was a check
     )

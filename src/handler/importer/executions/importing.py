@@ -4,12 +4,13 @@ may do it, until when, and how the rest is handed on, is `holding`'s.
 
 from typing import Final
 
-from importer.bad_rows import FileReason, ObjectProblem, Reject, segment
-from importer.batches import Batch, Rules, batches
+from importer.bad_rows import FileReason, ObjectProblem, segment
+from importer.batches import Batch, batches
 from importer.definitions import Definition
 from importer.executions.holding import Held, Occupied, held
 from importer.executions.joining import header_key, segment_key
-from importer.executions.plain_text import PlainText, longest_member_bytes
+from importer.executions.pinned import definition_of, provenance_of, rules_of
+from importer.executions.plain_text import HEAD_STORED_BYTES, PlainText, longest_member_bytes
 from importer.executions.ports import Workplace
 from importer.executions.settling import close_failed, settle
 from importer.executions.starting import judge_name, start
@@ -23,7 +24,6 @@ from importer.model import (
     Part,
     PartState,
     Phase,
-    Provenance,
     Status,
     Task,
     Throttled,
@@ -32,7 +32,8 @@ from importer.model import (
 )
 from importer.notification import Dropped
 from importer.parts import parts_of
-from importer.sinks import SINKS, Sink
+from importer.recognition import recognised_stored
+from importer.sinks import Sink
 
 # Claims of a part in a row that moved nothing and said nothing: crashes, kills, time-outs. A part that kills its
 # workers is not tried for ever. What AWS refuses or denies does not count.
@@ -104,9 +105,13 @@ def _advance(place: Workplace, execution: Execution, part: Part) -> Execution:
         if execution.phase is Phase.IMPORTING:
             try:
                 read = _import_part(place, execution, part)
+                if read is not None and _is_read(read):
+                    _judge_whole(place, read)
+                    if read.is_checking:
+                        return _read_again(place, read, reserve_ms)
             except ObjectProblem as problem:
                 now = _now(place, execution)
-                if now.attempt != execution.attempt or now.rules_version > RULES_VERSION:
+                if now.attempt != execution.attempt or now.round > execution.round:
                     return now  # begun again: it is for whoever did so to judge the file
                 execution = now
                 if execution.phase is Phase.IMPORTING:
@@ -118,7 +123,7 @@ def _advance(place: Workplace, execution: Execution, part: Part) -> Execution:
                 if read is None:  # handed on, or another worker's
                     return _now(place, execution)
                 execution = read
-                if execution.phase is Phase.IMPORTING and len(execution.parts_done) < execution.part_count:
+                if execution.phase is Phase.IMPORTING and not _is_read(execution):
                     return execution
                 if place.remaining_ms() < reserve_ms:
                     raise TimeIsUp  # settling is an invocation of its own
@@ -133,6 +138,39 @@ def _advance(place: Workplace, execution: Execution, part: Part) -> Execution:
         return _now(place, execution)
 
 
+def _is_read(execution: Execution) -> bool:
+    return execution.phase is Phase.IMPORTING and len(execution.parts_done) == execution.part_count
+
+
+def _judge_whole(place: Workplace, execution: Execution) -> None:
+    """What only all parts together can say.
+
+    Raises:
+        ObjectProblem: too_many_bad_rows; atomic_refused.
+    """
+    definition = definition_of(execution)
+    if not (execution.is_checking or definition.max_bad_rows):
+        return
+    bad = sum(part.tally.bad for part in place.records.parts(execution.id))
+    _judge_count(definition, bad)
+    if bad and execution.is_checking:
+        raise ObjectProblem(
+            FileReason.ATOMIC_REFUSED,
+            f"{bad:,} of its rows {'is' if bad == 1 else 'are'} bad, and this import takes a file as a whole or not at "
+            "all (atomic): nothing of it was stored. Mend the rows that errors/ has, and drop the whole file again",
+        )
+
+
+def _read_again(place: Workplace, execution: Execution, reserve_ms: int) -> Execution:
+    """All rows of a file that is stored as a whole were found to be good: now they are written."""
+    execution = place.records.check(execution)
+    if execution.phase is Phase.IMPORTING:
+        if execution.part_count == 1 and place.remaining_ms() >= reserve_ms:
+            return _advance(place, execution, parts_of(1, 0)[0])
+        send_on(place, execution)
+    return execution
+
+
 def _import_part(place: Workplace, execution: Execution, part: Part) -> Execution | None:
     """The execution, with this part done; None if the part was handed on or is another worker's.
 
@@ -141,6 +179,8 @@ def _import_part(place: Workplace, execution: Execution, part: Part) -> Executio
         Unavailable, Fenced.
     """
     judge_name(execution.source.key, execution.format, execution.mime_type)
+    if execution.format not in FORMATS:
+        raise ObjectProblem(FileReason.DIALECT_UNKNOWN, _doubt(place, execution))
     if execution.status is Status.PENDING:
         execution = place.records.begin(execution, place.clock.now_ms())
     if execution.rules_version > RULES_VERSION:
@@ -174,15 +214,11 @@ def _read_on(place: Workplace, execution: Execution, ours: Held) -> bool:
         ObjectProblem, Unavailable, Fenced.
     """
     source, state = execution.source, ours.state
-    provenance = Provenance(
-        execution.format, execution.document_import_id, execution.id, source.key, source.last_modified_ms
-    )
-    definition = Definition.of(execution.definition)
-    rules = Rules(execution.format, definition, execution.created_ms, tuple(SINKS[name] for name in execution.sinks))
+    definition, rules = definition_of(execution), rules_of(execution)
     # Packed text has a border as soon as some of it was read.
     straight = state.border is not None or (not state.next_offset and state.stop == TO_THE_END)
     try:
-        sink = place.open_sink(provenance, execution.sinks)
+        sink = place.open_sink(provenance_of(execution), execution.sinks)
         longest = longest_member_bytes(place.hop_ms)
         text = PlainText(place.objects, source, ours.breathe, state.border, longest, straight)
         layout = text.layout(definition.mime_type)
@@ -198,7 +234,10 @@ def _read_on(place: Workplace, execution: Execution, ours: Held) -> bool:
                 ours.hand_on()
                 return False
             try:
-                _write(sink, batch, ours)  # 1 durable when it returns
+                if execution.is_checking:
+                    batch.withhold()
+                else:
+                    _write(sink, batch, ours)  # 1 durable when it returns
             except Throttled:
                 ours.hand_on()
                 return False
@@ -210,6 +249,7 @@ def _read_on(place: Workplace, execution: Execution, ours: Held) -> bool:
                     "application/octet-stream",
                 )
             ours.move_behind(batch)  # 3 the position moves last, tallies absolute
+            _judge_count(definition, ours.state.tally.bad)
     except Unavailable:
         ours.give_back()
         raise
@@ -218,6 +258,22 @@ def _read_on(place: Workplace, execution: Execution, ours: Held) -> bool:
         raise
     ours.end(text.sha256())
     return True
+
+
+def _doubt(place: Workplace, execution: Execution) -> str:
+    """Why nobody could say in which dialect a file is written."""
+    head = b"".join(place.objects.read(execution.source, 0, min(HEAD_STORED_BYTES, execution.source.size_bytes)))
+    return recognised_stored([head], definition_of(execution)).doubt
+
+
+def _judge_count(definition: Definition, bad: int) -> None:
+    """Raises ObjectProblem where more rows are bad than the import allows."""
+    if 0 < definition.max_bad_rows < bad:
+        raise ObjectProblem(
+            FileReason.TOO_MANY_BAD_ROWS,
+            f"more than {definition.max_bad_rows:,} rows are bad, which is all this import allows (max_bad_rows). What "
+            "was read until then is imported; errors/ has the bad rows. Mend them, and drop the whole file again",
+        )
 
 
 def _write(sink: Sink, batch: Batch, ours: Held) -> None:
@@ -229,14 +285,14 @@ def _write(sink: Sink, batch: Batch, ours: Held) -> None:
     """
     while True:
         try:
-            refused: dict[int, Reject] = sink.write(batch.events, batch.user_changes, ours.breathe_writing)
+            not_stored = sink.write(batch.events, batch.user_changes, ours.breathe_writing)
         except Throttled:
             ours.save()
             if ours.time_is_short:
                 raise
         else:
-            if refused:
-                batch.refuse(refused)
+            if not_stored:
+                batch.take_out(not_stored)
             return
 
 

@@ -43,7 +43,7 @@ def work_of(execution: Execution) -> str:
     """Prefix of everything an execution keeps until it has ended. By rules version: a late write of an older worker
     must not mix in.
     """
-    return f"work/{execution.id}/{execution.rules_version}/"
+    return f"work/{execution.id}/{execution.round}/"
 
 
 def segments_of(execution: Execution) -> str:

@@ -23,7 +23,7 @@ class SettlingNotebook:
     def __init__(self, place: Workplace, execution: Execution) -> None:
         self._place = place
         self._execution_id = execution.id
-        self._of: dict[str, Value] = {"attempt": execution.attempt, "rules_version": execution.rules_version}
+        self._of: dict[str, Value] = {"attempt": execution.attempt, "round": execution.round}
         self._reserve_ms = place.reserve_ms()
         self._version = 0
         self._pages: dict[str, dict[str, Value]] | None = None

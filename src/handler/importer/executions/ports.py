@@ -172,6 +172,9 @@ class Records(Protocol):
     def restart(self, execution: Execution, rules_version: int) -> Execution:
         """Begin an unfinished execution again under newer rules, from its first byte."""
 
+    def check(self, execution: Execution) -> Execution:
+        """All rows of a file that is stored as a whole were found good: it is read again, and they are written."""
+
     def claim(
         self, execution: Execution, part: Part, owner: str, now_ms: int, lease_until_ms: int
     ) -> PartState | LeaseHeld:
@@ -179,6 +182,7 @@ class Records(Protocol):
 
         Raises:
             Unavailable: newer rules than ours have begun on it.
+            Fenced: a later round has.
         """
 
     def progress(

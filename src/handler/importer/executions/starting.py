@@ -1,20 +1,19 @@
 """Start: from a dropped object to its execution. One execution per object version, whoever asks and however often."""
 
 import hashlib
-from typing import Final
 
 from importer import formats
 from importer.bad_rows import ObjectProblem
 from importer.compression import is_compressed
-from importer.definitions import DEFAULT, NDJSON, Definition
+from importer.definitions import DEFAULT, NDJSON, SINK_CHOICES, Definition
 from importer.executions.destinations import without_compression
+from importer.executions.plain_text import HEAD_STORED_BYTES
 from importer.executions.ports import Workplace
 from importer.layouts import judge_suffix
 from importer.model import Execution, Phase, S3Object, Status
 from importer.notification import IMPORTS_PREFIX, Dropped
 from importer.parts import part_bytes_of
-
-_MAGIC_BYTES: Final = 16
+from importer.recognition import recognised_stored
 
 
 def start(place: Workplace, dropped: Dropped) -> list[Execution]:
@@ -32,7 +31,10 @@ def start(place: Workplace, dropped: Dropped) -> list[Execution]:
     if existing is not None:
         return [*begun_before, existing]
     definition = _definition(place, source.key)
-    part_bytes = _part_bytes(place, source, definition)
+    part_bytes = part_bytes_of(source.size_bytes, place.part_bytes) if definition.mime_type == NDJSON else 0
+    head = _head(place, source) if part_bytes or not definition.format else b""
+    if is_compressed(head):
+        part_bytes = 0
     execution = Execution(
         id=execution_id,
         source=source,
@@ -40,10 +42,10 @@ def start(place: Workplace, dropped: Dropped) -> list[Execution]:
         phase=Phase.IMPORTING,
         created_ms=place.clock.now_ms(),
         definition=definition.as_stored(),
-        format=formats.DEFAULT,
+        format=definition.format or recognised_stored([head], definition).format,
         part_count=-(-source.size_bytes // part_bytes) if part_bytes else 1,
         part_bytes=part_bytes,
-        sinks=place.sinks,
+        sinks=SINK_CHOICES[definition.sinks] if definition.sinks else place.sinks,
     )
     return [*begun_before, place.records.create(execution)]
 
@@ -57,7 +59,8 @@ def execution_id_of(source: S3Object) -> str:
 def judge_name(key: str, format_name: str, mime_type: str) -> None:
     """Raises ObjectProblem(wrong_kind) for a file whose name says that it is nothing this import reads."""
     name = key.rpartition("/")[2]
-    formats.FORMATS[format_name].refuse_name(name, mime_type)
+    if format_name in formats.FORMATS:
+        formats.FORMATS[format_name].refuse_name(name, mime_type)
     judge_suffix(without_compression(name), mime_type)
 
 
@@ -65,21 +68,19 @@ def _definition(place: Workplace, key: str) -> Definition:
     """The definition the first folder below `imports/` names, if there is one of that id."""
     first, slash, _ = key.removeprefix(IMPORTS_PREFIX).partition("/")
     stored = place.records.definition(first) if slash and first else None
-    return DEFAULT if stored is None else Definition.named(first, stored)
+    return DEFAULT if stored is None else formats.named(first, stored)
 
 
-def _part_bytes(place: Workplace, source: S3Object, definition: Definition) -> int:
-    """What a file is cut by; 0 where it is one part. Compressed text has no places to begin at, and a line break of a
-    CSV may stand inside a field (E11): neither is cut, and both can be handed on.
+def _head(place: Workplace, source: S3Object) -> bytes:
+    """The first stored bytes, which tell whether a file is compressed and what its rows look like.
+
+    Compressed text has no places to begin at, and a line break of a CSV may stand inside a field (E11): neither is cut
+    into parts, and both can be handed on.
     """
-    part_bytes = part_bytes_of(source.size_bytes, place.part_bytes)
-    if not part_bytes or definition.mime_type != NDJSON:
-        return 0
     try:
-        head = b"".join(place.objects.read(source, 0, _MAGIC_BYTES))
+        return b"".join(place.objects.read(source, 0, min(HEAD_STORED_BYTES, source.size_bytes)))
     except ObjectProblem:
-        return 0  # whoever reads it next finds out, and says so
-    return 0 if is_compressed(head) else part_bytes
+        return b""  # whoever reads it next finds out, and says so
 
 
 def _left_unfinished(place: Workplace, dropped: Dropped) -> list[Execution]:

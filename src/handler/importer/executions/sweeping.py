@@ -124,7 +124,7 @@ def _seen(place: Workplace, execution: Execution, before: Watched, now_ms: int) 
     parts = place.records.parts(execution.id)
     notes, _ = place.records.notes(execution.id)
     where = [(part.start, part.next_offset, part.done) for part in parts]
-    state = (execution.status, execution.phase, execution.attempt, execution.rules_version)
+    state = (execution.status, execution.phase, execution.attempt, execution.round)
     stands = _fingerprint(*state, where, notes)
     seen = _fingerprint(stands, [(part.hops, part.waits) for part in parts])
     stands_since_ms = before.stands_since_ms if before.stands == stands else now_ms

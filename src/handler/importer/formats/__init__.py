@@ -16,7 +16,7 @@ from importer.bad_rows import Reason, Reject
 from importer.definitions import BY_PROPERTY, Definition
 from importer.formats import cooladata
 from importer.formats.reading import Reading, Written
-from importer.model import Event, Misconfigured, Row
+from importer.model import Event, Misconfigured, Row, Value
 
 RowReader = Callable[[Row, bytes, int], Reading]
 
@@ -99,6 +99,19 @@ def completed(definition: Definition) -> Definition:
     return definition
 
 
+def named(import_id: str, stored: Value) -> Definition:
+    """The definition stored under an id, checked as a whole.
+
+    Raises:
+        Misconfigured: as `Definition.named` and `completed`, with the import's id.
+    """
+    definition = Definition.named(import_id, stored)
+    try:
+        return completed(definition)
+    except Misconfigured as problem:
+        raise Misconfigured(f"import definition {import_id!r}: {problem}") from None
+
+
 def reader(name: str, definition: Definition, now_ms: int, execution_id: str = "") -> RowReader:
     """What reads the rows of a file of that dialect, under a definition that is complete.
 
@@ -106,6 +119,7 @@ def reader(name: str, definition: Definition, now_ms: int, execution_id: str = "
         now_ms: when its execution was created.
         execution_id: for events that are known by the place they were read from.
     """
+    name = DEFAULT if name == UNKNOWN else name  # of which nothing is ever stored
     read = _Reader(name, definition, now_ms) if definition.format else _AnyReader(name, definition, now_ms)
     return read if definition.identity == "row" else _Identified(read, name, definition, execution_id)
 

@@ -31,8 +31,12 @@ class Stored(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Books:
-    """Everything a recount reads."""
+    """Everything a recount reads.
+
+    `now_ms`: what has expired until then may have been removed by the tables' time to live. 0: nothing has.
+    """
 
     objects: Objects
     records: Records
     stored: Stored
+    now_ms: int = 0

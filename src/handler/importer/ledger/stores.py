@@ -11,19 +11,23 @@ counted as unproven.
 """
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import replace
 from decimal import Decimal, InvalidOperation
 from functools import lru_cache
 from typing import Any, Final, TypeAlias
 
 import orjson
 
+from importer.executions.pinned import provenance_of
 from importer.ledger.ports import Books, Key
 from importer.ledger.verdict import Findings, Kind, Place
-from importer.model import Event, Execution, Provenance, UserChange, rank
-from importer.sinks.items import AttributeValue, Item, event_item, record_item
+from importer.model import Event, Execution, UserChange, event_rank, rank, uploaded_ms_of
+from importer.sinks.items import EXPIRES, AttributeValue, Item, event_item, record_item
+from importer.users import ERASED
 
 MOST_CLAIMS: Final = 100_000  # some 500 bytes each
 _WRITTEN_BY: Final = ("execution_id", "import_id", "address")
+_OF_SOME_RECORDS: Final = frozenset({"event_time_ts", "value", "deleted", EXPIRES, "segment"})
 _KNOWN: Final = ("user_id", "event_key", "event_id", "record", "rank", *_WRITTEN_BY)
 
 # What an item says it was written from: (place, address, user_id, event_key or record, rank or "").
@@ -32,23 +36,32 @@ _Different: TypeAlias = tuple[str, AttributeValue | None, AttributeValue | None]
 LineOf = Callable[[int], int]  # number of the line at an address of the batch at hand
 
 
-def provenance(execution: Execution) -> Provenance:
-    """What every row of an execution has in common."""
-    source = execution.source
-    return Provenance(execution.format, execution.document_import_id, execution.id, source.key, source.last_modified_ms)
-
-
 class StoreCheck:
     """The tables, compared with the rows of one execution batch by batch."""
 
     def __init__(self, books: Books, execution: Execution, findings: Findings) -> None:
         self._stored = books.stored
+        self._now_ms = books.now_ms
         self._execution = execution
-        self._source = provenance(execution)
+        self._source = provenance_of(execution)
         self._findings = findings
         self._claims: dict[_Claim, tuple[int, int, str]] = {}  # → line, offset and what the item should say instead
         self.unproven = 0
         self._other = lru_cache(256)(books.records.execution)
+
+    def erased_after(self, user_ids: Iterable[str]) -> set[str]:
+        """Those of these who were erased by a later upload than this execution's: their rows are rightly not there."""
+        keys = [(user_id, ERASED) for user_id in dict.fromkeys(user_ids)]
+        found = self._stored.users(keys) if keys else {}
+        return {
+            user_id
+            for (user_id, _), item in found.items()
+            if (erased_ms := _uploaded_ms(item)) is not None and erased_ms > self._source.uploaded_ms
+        }
+
+    def _is_over(self, what: Event | UserChange) -> bool:
+        """Whether the table's time to live may have removed it."""
+        return what.expires_ms is not None and what.expires_ms <= self._now_ms
 
     # -- events -------------------------------------------------------------------------------------------------
 
@@ -56,8 +69,11 @@ class StoreCheck:
         """These must be stored, equal in everything."""
         wanted = {(event.user_id, event.event_key): event for event in events}
         found = self._stored.events(list(wanted))
+        erased = self.erased_after(user_id for user_id, name in wanted if (user_id, name) not in found)
         for key, event in wanted.items():
             item = found.get(key)
+            if item is None and (event.user_id in erased or self._is_over(event)):
+                continue
             where = (line_of(event.address), event.address, "/".join(key))
             expected = event_item(event, self._source)
             if item is None:
@@ -69,6 +85,10 @@ class StoreCheck:
 
     def _compare_event(self, event: Event, expected: Item, item: Item, where: tuple[int, int, str]) -> None:
         ours = _text(item.get("execution_id")) == self._execution.id
+        found_rank = _text(item.get("rank"))
+        if self._source.ranked and found_rank > event_rank(event, self._source):
+            self._compare_higher_ranked(event, item, found_rank, where)
+            return
         different = list(differences(expected, item, () if ours else _WRITTEN_BY))
         if different == [("address", expected["address"], item.get("address"))]:
             address = _whole(item.get("address"))
@@ -78,6 +98,19 @@ class StoreCheck:
         if not ours:
             different += self._differences_by_writer(item)
         self._tell(Place.EVENTS, where, different)
+
+    def _compare_higher_ranked(self, event: Event, item: Item, found_rank: str, where: tuple[int, int, str]) -> None:
+        """Another row with the same identity was kept. It must be a row of an execution that is known."""
+        writer = self._other(_text(item.get("execution_id")))
+        address = _whole(item.get("address"))
+        if writer is None or address is None:
+            self._tell(Place.EVENTS, where, list(self._differences_by_writer(item)))
+            return
+        true_rank = event_rank(replace(event, address=address), provenance_of(writer))
+        if true_rank != found_rank:
+            self._tell(Place.EVENTS, where, [("rank", {"S": true_rank}, item.get("rank"))])
+        elif writer.id == self._execution.id:
+            self._claim((Place.EVENTS, address, event.user_id, event.event_key, ""), where, str(event.address))
 
     def _differences_by_writer(self, item: Item) -> Iterator[_Different]:
         """What another execution, the last to write an event, cannot have written."""
@@ -102,8 +135,11 @@ class StoreCheck:
             if key not in wanted or wanted[key][0] < ranked[0]:
                 wanted[key] = ranked
         found = self._stored.users(list(wanted))
+        erased = self.erased_after(user_id for user_id, name in wanted if (user_id, name) not in found)
         for key, (rank_text, change) in wanted.items():
             item = found.get(key)
+            if item is None and (change.user_id in erased or self._is_over(change)):
+                continue
             where = (line_of(change.address), change.address, "/".join(key))
             expected = record_item(change, rank_text, self._source)
             if item is None:
@@ -123,10 +159,10 @@ class StoreCheck:
         change = _change_of(item, found_rank)
         if writer is None:
             self._tell(Place.USERS, where, [("execution_id", expected["execution_id"], item.get("execution_id"))])
-        elif change is None or (true_rank := rank(change, provenance(writer))) != found_rank:
+        elif change is None or (true_rank := rank(change, provenance_of(writer))) != found_rank:
             told = {"S": "the rank of the change it names"} if change is None else {"S": true_rank}
             self._tell(Place.USERS, where, [("rank", told, item.get("rank"))])
-        elif extra := sorted(set(item) - set(expected) - {"event_time_ts"}):
+        elif extra := sorted(set(item) - set(expected) - _OF_SOME_RECORDS):
             self._tell(Place.USERS, where, [(extra[0], None, item[extra[0]])])
         elif is_ours:
             self._claim((Place.USERS, change.address, change.user_id, change.record, found_rank), where, expected_rank)
@@ -277,6 +313,14 @@ def _number(value: AttributeValue) -> Decimal | None:
 
 def _text(value: AttributeValue | None) -> str:
     return str(value.get("S", "")) if value else ""
+
+
+def _uploaded_ms(item: Item) -> int | None:
+    """When the file was uploaded that wrote a record; None for a rank that is none of ours."""
+    try:
+        return uploaded_ms_of(_text(item.get("rank")))
+    except (IndexError, ValueError):
+        return None
 
 
 def _whole(value: AttributeValue | None) -> int | None:

@@ -20,17 +20,17 @@ import hashlib
 from array import array
 from bisect import bisect_left
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import orjson
 
 from importer.bad_rows import FileReason, ObjectProblem
-from importer.batches import Batch, Rules, batches
-from importer.definitions import Definition
+from importer.batches import Batch, batches
 from importer.documents import document
+from importer.executions.pinned import rules_of
 from importer.executions.plain_text import PlainText
-from importer.formats import FORMATS
+from importer.formats import FORMATS, UNKNOWN
 from importer.layouts import Layout
 from importer.ledger.papers import ErrorRows, Reasons, stored_bytes
 from importer.ledger.ports import Books, Key
@@ -38,8 +38,10 @@ from importer.ledger.stores import StoreCheck
 from importer.ledger.verdict import Finding, Findings, Kind, Place, Verdict
 from importer.lines import reading_start
 from importer.model import (
+    COUNTS,
     RULES_VERSION,
     TO_THE_END,
+    Event,
     Execution,
     Misconfigured,
     Outcome,
@@ -49,11 +51,13 @@ from importer.model import (
     Status,
     Tally,
     Unavailable,
+    UserChange,
 )
 from importer.notification import Dropped
 from importer.parts import parts_of
 from importer.receipts import FoldedReasons, receipt
 from importer.sinks import SINKS
+from importer.users import ERASED
 
 MOST_FINDINGS: Final = 10
 _RUN: Final = 1 << 20  # hashes sorted at a time: as a list they take five times their room
@@ -106,7 +110,7 @@ def _judged(execution: Execution) -> Outcome:
             "it can be recounted when nothing is left to do"
         )
     unknown = [name for name in execution.sinks if name not in SINKS]
-    if execution.format not in FORMATS or unknown:
+    if execution.format not in (*FORMATS, UNKNOWN) or unknown:
         raise CannotRecount(
             f"execution {execution.id}: {(unknown or [execution.format])[0]} is unknown to this version"
         )
@@ -139,12 +143,14 @@ class _Recount:
         self._folded = FoldedReasons()
         self._damage: ObjectProblem | None = None  # where the walk of a SUCCEEDED execution's archive broke off
         self._walked_to = 0
+        self._erased = _ErasedRows(0, 0, 0)
         try:
-            definition = Definition.of(execution.definition)
+            self._rules = rules_of(execution)
         except Misconfigured as problem:
             raise CannotRecount(f"execution {execution.id}: its definition cannot be read: {problem}") from problem
-        limits = tuple(SINKS[name] for name in execution.sinks)
-        self._rules = Rules(execution.format, definition, execution.created_ms, limits)
+        # Parts of which nothing was stored: those of a file that is stored as a whole, before all of it was checked.
+        parts = [] if self._is_whole else books.records.parts(execution.id)
+        self._withheld = {part.start for part in parts if execution.is_checking or part.tally.withheld}
 
     def verdict(self) -> Verdict:
         archive = self._archive()
@@ -262,7 +268,7 @@ class _Recount:
             self._judge_damage(problem)
 
     def _batches_of(self, text: PlainText, layout: Layout) -> Iterator[Batch]:
-        if layout.columns:
+        if layout.columns and self._execution.format in FORMATS:
             FORMATS[self._execution.format].refuse_columns(layout.columns)
         part = Part(len(layout.header), TO_THE_END)
         return batches(layout.lines(text.read(reading_start(part)), part), self._rules, layout)
@@ -293,7 +299,9 @@ class _Recount:
         if refused:
             good = {event.address for event in batch.events} | {change.address for change in batch.user_changes}
             refused = {address: reject for address, reject in refused.items() if address in good}
-            batch.refuse(refused)
+            batch.take_out(refused)
+        if is_due and self._part_of(batch) in self._withheld:
+            batch.withhold()
         events = [event for event in batch.events if event.address not in refused]
         changes = [change for change in batch.user_changes if change.address not in refused]
         if is_due:
@@ -302,6 +310,8 @@ class _Recount:
                 for noted in batch.tally.notes.values():
                     noted.first_line = None
             self._sums = self._sums.plus(batch.tally)
+            if self._in_tables and self._outcome.sums.erased:
+                self._count_erased(batch, events, changes)
             if self._in_tables:
                 line_of = _line_numbers(batch)
                 self._store.events(events, line_of)
@@ -322,13 +332,26 @@ class _Recount:
             self._keys.add(Place.EVENTS, [(event.user_id, event.event_key) for event in events])
             self._keys.add(Place.USERS, [(change.user_id, change.record) for change in changes])
 
+    def _count_erased(self, batch: Batch, events: list[Event], changes: list[UserChange]) -> None:
+        """Rows of persons erased since: the import has left out some of them, or all."""
+        users = [event.user_id for event in events] + [change.user_id for change in changes]
+        erased = self._store.erased_after(users)
+        gone = {event.address for event in events if event.user_id in erased}
+        gone |= {change.address for change in changes if change.user_id in erased}
+        self._erased = _ErasedRows(
+            self._erased.rows + len(gone),
+            self._erased.events + sum(event.address in gone for event in events),
+            self._erased.user_changes + sum(change.address in gone for change in changes),
+        )
+
     def _search(self) -> None:
         """Items this execution was the last to write, of which no row knows."""
         self._keys.sort()
         stored, execution_id = self._books.stored, self._execution.id
         for place, keys in ((Place.EVENTS, stored.events_of), (Place.USERS, stored.users_of)):
             for key in keys(execution_id):
-                if not self._keys.holds(place, key):
+                # Whose links led to an erased person is erased too; no row of ours names them.
+                if not self._keys.holds(place, key) and not (place is Place.USERS and key[1] == ERASED):
                     self._findings.add(
                         Kind.EXTRA,
                         place,
@@ -369,7 +392,8 @@ class _Recount:
         if self._damage is not None:
             return
         told = self._outcome.sums
-        for name in ("lines", "blank", "good", "bad", "events", "user_changes", "inner_lines", "notes"):
+        self._sums = self._without_erased(told)
+        for name in (*COUNTS, "inner_lines", "notes", "sampled", "top_users"):
             counted, kept = getattr(self._sums, name), getattr(told, name)
             if counted != kept:
                 self._findings.add(
@@ -380,6 +404,21 @@ class _Recount:
                     expected=str(counted),
                     found=str(kept),
                 )
+
+    def _without_erased(self, told: Tally) -> Tally:
+        """Our sums, less the rows of erased persons that the import says it left out: as far as there are so many."""
+        sums, left_out = self._sums, min(told.erased, self._erased.rows)
+        if not left_out:
+            return sums
+        events, changes = sums.events - told.events, sums.user_changes - told.user_changes
+        return replace(
+            sums,
+            good=sums.good - left_out,
+            erased=left_out,
+            events=told.events if 0 <= events <= self._erased.events else sums.events,
+            user_changes=told.user_changes if 0 <= changes <= self._erased.user_changes else sums.user_changes,
+            notes=told.notes,  # those of rows left out are not counted
+        )
 
     def _compare_receipt(self) -> None:
         source, key = self._execution.source, self._outcome.destination.receipt
@@ -421,7 +460,7 @@ class _Recount:
         done = [part.start for part in parts if part.done]
         told = [("parts", wanted, done), ("parts_done", wanted, sorted(execution.parts_done))]
         if done == wanted:
-            for name in ("lines", "blank", "good", "bad", "events", "user_changes"):
+            for name in COUNTS:
                 counted = sum(getattr(part.tally, name) for part in parts)
                 told.append((f"parts.tally.{name}", [getattr(self._sums, name)], [counted]))
         for name, expected, found in told:
@@ -449,6 +488,15 @@ class _Recount:
                 self._findings.add(
                     Kind.DIFFERENT, place, key=key, attribute=path, expected=_json(wanted), found=_json(told)
                 )
+
+
+@dataclass(frozen=True, slots=True)
+class _ErasedRows:
+    """How many rows, and of what, are of persons who were erased later."""
+
+    rows: int
+    events: int
+    user_changes: int
 
 
 _ABSENT: Final = object()

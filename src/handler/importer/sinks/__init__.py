@@ -4,12 +4,14 @@
 """
 
 from collections.abc import Callable
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeAlias
 
 from importer.bad_rows import Reject
 from importer.batches import Limit
-from importer.model import Event, UserChange
+from importer.model import Erased, Event, UserChange
 from importer.sinks import items, records
+
+NotStored: TypeAlias = dict[int, Reject | Erased]  # rows by address
 
 
 def unhurried() -> None:
@@ -21,18 +23,19 @@ class Sink(Protocol):
 
     def write(
         self, events: list[Event], user_changes: list[UserChange], breathe: Callable[[], None] = unhurried
-    ) -> dict[int, Reject]:
+    ) -> NotStored:
         """Write user changes, then events, so that they survive a crash after this call returns.
 
         Writing the same again changes nothing in a store that has keys; a stream gets it again, under the same ids.
-        A row that is refused has no event stored.
+        A row that is not stored has no event in the store and no change.
 
         Args:
             breathe: called every few calls, and every two seconds while a rate is waited for, so that a lease can be
                 renewed while a slow destination gets on; what it raises ends the write.
         Returns:
-            The rows (by address) this sink can never accept, each with its reason. Empty nearly always: the limits
-            known beforehand were checked by the pure functions in `SINKS`.
+            The rows (by address) this sink can never accept, each with its reason, and those of persons who were
+            erased after the file was uploaded. Empty nearly always: the limits known beforehand were checked by the
+            pure functions in `SINKS`.
         Raises:
             Throttled: nothing could be written for 15 s, being throttled; the same batch may be tried again.
             Unavailable: nothing can be said about which events were written.

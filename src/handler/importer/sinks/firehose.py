@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import chain, islice
 from typing import Any, Final, Protocol
 
-from importer.bad_rows import Reject
 from importer.model import Clock, Event, Provenance, UserChange
+from importer.sinks import NotStored
 from importer.sinks.calls import Calls, Left
 from importer.sinks.records import calls_of, change_line, event_line, packed
 
@@ -51,7 +51,7 @@ class FirehoseSink:
 
     def write(
         self, events: list[Event], user_changes: list[UserChange], breathe: Callable[[], None] = lambda: None
-    ) -> dict[int, Reject]:
+    ) -> NotStored:
         """See `Sink.write`. Writing the same again delivers it again; nothing is ever refused."""
         calls = calls_of(self._records(events, user_changes))
         while some := list(islice(calls, self._in_flight)):

@@ -8,9 +8,8 @@ the second is throttled, goes on with the second: the first would be paid for ag
 
 from collections.abc import Callable, Sequence
 
-from importer.bad_rows import Reject
 from importer.model import Event, UserChange
-from importer.sinks import Sink
+from importer.sinks import NotStored, Sink
 
 
 class InTurn:
@@ -20,19 +19,19 @@ class InTurn:
         self._sinks = sinks
         self._begun: tuple[list[Event], list[UserChange]] | None = None  # what was begun and is not done
         self._done = 0
-        self._refused: dict[int, Reject] = {}
+        self._not_stored: NotStored = {}
 
     def write(
         self, events: list[Event], user_changes: list[UserChange], breathe: Callable[[], None] = lambda: None
-    ) -> dict[int, Reject]:
+    ) -> NotStored:
         """See `Sink.write`."""
         if self._begun is None or self._begun[0] is not events or self._begun[1] is not user_changes:
-            self._begun, self._done, self._refused = (events, user_changes), 0, {}
+            self._begun, self._done, self._not_stored = (events, user_changes), 0, {}
         for sink in self._sinks[self._done :]:
-            if self._refused:
-                events = [event for event in events if event.address not in self._refused]
-                user_changes = [change for change in user_changes if change.address not in self._refused]
-            self._refused |= sink.write(events, user_changes, breathe)
+            if self._not_stored:
+                events = [event for event in events if event.address not in self._not_stored]
+                user_changes = [change for change in user_changes if change.address not in self._not_stored]
+            self._not_stored |= sink.write(events, user_changes, breathe)
             self._done += 1
         self._begun = None
-        return self._refused
+        return self._not_stored

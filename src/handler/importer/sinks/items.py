@@ -10,7 +10,8 @@ from botocore.exceptions import ClientError
 
 from importer.bad_rows import Reason, Reject
 from importer.formats.reading import Reading
-from importer.model import Event, Provenance, Row, Unavailable, UserChange, Value
+from importer.model import Event, Provenance, Row, Unavailable, UserChange, Value, event_rank
+from importer.users import SEGMENT
 
 # Quota: docs.aws.amazon.com/amazondynamodb/latest/developerguide/Constraints.html
 ITEM_BYTES: Final = 400 << 10
@@ -24,6 +25,8 @@ LEVELS: Final = 32
 # What an item holds beside the row: our attribute names, ids, key and source. A row's text is never shorter than what
 # it stores (quotes, colons and commas outweigh DynamoDB's bytes per member), so text + this bounds the item.
 _OWN_BYTES: Final = 2_048
+
+EXPIRES: Final = "expires_at"  # the attribute both tables' time to live goes by
 
 _ALWAYS_FIT: Final = frozenset({str, int, bool, type(None)})  # fit whatever they hold: rows have 64-bit integers as int
 
@@ -62,7 +65,7 @@ def event_item(event: Event, source: Provenance) -> Item:
         "event_name": {"S": event.event_name},
         "event_time_ts": {"N": str(event.event_time_ts)},
         "properties": {"M": {name: attribute(value) for name, value in event.properties.items()}},
-        "format": {"S": source.format},
+        "format": {"S": event.format or source.format},
         "import_id": {"S": source.import_id},
         "execution_id": {"S": source.execution_id},
         "address": {"N": str(event.address)},
@@ -71,7 +74,16 @@ def event_item(event: Event, source: Provenance) -> Item:
         item["session_properties"] = attribute(event.session_properties)
     if event.identifiers is not None:
         item["identifiers"] = attribute(event.identifiers)
+    if event.expires_ms is not None:
+        item[EXPIRES] = {"N": expires_at(event.expires_ms)}
+    if source.ranked:
+        item["rank"] = {"S": event_rank(event, source)}
     return item
+
+
+def expires_at(expires_ms: int) -> str:
+    """As DynamoDB's time to live wants it: whole seconds since 1970. Never early."""
+    return str(-(-expires_ms // 1000))
 
 
 def limit(text_bytes: int, reading: Reading) -> None:
@@ -197,17 +209,24 @@ def _plain(number: Decimal) -> str:
 
 
 def record_item(change: UserChange, rank_text: str, source: Provenance) -> Item:
-    """The item of a user record in the users table."""
+    """The item of a user record in the users table. One that was deleted stays, without a value, for its rank."""
     item: Item = {
         "user_id": {"S": change.user_id},
         "record": {"S": change.record},
-        "value": attribute(change.value),
         "rank": {"S": rank_text},
         "execution_id": {"S": source.execution_id},
         "address": {"N": str(change.address)},
     }
     if change.event_time_ts is not None:
         item["event_time_ts"] = {"N": str(change.event_time_ts)}
+    if change.expires_ms is not None:
+        item[EXPIRES] = {"N": expires_at(change.expires_ms)}
+    if change.deleted:
+        item["deleted"] = {"BOOL": True}
+        return item
+    item["value"] = attribute(change.value)
+    if change.record.startswith(SEGMENT):
+        item["segment"] = {"S": change.record.removeprefix(SEGMENT)}  # key of the sparse index of members
     return item
 
 

@@ -2,8 +2,8 @@
 
 from collections.abc import Callable
 
-from importer.bad_rows import Reject
 from importer.model import Event, UserChange
+from importer.sinks import NotStored
 
 
 class MemorySink:
@@ -21,7 +21,7 @@ class MemorySink:
 
     def write(
         self, events: list[Event], user_changes: list[UserChange], breathe: Callable[[], None] = lambda: None
-    ) -> dict[int, Reject]:
+    ) -> NotStored:
         self.events_written += len(events)
         if self._keep:
             self.events.update({(event.user_id, event.event_key): event for event in events})

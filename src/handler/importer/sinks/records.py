@@ -15,7 +15,7 @@ import orjson
 
 from importer.bad_rows import Reason, Reject
 from importer.formats.reading import Reading
-from importer.model import Event, Provenance, UserChange, Value, rank
+from importer.model import Event, Provenance, UserChange, Value, event_rank, rank
 
 # Quota: docs.aws.amazon.com/firehose/latest/APIReference/API_PutRecordBatch.html (KB and MB there are 1,024-fold)
 RECORD_BYTES: Final = 1_000 << 10  # before base64
@@ -51,7 +51,7 @@ def event_line(event: Event, source: Provenance) -> bytes:
         "event_time_ts": event.event_time_ts,
         "user_id": event.user_id,
         "properties": event.properties,
-        "format": source.format,
+        "format": event.format or source.format,
         "import_id": source.import_id,
         "execution_id": source.execution_id,
         "address": event.address,
@@ -60,6 +60,10 @@ def event_line(event: Event, source: Provenance) -> bytes:
         document["session_properties"] = event.session_properties
     if event.identifiers is not None:
         document["identifiers"] = event.identifiers
+    if event.expires_ms is not None:
+        document["expires_ms"] = event.expires_ms
+    if source.ranked:
+        document["rank"] = event_rank(event, source)
     return _json(document) + b"\n"
 
 
@@ -71,7 +75,7 @@ def change_line(change: UserChange, source: Provenance) -> bytes:
         "change_id": change_id(change, rank_text),
         "user_id": change.user_id,
         "record": change.record,
-        "value": change.value,
+        **({"deleted": True} if change.deleted else {"value": change.value}),
         "rank": rank_text,
         "format": source.format,
         "import_id": source.import_id,
@@ -80,6 +84,8 @@ def change_line(change: UserChange, source: Provenance) -> bytes:
     }
     if change.event_time_ts is not None:
         document["event_time_ts"] = change.event_time_ts
+    if change.expires_ms is not None:
+        document["expires_ms"] = change.expires_ms
     return _json(document) + b"\n"
 
 

@@ -1,0 +1,221 @@
+"""`importer preview`: what an import would do with a file, without doing any of it."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Final
+
+import click
+
+from cli import importing, show
+from cli.connection import CannotReach, connected, explained, of_stack, own_s3, twin_outputs
+from cli.lookup import stored_definition
+from cli.verbs import DONE, FILE_REFUSED, ROWS_REFUSED, json_option, stack_option
+from importer.aws.clock import SystemClock
+from importer.aws.objects import S3Objects
+from importer.bad_rows import FileReason, ObjectProblem
+from importer.batches import Limit
+from importer.compression import peeked
+from importer.definitions import DATE_FORMATS, NDJSON, SINK_CHOICES, TEXT_CSV, Definition
+from importer.executions.plain_text import HEAD_STORED_BYTES
+from importer.formats import FORMATS, completed
+from importer.model import TO_THE_END, FileError, Misconfigured, S3Object
+from importer.notification import Dropped
+from importer.preview import Findings, document, previewed
+from importer.sinks import SINKS
+
+PREVIEW_BYTES: Final = 16 << 20
+READ_BYTES: Final = 256 << 10
+
+
+@click.command()
+@click.argument("file", metavar="FILE|s3://BUCKET/KEY")
+@click.option("--rows", default=5, show_default=True, type=click.IntRange(0), help="Good rows to show.")
+@click.option("--bad-rows", default=5, show_default=True, type=click.IntRange(0), help="Refused rows to show in full.")
+@click.option(
+    "--all", "read_all", is_flag=True, help=f"Read the whole file, not only its first {PREVIEW_BYTES >> 20} MiB."
+)
+@click.option("--import-id", metavar="ID", help="Read it by this import definition of the twin or of --stack.")
+@click.option(
+    "--format", "format_name", default="", type=click.Choice(["", *FORMATS]), help="Its dialect; else its rows say."
+)
+@click.option("--document-type", default="", metavar="TYPE", help="What its rows are, such as USER_SEGMENT.")
+@click.option("--csv", "as_csv", is_flag=True, help="Read it as an import with mime_type TEXT_CSV does.")
+@click.option("--strict", is_flag=True, help="Hold the rows to the vendor's own limits.")
+@click.option("--date-format", default="", type=click.Choice(["", *DATE_FORMATS]), help="How to read 03/04/2012.")
+@click.option("--numbers-in-strings", is_flag=True, help='Take the text "123" for the number 123.')
+@click.option(
+    "--sinks",
+    default="dynamodb",
+    show_default=True,
+    type=click.Choice(list(SINK_CHOICES)),
+    help="Whose limits the rows must keep: the stack's parameter Sinks.",
+)
+@stack_option
+@click.option("--twin", "in_twin", is_flag=True, help="Look for s3://… in the local twin, not on AWS.")
+@json_option
+@click.pass_context
+def preview(
+    ctx: click.Context,
+    file: str,
+    rows: int,
+    bad_rows: int,
+    read_all: bool,
+    import_id: str | None,
+    format_name: str,
+    document_type: str,
+    as_csv: bool,
+    strict: bool,
+    date_format: str,
+    numbers_in_strings: bool,
+    sinks: str,
+    stack_name: str | None,
+    in_twin: bool,
+    as_json: bool,
+) -> None:
+    """Show what an import would do with a file. Writes nothing.
+
+    The same code as the import reads it, gzip and zstd included: dialect, first rows, properties with their types, time
+    span, and each refused row with its line, byte, field, reason and remedy. Memory does not grow with the file.
+
+    \b
+    Examples:
+      importer preview events/files/logins.json
+      importer preview --all --json big.json.gz | jq .reasons
+      importer preview --date-format dd/mm/yyyy times.json
+      importer preview --csv --document-type USER_SEGMENT members.csv
+      importer preview --import-id shop --stack s3-event-importer orders.json
+      importer preview --strict s3://my-bucket/imports/logins.json
+    """
+    stop = TO_THE_END if read_all else PREVIEW_BYTES
+    if import_id is not None:
+        definition = stored_definition(connected(stack_name), import_id)
+    else:
+        try:
+            definition = completed(
+                Definition(
+                    mime_type=TEXT_CSV if as_csv else NDJSON,
+                    strict=strict,
+                    date_format=date_format,
+                    format=format_name,
+                    document_type=document_type,
+                    numbers_in_strings=numbers_in_strings,
+                )
+            )
+        except Misconfigured as problem:
+            raise click.UsageError(str(problem)) from None
+    with show.Bars(quiet=as_json) as bars:
+        name, size, open_stored = _target(file, in_twin)
+        bar = bars.file(Path(name))
+        found = _found(
+            name,
+            lambda: _watched(open_stored(), size, bar),
+            definition,
+            tuple(SINKS[sink] for sink in SINK_CHOICES[definition.sinks or sinks]),
+            rows,
+            bad_rows,
+            stop,
+        )
+    if as_json:
+        click.echo(show.to_json({"file": importing.path_text(file), "bytes": size, **document(found)}))
+    else:
+        out = show.console()
+        show.findings(out, file, size, found, None if read_all else PREVIEW_BYTES)
+        _verdict(found)
+    ctx.exit(FILE_REFUSED if found.problem else ROWS_REFUSED if found.tally.bad else DONE)
+
+
+def _target(file: str, in_twin: bool) -> tuple[str, int, Callable[[], Iterator[bytes]]]:
+    """(base name, stored bytes, a function that opens them) of what `preview` was given."""
+    if not file.startswith("s3://"):
+        if in_twin:
+            raise click.UsageError("--twin is for s3://BUCKET/KEY")
+        path = Path(file)
+        if not path.exists():
+            raise click.UsageError(f"{file}: there is no such file")
+        if path.is_dir():
+            raise click.UsageError(f"{file} is a directory: name the files in it")
+        return path.name, path.stat().st_size, lambda: _chunks(path)
+    bucket, slash, key = file.removeprefix("s3://").partition("/")
+    if not (bucket and slash and key) or key.endswith("/"):
+        raise click.UsageError(f"{file}: expected s3://BUCKET/KEY")
+    with explained(f"s3://{bucket}"):
+        objects = S3Objects(own_s3(), SystemClock())
+        if in_twin or _is_twins(bucket):
+            objects = of_stack(twin_outputs()).objects
+        source = objects.head(Dropped(bucket, key, None, ""))
+    if source is None:
+        raise ObjectProblem(FileReason.OBJECT_GONE, f"there is no {file}, or your credentials may not see it")
+    return key.rpartition("/")[2], source.size_bytes, lambda: _stored(objects, source)
+
+
+def _is_twins(bucket: str) -> bool:
+    try:
+        return twin_outputs().bucket == bucket
+    except CannotReach:
+        return False
+
+
+def _stored(objects: S3Objects, source: S3Object) -> Iterator[bytes]:
+    with explained(source.uri):
+        yield from objects.read(source, 0)
+
+
+def _chunks(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        while chunk := file.read(READ_BYTES):
+            yield chunk
+
+
+def _watched(chunks: Iterator[bytes], size: int, bar: show.Bar) -> Iterator[bytes]:
+    count = 0
+    for chunk in chunks:
+        count += len(chunk)
+        bar.reading(count, size)
+        yield chunk
+
+
+def _found(
+    name: str,
+    open_stored: Callable[[], Iterator[bytes]],
+    definition: Definition,
+    limits: tuple[Limit, ...],
+    rows: int,
+    bad_rows: int,
+    stop: int,
+) -> Findings:
+    head, stored = peeked(open_stored(), HEAD_STORED_BYTES)
+    try:
+        importing.judge(name, head[:HEAD_STORED_BYTES], definition)
+    except ObjectProblem as problem:
+        return Findings(problem=FileError(problem.code.value, problem.message))
+    return previewed(
+        stored,
+        definition,
+        SystemClock().now_ms(),
+        limits,
+        first_rows=rows,
+        bad_rows=bad_rows,
+        stop=stop,
+    )
+
+
+def _verdict(found: Findings) -> None:
+    """The last line of a preview: what an import would do."""
+    out = show.console()
+    tally = found.tally
+    out.print()
+    if found.problem is not None:
+        show.paragraph(out, f"An import would refuse this file ({found.problem.code}):", "bold red", indent=0)
+        show.paragraph(out, show.shown_whole(found.problem.message), indent=0)
+        return
+    of_what = "" if found.whole else " of what was read"
+    if not tally.rows:
+        verdict = "There are no rows in it. An import would only move the file"
+    elif tally.bad:
+        verdict = (
+            f"An import would write {show.many(tally.events, 'event')}{of_what} and put "
+            f"{show.many(tally.bad, 'row')} into errors/, each with its reason"
+        )
+    else:
+        verdict = f"An import would write {show.many(tally.events, 'event')}{of_what}, and refuse no row"
+    show.paragraph(out, f"{verdict}. Nothing was written now.", "bold", indent=0)

@@ -1,0 +1,319 @@
+"""Erasure: whoever is erased is gone from both tables, with all that was uploaded before, also if it is read later.
+
+Three steps, each safe to repeat:
+
+1. The *mark*, one item of the users table, says the latest upload that erased anybody.
+2. Each identifier of the person, found along its links, gets the record `erased`. It stays for good.
+3. Events and records whose file was uploaded before are deleted. Links go last, those found last first: whoever goes on
+   after a crash still finds the way to every identifier that is not done.
+
+Any other writer reads the mark after it has written. Does it speak of a later upload than its own, the writer looks
+whom of its rows are erased and takes them out again; else step 3 is still to come, and sees what was written. So no
+order of two writers leaves a row behind, and where nobody was erased since a file was uploaded all of this costs one
+small read a batch.
+
+A row is dropped if anybody in it was erased after its file was uploaded. If it links an erased person with another
+identifier, that one is the same person's: it is erased too, as if the link had come first.
+
+Given up: which of two uploads of one and the same row wrote an event is known of the last only. If one came before an
+erasure and the other after, and they are read the wrong way round, the event goes with the first.
+"""
+
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Final
+
+from botocore.exceptions import ClientError
+
+from importer.model import Clock, Event, Provenance, UserChange, rank, uploaded_ms_of
+from importer.sinks.calls import Calls, Left
+from importer.sinks.items import Item, record_item
+from importer.users import ERASED, LINK, PERSON, SCOPE
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+
+UploadedMs = Callable[[str], int | None]  # execution id → when its file was uploaded; None: nobody knows any more
+
+MARK: Final[Item] = {"user_id": {"S": "erasures"}, "record": {"S": "mark"}}
+MOST_IDENTIFIERS: Final = 10_000  # of one person
+PAGE: Final = 100  # items deleted between two breaths
+# Quota: docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_BatchGetItem.html
+CALL_KEYS: Final = 100
+_RECORD: Final = "user_id, #record, #rank, deleted"
+_NAMES: Final = {"#record": "record", "#rank": "rank"}
+
+
+@dataclass(slots=True)
+class _Person:
+    """Somebody to be erased: where to begin, the record every identifier gets, and which those are."""
+
+    start: str
+    erased: Item
+    identifiers: dict[str, None] = field(default_factory=dict)  # in the order they were found
+
+    @property
+    def before_ms(self) -> int:
+        """What was uploaded before is gone."""
+        return uploaded_ms_of(self.erased["rank"]["S"])
+
+
+@dataclass(frozen=True, slots=True)
+class _Data:
+    """What one identifier has, but for its links, still to be deleted."""
+
+    person: _Person
+    user_id: str
+    times: int = 0  # so that a job that got somewhere is another one
+
+
+class Erasing:
+    """Erases, and keeps one execution's rows out of what was erased.
+
+    Args:
+        client: makes one attempt a call.
+    """
+
+    def __init__(
+        self,
+        client: "DynamoDBClient",
+        events_table: str,
+        users_table: str,
+        source: Provenance,
+        clock: Clock,
+        in_flight: int,
+        uploaded_ms: UploadedMs,
+    ) -> None:
+        self._client = client
+        self._events = events_table
+        self._users = users_table
+        self._source = source
+        self._uploaded_ms = lru_cache(1_024)(uploaded_ms)
+        self._mark_ms = -1  # as last read
+
+        def calls(what: str) -> Calls[Any]:
+            return Calls(clock, in_flight, f"the tables {events_table} and {users_table}", what)
+
+        self._reading, self._finding = calls("dynamodb:BatchGetItem"), calls("dynamodb:Query and PutItem")
+        self._deleting = calls("dynamodb:Query and DeleteItem")
+
+    # -- keeping rows out -------------------------------------------------------------------------------------------
+
+    def look(self) -> bool:
+        """Look at the mark: whether anybody has been erased by an upload later than ours."""
+        self._read_mark()
+        return self._mark_ms > self._source.uploaded_ms
+
+    def erased_among(self, user_ids: Collection[str], breathe: Callable[[], None]) -> dict[str, Item]:
+        """Those of these who were erased by an upload later than ours, with the record that says so."""
+        if self._mark_ms < 0:
+            self._read_mark()
+        if self._mark_ms <= self._source.uploaded_ms or not user_ids:
+            return {}
+        found: dict[str, Item] = {}
+
+        def get(keys: list[Item]) -> Left[list[Item]]:
+            asked: Any = {self._users: {"Keys": keys, "ConsistentRead": True}}
+            answer: Any = self._client.batch_get_item(RequestItems=asked)
+            for item in answer["Responses"].get(self._users, []):
+                if uploaded_ms_of(item["rank"]["S"]) > self._source.uploaded_ms:
+                    found[item["user_id"]["S"]] = item
+            left = answer.get("UnprocessedKeys", {}).get(self._users, {}).get("Keys", [])
+            return Left([left], put_off=True) if left else Left()
+
+        keys: list[Item] = [{"user_id": {"S": user}, "record": {"S": ERASED}} for user in user_ids]
+        self._reading.run([keys[at : at + CALL_KEYS] for at in range(0, len(keys), CALL_KEYS)], get, breathe)
+        return found
+
+    def take_out(
+        self,
+        events: Sequence[Event],
+        changes: Sequence[UserChange],
+        erased: dict[str, Item],
+        breathe: Callable[[], None],
+    ) -> None:
+        """Delete what these rows have written, now or in an earlier try; a link passes its erasure on."""
+        passed_on: dict[str, _Person] = {}
+        for change in changes:
+            other = change.record.removeprefix(LINK)
+            said = erased.get(change.user_id)
+            if change.record != LINK + other or not other or change.deleted or said is None or other in erased:
+                continue
+            if _is_of_a_person(said):
+                passed_on[other] = _Person(other, said)
+        if passed_on:
+            self._erase(list(passed_on.values()), breathe)
+
+        def delete(what: Event | UserChange) -> Left[Event | UserChange]:
+            if isinstance(what, Event):
+                key = {"user_id": {"S": what.user_id}, "event_key": {"S": what.event_key}}
+                self._delete(self._events, key, "execution_id", self._source.execution_id)
+            else:
+                key = {"user_id": {"S": what.user_id}, "record": {"S": what.record}}
+                self._delete(self._users, key, "rank", rank(what, self._source))
+            return Left()
+
+        self._deleting.run([*events, *changes], delete, breathe)
+
+    def _read_mark(self) -> None:
+        def get(key: Item) -> Left[Item]:
+            item = self._client.get_item(TableName=self._users, Key=key, ConsistentRead=True).get("Item")
+            self._mark_ms = int(item["uploaded_ms"]["N"]) if item else 0
+            return Left()
+
+        self._reading.run([MARK], get, lambda: None)
+
+    # -- erasing ----------------------------------------------------------------------------------------------------
+
+    def erase(self, changes: Iterable[UserChange], breathe: Callable[[], None]) -> None:
+        """Erase the persons these changes name; durable when it returns, and done again for nothing."""
+
+        def mark(key: Item) -> Left[Item]:
+            now: Item = {":ms": {"N": str(self._source.uploaded_ms)}}
+            try:
+                self._client.update_item(
+                    TableName=self._users,
+                    Key=key,
+                    UpdateExpression="SET uploaded_ms = :ms",
+                    ConditionExpression="attribute_not_exists(uploaded_ms) OR uploaded_ms < :ms",
+                    ExpressionAttributeValues=now,
+                )
+            except ClientError as error:
+                _unless_refused(error)
+            return Left()
+
+        self._finding.run([MARK], mark, breathe)
+        self._erase(
+            [
+                _Person(change.user_id, record_item(change, rank(change, self._source), self._source))
+                for change in changes
+            ],
+            breathe,
+        )
+
+    def _erase(self, persons: list[_Person], breathe: Callable[[], None]) -> None:
+        self._finding.run(persons, self._find, breathe)
+        jobs = [_Data(person, user_id) for person in persons for user_id in person.identifiers]
+        self._deleting.run(jobs, self._delete_data, breathe)
+        self._deleting.run(persons, self._delete_links, breathe)
+
+    def _find(self, person: _Person) -> Left[_Person]:
+        """All identifiers of a person get the record, the one we begin with first."""
+        person.identifiers = {}
+        queue = deque([(person.start, "")])
+        while queue and len(person.identifiers) < MOST_IDENTIFIERS:
+            user_id, rank_text = queue.popleft()
+            if user_id in person.identifiers:
+                continue
+            links = {str(record["record"]["S"]).removeprefix(LINK): record for record in self._links(user_id, person)}
+            cut = links.pop("", None)  # all links so far were cut
+            cut_rank = "" if cut is None else cut["rank"]["S"]
+            if rank_text and rank_text < cut_rank:
+                continue
+            person.identifiers[user_id] = None
+            self._put_erased(person, user_id)
+            if not _is_of_a_person(person.erased):
+                break
+            for other, record in links.items():
+                if not record.get("deleted", {}).get("BOOL", False) and record["rank"]["S"] > cut_rank:
+                    queue.append((other, record["rank"]["S"]))
+        return Left()
+
+    def _put_erased(self, person: _Person, user_id: str) -> None:
+        try:
+            self._client.put_item(
+                TableName=self._users,
+                Item=person.erased | {"user_id": {"S": user_id}},
+                ConditionExpression="attribute_not_exists(#rank) OR #rank <= :rank",
+                ExpressionAttributeNames={"#rank": "rank"},
+                ExpressionAttributeValues={":rank": person.erased["rank"]},
+            )
+        except ClientError as error:
+            _unless_refused(error)  # erased by a later upload already
+
+    def _delete_data(self, job: _Data) -> Left[_Data]:
+        """Delete a page of what an identifier has."""
+        todo = PAGE
+        for record in self._pages(self._users, job.user_id, _RECORD, _NAMES):
+            name = record["record"]["S"]
+            if name == ERASED or name.startswith(LINK) or not _is_before(record, job.person):
+                continue
+            self._delete(self._users, _key(record, "record"), "rank", record["rank"]["S"])
+            todo -= 1
+            if not todo:
+                return Left([_Data(job.person, job.user_id, job.times + 1)])
+        for event in self._pages(self._events, job.user_id, "user_id, event_key, execution_id", {}):
+            uploaded_ms = self._uploaded_ms(event["execution_id"]["S"])
+            if uploaded_ms is not None and uploaded_ms >= job.person.before_ms:
+                continue
+            self._delete(self._events, _key(event, "event_key"), "execution_id", event["execution_id"]["S"])
+            todo -= 1
+            if not todo:
+                return Left([_Data(job.person, job.user_id, job.times + 1)])
+        return Left()
+
+    def _delete_links(self, person: _Person) -> Left[_Person]:
+        for user_id in reversed(list(person.identifiers)):
+            for record in self._links(user_id, person):
+                self._delete(self._users, _key(record, "record"), "rank", record["rank"]["S"])
+        return Left()
+
+    # -- calls ------------------------------------------------------------------------------------------------------
+
+    def _links(self, user_id: str, person: _Person) -> Iterator[Item]:
+        """Link records of uploads before the erasure; the one of all links comes first."""
+        records = self._pages(self._users, user_id, _RECORD, _NAMES, only_links=True)
+        return (record for record in records if _is_before(record, person))
+
+    def _pages(
+        self, table: str, user_id: str, projection: str, names: dict[str, str], only_links: bool = False
+    ) -> Iterator[Item]:
+        page: dict[str, Any] = {"ExpressionAttributeNames": names} if names else {}
+        values: Item = {":user": {"S": user_id}} | ({":link": {"S": LINK}} if only_links else {})
+        while True:
+            answer: Any = self._client.query(
+                TableName=table,
+                KeyConditionExpression="user_id = :user" + (" AND begins_with(#record, :link)" if only_links else ""),
+                ExpressionAttributeValues=values,
+                ProjectionExpression=projection,
+                ConsistentRead=True,
+                **page,
+            )
+            yield from answer["Items"]
+            if "LastEvaluatedKey" not in answer:
+                return
+            page["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
+
+    def _delete(self, table: str, key: Item, attribute: str, value: str) -> None:
+        """Delete an item that is still as it was seen; one written since is another upload's."""
+        try:
+            self._client.delete_item(
+                TableName=table,
+                Key=key,
+                ConditionExpression="#attribute = :value",
+                ExpressionAttributeNames={"#attribute": attribute},
+                ExpressionAttributeValues={":value": {"S": value}},
+            )
+        except ClientError as error:
+            _unless_refused(error)
+
+
+def _unless_refused(error: ClientError) -> None:
+    """Raises the error unless it says that a condition does not hold."""
+    if error.response.get("Error", {}).get("Code") != "ConditionalCheckFailedException":
+        raise error
+
+
+def _is_before(record: Item, person: _Person) -> bool:
+    return "rank" in record and uploaded_ms_of(record["rank"]["S"]) < person.before_ms
+
+
+def _is_of_a_person(erased: Item) -> bool:
+    """Whether all identifiers of the person are meant, and not one device alone (D30)."""
+    return bool(erased.get("value", {}).get("M", {}).get(SCOPE, {"S": PERSON})["S"] == PERSON)
+
+
+def _key(item: Item, sort_key: str) -> Item:
+    return {"user_id": item["user_id"], sort_key: item[sort_key]}
