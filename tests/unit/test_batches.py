@@ -135,7 +135,7 @@ def test_row_over_a_limit_is_bad_as_a_whole():
     file = ROWS[0] + b"\r\n" + ROWS[1] + b"\r\n"
     (batch,) = batches(lines([file], WHOLE), replace(RULES, limits=(limit,)))
     assert (batch.tally, batch.user_changes, [(bad.line, bad.found) for bad in batch.bad_rows]) == (
-        Tally(lines=2, good=1, bad=1, events=1),
+        Tally(lines=2, good=1, bad=1, events=1, sampled=1, top_users={batch.events[0].user_id: 1}),
         [],
         [(2, f"{len(ROWS[1])} bytes")],
     )

@@ -70,6 +70,9 @@ def test_receipt_is_receipt_1():
         "rows": 9,
         "good": 7,
         "bad": 2,
+        "expired": 0,
+        "erased": 0,
+        "withheld": 0,
         "events": 7,
         "user_changes": 3,
         "reasons": [
@@ -88,6 +91,7 @@ def test_receipt_is_receipt_1():
                 "samples": [{"line": 8, "offset": 80, "message": "the destination refused it", "hint": "mend it"}],
             },
         ],
+        "diagnosis": None,
         "notes": [{"code": "placeholder_id", "count": 2, "first_line": 4}],
         "sinks": {"dynamodb": {"written": 7, "refused": 1}},
         "completed_uri": "s3://bucket/completed_imports/c",

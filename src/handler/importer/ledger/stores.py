@@ -22,6 +22,7 @@ from importer.executions.pinned import provenance_of
 from importer.ledger.ports import Books, Key
 from importer.ledger.verdict import Findings, Kind, Place
 from importer.model import Event, Execution, UserChange, event_rank, rank, uploaded_ms_of
+from importer.sinks.erasing import LINKED
 from importer.sinks.items import EXPIRES, AttributeValue, Item, event_item, record_item
 from importer.users import ERASED
 
@@ -142,6 +143,8 @@ class StoreCheck:
                 continue
             where = (line_of(change.address), change.address, "/".join(key))
             expected = record_item(change, rank_text, self._source)
+            if item is not None and change.record == ERASED:  # what the person's links were is no row's
+                item = {name: value for name, value in item.items() if name != LINKED}
             if item is None:
                 self._findings.add(
                     Kind.MISSING, Place.USERS, *where, expected=_shown(expected), found="there is no such item"

@@ -5,7 +5,8 @@ Three steps, each safe to repeat:
 1. The *mark*, one item of the users table, says the latest upload that erased anybody.
 2. Each identifier of the person, found along its links, gets the record `erased`. It stays for good.
 3. Events and records whose file was uploaded before are deleted. Links go last, those found last first: whoever goes on
-   after a crash still finds the way to every identifier that is not done.
+   after a crash still finds the way to every identifier that is not done. The records `erased` keep them in mind, since
+   a later erasure of one means the others as well, whichever of two erasures is read first.
 
 Any other writer reads the mark after it has written. Does it speak of a later upload than its own, the writer looks
 whom of its rows are erased and takes them out again; else step 3 is still to come, and sees what was written. So no
@@ -23,6 +24,7 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
 from botocore.exceptions import ClientError
@@ -42,6 +44,9 @@ MOST_IDENTIFIERS: Final = 10_000  # of one person
 PAGE: Final = 100  # items deleted between two breaths
 # Quota: docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_BatchGetItem.html
 CALL_KEYS: Final = 100
+LINKED: Final = "linked"  # of a record `erased`: the other identifiers its own was linked with
+MOST_REMEMBERED: Final = 1_000  # of them at a time
+_KEY: Final = ("user_id", "record", LINKED)
 _RECORD: Final = "user_id, #record, #rank, deleted"
 _NAMES: Final = {"#record": "record", "#rank": "rank"}
 
@@ -135,16 +140,25 @@ class Erasing:
         breathe: Callable[[], None],
     ) -> None:
         """Delete what these rows have written, now or in an earlier try; a link passes its erasure on."""
+        links: dict[str, set[str]] = {}
         passed_on: dict[str, _Person] = {}
         for change in changes:
             other = change.record.removeprefix(LINK)
-            said = erased.get(change.user_id)
-            if change.record != LINK + other or not other or change.deleted or said is None or other in erased:
+            if change.deleted or not other or not change.record.startswith(LINK):
                 continue
-            if _is_of_a_person(said):
-                passed_on[other] = _Person(other, said)
+            links.setdefault(change.user_id, set()).add(other)
+            said = erased.get(change.user_id)
+            if said is not None and other not in erased and _is_of_a_person(said):
+                passed_on[other] = _Person(other, {name: said[name] for name in said if name != LINKED})
         if passed_on:
             self._erase(list(passed_on.values()), breathe)
+
+        def remember(user_id: str) -> Left[str]:
+            self._remember(user_id, links[user_id])
+            return Left()
+
+        persons = {user_id for user_id, said in erased.items() if _is_of_a_person(said)} | set(passed_on)
+        self._finding.run(sorted(persons & set(links)), remember, breathe)
 
         def delete(what: Event | UserChange) -> Left[Event | UserChange]:
             if isinstance(what, Event):
@@ -205,33 +219,68 @@ class Erasing:
         queue = deque([(person.start, "")])
         while queue and len(person.identifiers) < MOST_IDENTIFIERS:
             user_id, rank_text = queue.popleft()
-            if user_id in person.identifiers:
-                continue
-            links = {str(record["record"]["S"]).removeprefix(LINK): record for record in self._links(user_id, person)}
-            cut = links.pop("", None)  # all links so far were cut
-            cut_rank = "" if cut is None else cut["rank"]["S"]
-            if rank_text and rank_text < cut_rank:
+            if user_id in person.identifiers or (rank_text and rank_text < self._cut_rank(user_id, person)):
                 continue
             person.identifiers[user_id] = None
-            self._put_erased(person, user_id)
+            former = self._put_erased(person, user_id)  # before the links are read: a link written later sees it
             if not _is_of_a_person(person.erased):
                 break
-            for other, record in links.items():
-                if not record.get("deleted", {}).get("BOOL", False) and record["rank"]["S"] > cut_rank:
-                    queue.append((other, record["rank"]["S"]))
+            linked = self._linked(user_id, person)
+            self._remember(user_id, set(linked) - former)
+            queue.extend(linked.items())
+            queue.extend((other, "") for other in sorted(former - set(linked)))
         return Left()
 
-    def _put_erased(self, person: _Person, user_id: str) -> None:
+    def _linked(self, user_id: str, person: _Person) -> dict[str, str]:
+        """Other identifiers → rank of the link, of those links that hold."""
+        links = {str(record["record"]["S"]).removeprefix(LINK): record for record in self._links(user_id, person)}
+        cut = links.pop("", None)  # all links so far were cut
+        cut_rank = "" if cut is None else str(cut["rank"]["S"])
+        return {
+            other: record["rank"]["S"]
+            for other, record in links.items()
+            if not record.get("deleted", {}).get("BOOL", False) and record["rank"]["S"] > cut_rank
+        }
+
+    def _cut_rank(self, user_id: str, person: _Person) -> str:
+        first = next(self._links(user_id, person), None)
+        return str(first["rank"]["S"]) if first is not None and first["record"]["S"] == LINK else ""
+
+    def _put_erased(self, person: _Person, user_id: str) -> set[str]:
+        """Make the record of an identifier; which others it was linked with when it was erased before."""
+        item = person.erased
+        names = {name: f"#{index}" for index, name in enumerate(item) if name not in _KEY}
+        values = {f":{mark[1:]}": item[name] for name, mark in names.items()}
+        update = ", ".join(f"{name} = {value}" for name, value in zip(names.values(), values, strict=True))
+        rank_is = dict(zip(names, values, strict=True))["rank"]
+        key: Item = {"user_id": {"S": user_id}, "record": {"S": ERASED}}
         try:
-            self._client.put_item(
+            answer: Any = self._client.update_item(
                 TableName=self._users,
-                Item=person.erased | {"user_id": {"S": user_id}},
-                ConditionExpression="attribute_not_exists(#rank) OR #rank <= :rank",
-                ExpressionAttributeNames={"#rank": "rank"},
-                ExpressionAttributeValues={":rank": person.erased["rank"]},
+                Key=key,
+                UpdateExpression=f"SET {update}",
+                ConditionExpression=f"attribute_not_exists({names['rank']}) OR {names['rank']} <= {rank_is}",
+                ExpressionAttributeNames={mark: name for name, mark in names.items()},
+                ExpressionAttributeValues=values,
+                ReturnValues="ALL_NEW",
             )
+            found = answer.get("Attributes", {})
         except ClientError as error:
             _unless_refused(error)  # erased by a later upload already
+            found = self._client.get_item(TableName=self._users, Key=key, ConsistentRead=True).get("Item", {})
+        return set(found.get(LINKED, {}).get("SS", ()))
+
+    def _remember(self, user_id: str, others: set[str]) -> None:
+        """Keep whom an erased identifier was linked with: the links go, and the next erasure means them too."""
+        some = list(islice(sorted(others), MOST_REMEMBERED))
+        if some:
+            self._client.update_item(
+                TableName=self._users,
+                Key={"user_id": {"S": user_id}, "record": {"S": ERASED}},
+                UpdateExpression="ADD #linked :some",
+                ExpressionAttributeNames={"#linked": LINKED},
+                ExpressionAttributeValues={":some": {"SS": some}},
+            )
 
     def _delete_data(self, job: _Data) -> Left[_Data]:
         """Delete a page of what an identifier has."""
@@ -258,6 +307,10 @@ class Erasing:
         for user_id in reversed(list(person.identifiers)):
             for record in self._links(user_id, person):
                 self._delete(self._users, _key(record, "record"), "rank", record["rank"]["S"])
+                other = str(record["record"]["S"]).removeprefix(LINK)
+                if other and not _is_of_a_person(person.erased):  # its other end is nobody's who is erased
+                    key: Item = {"user_id": {"S": other}, "record": {"S": f"{LINK}{user_id}"}}
+                    self._delete(self._users, key, "rank", record["rank"]["S"])
         return Left()
 
     # -- calls ------------------------------------------------------------------------------------------------------
