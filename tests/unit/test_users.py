@@ -294,6 +294,16 @@ def test_those_in_doubt_are_read_last() -> None:
     assert table.asked == [["A"], ["C"], ["D"]]
 
 
+def test_somebody_seen_before_may_be_reached_another_way() -> None:
+    """X cut its links to A and was then linked with B, who is farther away: X is read once, and found."""
+    some = records(
+        *linked(1, "A", "X"), (2, "X", "link#", ...), *linked(3, "X", "B"), *linked(1, "A", "C"), *linked(1, "C", "B")
+    )
+    table = Table(some)
+    assert person("A", table.records_of, NOW).identifiers == ("A", "C", "B", "X")
+    assert table.asked == [["A"], ["C", "X"], ["B"]]
+
+
 def test_without_links_only_one_identifier_is_read() -> None:
     table = Table(records(*linked(1, "A", "B")))
     assert person("A", table.records_of, NOW, 1).identifiers == ("A",)

@@ -318,8 +318,7 @@ class _Tree:
     def set(self, record: Record) -> None:
         path = path_of(record.record)
         if not path:
-            whole = {} if record.deleted or not isinstance(record.value, dict) else record.value
-            self._root = _Node(whole, record)
+            self._root = _Node(record.value if isinstance(record.value, dict) else {}, record)
             return
         members = self._root.opened()
         for name in path[:-1]:
