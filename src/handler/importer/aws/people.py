@@ -22,6 +22,7 @@ _EXPIRES: Final = "expires_at"
 _BEHIND_LINKS: Final = LINK[:-1] + chr(ord(LINK[-1]) + 1)  # sorts behind every link, and before any other record
 # Whatever else stands in the users table, such as the importer's own marks, is no record of a person.
 _RANK: Final = re.compile(r"\d{13,}#\d{13,}#", re.ASCII)
+_NO_INDEX: Final = ("ValidationException", "ResourceNotFoundException")
 _LARGEST_WHOLE: Final = 2**63
 
 
@@ -146,7 +147,8 @@ class StoredPeople:
                 return self._client.query(**asked)
             except ClientError as error:
                 said = error.response.get("Error", {})
-                if said.get("Code") == "ValidationException" and "index" in str(said.get("Message", "")):
+                # "The table does not have the specified index", "Cannot read from backfilling global secondary index"
+                if said.get("Code") in _NO_INDEX and "index" in str(said.get("Message", "")):
                     raise Unavailable(
                         f"the table {self._users} has no index {INDEX}, or is still filling it: deploy this version, "
                         "then wait until DynamoDB calls the index active"
