@@ -24,7 +24,7 @@ from importer.bad_rows import shown as shown_text
 from importer.definitions import LATEST_TIME_MS
 from importer.model import Row, Value
 from importer.sinks.items import RECORD_BYTES, USER_ID_BYTES
-from importer.users import MOST_IDENTIFIERS, SEGMENT, Person, Record, Span, StoredEvent, newest_first, person
+from importer.users import MOST_IDENTIFIERS, SEGMENT, Origins, Person, Record, Span, StoredEvent, newest_first, person
 
 SHOWN: Final = 20  # events, and members
 DEEPEST: Final = 12  # levels of properties that are shown below one another; what is inside them stands in one line
@@ -64,8 +64,9 @@ class _Found:
 
     connection: Connection
     user_id: str
-    person: Person
+    alone: bool
     span: Span
+    person: Person
     events: list[StoredEvent]
     has_more: bool
 
@@ -90,8 +91,8 @@ class _Files:
         return self._keys[execution_id]
 
     def told(self, execution_id: str) -> str:
-        """The file's name below imports/, or else the execution."""
-        return show.shown_whole(self.key(execution_id).removeprefix("imports/") or execution_id)
+        """The file's name, or else the execution."""
+        return _file(self.key(execution_id) or execution_id)
 
 
 # ---- user ----------------------------------------------------------------------------------------------------------
@@ -142,13 +143,13 @@ def user(
     if as_json:
         click.echo(show.to_json(_document(found, limit, origins)))
     else:
-        _page(show.console(), found, limit, alone, origins)
+        _page(show.console(), found, limit, origins)
     ctx.exit(DONE)
 
 
 def _found(connection: Connection, user_id: str, span: Span, limit: int, alone: bool, quiet: bool) -> _Found:
     if len(user_id.encode()) > USER_ID_BYTES:
-        return _Found(connection, user_id, person(user_id, lambda ids: {}, 0, 1), span, [], False)
+        return _Found(connection, user_id, alone, span, person(user_id, lambda ids: {}, 0, 1), [], False)
     people = _people(connection)
     with explained(connection.name), show.Counting("identifiers read", quiet) as counting:
         count = 0
@@ -163,7 +164,7 @@ def _found(connection: Connection, user_id: str, span: Span, limit: int, alone: 
         # One more than is shown says whether there are more; even of none it is asked whether there are any.
         page = min(limit + 1, max(2, FIRST_PAGES // len(somebody.identifiers)))
         events = list(islice(newest_first(people.events(somebody.identifiers, span, page)), limit + 1))
-    return _Found(connection, user_id, somebody, span, events, len(events) > limit)
+    return _Found(connection, user_id, alone, span, somebody, events, len(events) > limit)
 
 
 def _document(found: _Found, limit: int, origins: bool) -> dict[str, object]:
@@ -183,11 +184,13 @@ def _document(found: _Found, limit: int, origins: bool) -> dict[str, object]:
         "next_before": shown[-1].event.event_key if shown and found.has_more else None,
     }
     if origins:
-        said["origins"] = [
-            {"path": path, **_origin(record), "file": found.files.key(record.execution_id) or None}
-            for path, record in sorted(somebody.origins.items())
-        ]
+        said["property_origins"] = _origins(somebody.property_origins)
+        said["consent_origins"] = _origins(somebody.consent_origins)
     return said
+
+
+def _origins(origins: Origins) -> list[dict[str, object]]:
+    return [{"path": path, **_origin(record)} for path, record in sorted(origins.items())]
 
 
 def _origin(record: Record) -> dict[str, Value]:
@@ -195,6 +198,7 @@ def _origin(record: Record) -> dict[str, Value]:
         "user_id": record.user_id,
         "time_ms": record.time_ms,
         "execution_id": record.execution_id,
+        "file": record.key,
         "address": record.address,
     }
 
@@ -302,22 +306,23 @@ def _segment_page(out: Console, connection: Connection, segment_id: str, shown: 
 # ---- For people ----------------------------------------------------------------------------------------------------
 
 
-def _page(out: Console, found: _Found, limit: int, alone: bool, origins: bool) -> None:
+def _page(out: Console, found: _Found, limit: int, origins: bool) -> None:
     somebody = found.person
     out.print(Text(show.shown_whole(found.user_id), style="bold"), soft_wrap=True)
     for user_id, record in somebody.erasures.items():
-        whom = "" if len(somebody.identifiers) == 1 else f" ({show.shown_whole(user_id)})"
-        told = f"{show.utc(record.time_ms)}{whom}, by {found.files.told(record.execution_id)}"
+        whom = "" if len(somebody.identifiers) == 1 else f" {show.shown_whole(user_id)},"
+        scope = record.value.get("scope") if isinstance(record.value, dict) else None
+        told = f"{show.utc(record.time_ms)}{f' ({shown_text(str(scope))})' if scope else ''},{whom} by {_place(record)}"
         show.label(out, "erased", Text(told, style="yellow"))
     if somebody.erasures:
         is_empty = not (somebody.properties or somebody.segments or somebody.consents or found.events)
         came = "nothing has come since" if is_empty else "what follows came later"
         show.paragraph(out, f"All that was uploaded before is gone; {came}.")
-    if not alone:
+    if not found.alone:
         _identifiers(out, somebody)
     if somebody.properties:
         show.heading(out, "Properties")
-        _values(out, somebody.properties, somebody.origins, found.files if origins else None)
+        _values(out, somebody.properties, somebody.property_origins, origins)
     if somebody.segments:
         show.heading(out, f"Segments ({len(somebody.segments):,})")
         rows = [
@@ -327,7 +332,7 @@ def _page(out: Console, found: _Found, limit: int, alone: bool, origins: bool) -
         show.put_lines(out, ("segment", "since", "expires", "value"), rows, ())
     if somebody.consents:
         show.heading(out, "Consents")
-        _values(out, somebody.consents, {}, None)
+        _values(out, somebody.consents, somebody.consent_origins, origins)
     _events(out, found, found.events[:limit])
 
 
@@ -349,8 +354,8 @@ def _identifiers(out: Console, somebody: Person) -> None:
         show.paragraph(out, text, "yellow")
 
 
-def _values(out: Console, values: Row, origins: Mapping[tuple[str, ...], Record], files: _Files | None) -> None:
-    """Values below one another, members indented; with the time and, asked for, the file each is from."""
+def _values(out: Console, values: Row, origins: Origins, with_files: bool) -> None:
+    """Values below one another, members indented; since when each holds and, asked for, the file it is from."""
     rows: list[list[str]] = []
     todo: list[tuple[tuple[str, ...], Value, Record | None]] = [((), values, None)]
     while todo:
@@ -358,20 +363,29 @@ def _values(out: Console, values: Row, origins: Mapping[tuple[str, ...], Record]
         record = origins.get(path, record)
         opened = isinstance(value, dict) and bool(value) and len(path) < DEEPEST
         if path:
-            row = ["  " * (len(path) - 1) + show.shown_whole(path[-1]), "" if opened else _value(value)]
-            if origins:
-                row.append(show.utc(record.time_ms) if record is not None and not opened else "")
-            if files is not None:
-                row.append("" if record is None or opened else _place(files, record))
-            rows.append(row)
+            name = "  " * (len(path) - 1) + show.shown_whole(path[-1])
+            told = not opened and record is not None
+            rows.append(
+                [
+                    name,
+                    "" if opened else _value(value),
+                    show.utc(record.time_ms) if told and record else "",
+                    _place(record) if told and record else "",
+                ]
+            )
         if opened and isinstance(value, dict):
             todo += [((*path, name), value[name], record) for name in sorted(value, reverse=True)]
-    head = ["name", "value"] + ["since"] * bool(origins) + ["from"] * (files is not None)
-    show.put_lines(out, head, rows, ())
+    head = ("name", "value", "since", "from")[: 4 if with_files else 3]
+    show.put_lines(out, head, [row[: len(head)] for row in rows], ())
 
 
-def _place(files: _Files, record: Record) -> str:
-    return f"{files.told(record.execution_id)}, byte {record.address:,}"
+def _place(record: Record) -> str:
+    return f"{_file(record.key)}, byte {record.address:,}"
+
+
+def _file(key: str) -> str:
+    """A file's name below imports/."""
+    return show.shown_whole(key.removeprefix("imports/"))
 
 
 def _value(value: Value) -> str:
@@ -405,9 +419,15 @@ def _events(out: Console, found: _Found, shown: list[StoredEvent]) -> None:
         row.append(show.members(stored.event.properties, max(out.width - taken - 2, VALUE_COLUMNS)))
     show.put_lines(out, head, rows, ())
     if found.has_more:
-        id_text = shlex.quote(found.user_id)
-        command = f"importer user {id_text} --before '{shown[-1].event.event_key}'{found.connection.command}"
+        command = f"importer user {shlex.quote(found.user_id)}{_again(found, len(shown))}{found.connection.command}"
+        command += f" --before '{shown[-1].event.event_key}'"
         out.print(Text(f"  older ones: {show.shown_whole(command)}", style="dim"), soft_wrap=True)
+
+
+def _again(found: _Found, limit: int) -> str:
+    """The options that chose these events."""
+    since = f" --since {found.span.since_ms}" if found.span.since_ms else ""
+    return f"{' --no-links' if found.alone else ''}{since}{f' --limit {limit}' if limit != SHOWN else ''}"
 
 
 def _check(name: str, metavar: str) -> None:

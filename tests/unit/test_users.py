@@ -141,7 +141,7 @@ def test_a_profile_that_is_no_object_has_no_properties() -> None:
 def test_each_property_says_which_record_set_it() -> None:
     some = records((5, "A", "prop#", {"a": 1, "b": {"c": 2, "d": 3}}), (6, "A", "prop#b/c", 4), (7, "A", "prop#e/f", 5))
     whole, inner, leaf = some
-    assert read(some).origins == {
+    assert read(some).property_origins == {
         ("a",): whole,
         ("b",): whole,
         ("b", "c"): inner,
@@ -155,6 +155,12 @@ def test_a_record_holds_since_its_rows_time_or_else_its_files() -> None:
     assert (with_time.time_ms, without.time_ms) == (5, T + 1)
 
 
+@given(st.text("#ab/", max_size=8), st.none() | st.integers(0, T))
+def test_a_record_says_which_file_it_is_from(key: str, time: int | None) -> None:
+    change = UserChange("A", "prop#a", 1, time, 0, 0)
+    assert stored((change, source(key=key))).key == key
+
+
 def test_consents_are_replayed_as_properties_are() -> None:
     some = records(
         (1, "A", "consent#7", {"$choice_ts": 1, "given": True}),
@@ -163,6 +169,11 @@ def test_consents_are_replayed_as_properties_are() -> None:
         (2, "A", "consent#8", ...),
     )
     found = read(some)
+    assert found.consent_origins == {
+        ("7",): some[0],
+        ("7", "$choice_ts"): some[0],
+        ("7", "given"): some[1],
+    }
     assert (found.consents, found.properties) == ({"7": {"$choice_ts": 1, "given": False}}, {})
 
 
@@ -509,7 +520,7 @@ def test_every_identifier_of_a_person_gives_that_person(sent: list[Sent], chance
         chance.shuffle(some)
         again = read(some, user)
         assert seen(again) == seen(first)
-        assert (again.links, again.origins) == (first.links, first.origins)
+        assert (again.links, again.property_origins) == (first.links, first.property_origins)
 
 
 @settings(deadline=None)

@@ -99,6 +99,11 @@ class Record:
         """Since when it holds: the row's time, else when its file was uploaded."""
         return int(self.rank.partition("#")[0]) if self.event_time_ts is None else self.event_time_ts
 
+    @property
+    def key(self) -> str:
+        """Key of the file it is from, which may hold `#` itself."""
+        return self.rank.split("#", 2)[2].rsplit("#", 3)[0]
+
 
 @dataclass(frozen=True, slots=True)
 class Link:
@@ -109,6 +114,9 @@ class Link:
     record: Record
 
 
+Origins = dict[tuple[str, ...], Record]
+
+
 @dataclass(frozen=True, slots=True)
 class Person:
     """What is known of somebody.
@@ -116,8 +124,9 @@ class Person:
     Attributes:
         identifiers: the one asked for, then those linked with it, the nearest first.
         links: between any two of them.
-        origins: path of a property → the record that set it, and all inside it that has no entry of its own.
+        property_origins: path of a property → the record that set it, and all inside it that has no entry of its own.
         consents: by the id of their processing.
+        consent_origins: as those of properties.
         segments: memberships, by the segment's id.
         erasures: by identifier, for each that was erased once. What else is here was uploaded later.
         is_cut: there may be more identifiers than were read.
@@ -127,8 +136,9 @@ class Person:
     identifiers: tuple[str, ...]
     links: tuple[Link, ...]
     properties: Row
-    origins: dict[tuple[str, ...], Record]
+    property_origins: Origins
     consents: Row
+    consent_origins: Origins
     segments: dict[str, Record]
     erasures: dict[str, Record]
     is_cut: bool
@@ -158,13 +168,15 @@ def person(user_id: str, records_of: RecordsOf, now_ms: int, most: int = MOST_ID
             consents.set(record)
         elif record.record.startswith(SEGMENT):
             segments[record.record.removeprefix(SEGMENT)] = record
-    origins: dict[tuple[str, ...], Record] = {}
+    property_origins: Origins = {}
+    consent_origins: Origins = {}
     return Person(
         identifiers=tuple(search.members),
         links=search.links(),
-        properties=properties.plain(origins),
-        origins=origins,
-        consents=consents.plain({}),
+        properties=properties.plain(property_origins),
+        property_origins=property_origins,
+        consents=consents.plain(consent_origins),
+        consent_origins=consent_origins,
         segments={name: record for name, record in sorted(segments.items()) if not record.deleted},
         erasures={one.user_id: one.erased for one in known if one.erased is not None},
         is_cut=search.is_cut,
@@ -328,11 +340,11 @@ class _Tree:
         else:
             members[path[-1]] = _Node(record.value, record)
 
-    def plain(self, origins: dict[tuple[str, ...], Record]) -> Row:
+    def plain(self, origins: Origins) -> Row:
         """The values; `origins` gets the record of each."""
         return self._row((), self._root, origins)
 
-    def _row(self, path: tuple[str, ...], node: _Node, origins: dict[tuple[str, ...], Record]) -> Row:
+    def _row(self, path: tuple[str, ...], node: _Node, origins: Origins) -> Row:
         # As deep as a record's name is long: 1,024 bytes are 512 names.
         row: Row = {}
         for name, member in node.opened().items():
