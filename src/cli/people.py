@@ -24,7 +24,19 @@ from importer.bad_rows import shown as shown_text
 from importer.definitions import LATEST_TIME_MS
 from importer.model import Row, Value
 from importer.sinks.items import RECORD_BYTES, USER_ID_BYTES
-from importer.users import MOST_IDENTIFIERS, SEGMENT, Origins, Person, Record, Span, StoredEvent, newest_first, person
+from importer.users import (
+    DEVICE,
+    MOST_IDENTIFIERS,
+    SCOPE,
+    SEGMENT,
+    Origins,
+    Person,
+    Record,
+    Span,
+    StoredEvent,
+    newest_first,
+    person,
+)
 
 SHOWN: Final = 20  # events, and members
 DEEPEST: Final = 12  # levels of properties that are shown below one another; what is inside them stands in one line
@@ -311,8 +323,9 @@ def _page(out: Console, found: _Found, limit: int, origins: bool) -> None:
     out.print(Text(show.shown_whole(found.user_id), style="bold"), soft_wrap=True)
     for user_id, record in somebody.erasures.items():
         whom = "" if len(somebody.identifiers) == 1 else f" {show.shown_whole(user_id)},"
-        scope = record.value.get("scope") if isinstance(record.value, dict) else None
-        told = f"{show.utc(record.time_ms)}{f' ({shown_text(str(scope))})' if scope else ''},{whom} by {_place(record)}"
+        alone = isinstance(record.value, dict) and record.value.get(SCOPE) == DEVICE
+        scope = " this identifier alone," if alone else ""
+        told = f"{show.utc(record.time_ms)},{scope}{whom} by {_place(record)}"
         show.label(out, "erased", Text(told, style="yellow"))
     if somebody.erasures:
         is_empty = not (somebody.properties or somebody.segments or somebody.consents or found.events)

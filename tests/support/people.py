@@ -16,7 +16,7 @@ from moto import mock_aws
 from cli.stack import Stack
 from importer.aws.tables import ImportsTable
 from importer.model import Event, Execution, Phase, Provenance, S3Object, Status, UserChange, Value, rank
-from importer.sinks.items import attribute, event_item
+from importer.sinks.items import event_item, record_item
 
 from .quick_moto import quick
 
@@ -65,23 +65,7 @@ class Tables:
         """A record as a conditional write leaves it; its item."""
         source = source or self._next("people.json")
         change = UserChange(user_id, record, value, time_ms, address, 0, deleted, expires_ms)
-        item: dict[str, Any] = {
-            "user_id": {"S": user_id},
-            "record": {"S": record},
-            "rank": {"S": rank(change, source)},
-            "execution_id": {"S": source.execution_id},
-            "address": {"N": str(address)},
-        }
-        if time_ms is not None:
-            item["event_time_ts"] = {"N": str(time_ms)}
-        if expires_ms is not None:
-            item["expires_at"] = {"N": str(-(-expires_ms // 1000))}
-        if deleted:
-            item["deleted"] = {"BOOL": True}
-        else:
-            item["value"] = attribute(value)
-            if record.startswith("segment#"):
-                item["segment"] = {"S": record.removeprefix("segment#")}
+        item = record_item(change, rank(change, source), source)
         self.client.put_item(TableName=self.users, Item=item)
         return item
 
@@ -100,10 +84,8 @@ class Tables:
         expires_ms: int | None = None,
     ) -> Event:
         source = source or self._next("events.json")
-        event = Event(f"{self.files:x}{time_ms:x}", name, time_ms, user_id, properties or {}, 7)
+        event = Event(f"{self.files:x}{time_ms:x}", name, time_ms, user_id, properties or {}, 7, expires_ms=expires_ms)
         item = event_item(event, source)
-        if expires_ms is not None:
-            item["expires_at"] = {"N": str(expires_ms // 1000)}
         self.client.put_item(TableName=self.events, Item=item)
         return event
 

@@ -216,7 +216,7 @@ def test_somebody_erased_is_said_to_be_and_when(made: Tables) -> None:
     assert result.exit_code == 0
     assert result.stdout == (
         "u\n"
-        "  erased     2025-11-21T08:00:02Z (person), by erasures.ndjson, byte 0\n"
+        "  erased     2025-11-21T08:00:02Z, by erasures.ndjson, byte 0\n"
         "  All that was uploaded before is gone; nothing has come since.\n"
         "\n"
         "No events.\n"
@@ -228,6 +228,11 @@ def test_somebody_erased_is_said_to_be_and_when(made: Tables) -> None:
     assert "old " not in text
     [erased] = json.loads(run("user", "u", "--json").stdout)["erased"]
     assert (erased["time_ms"], erased["value"]) == (T + 2_000, {"scope": "person"})
+
+
+def test_a_device_is_erased_alone(made: Tables) -> None:
+    made.say("vec:1", "erased", {"scope": "device"}, None, made.file("erasures.ndjson"))
+    assert "2025-11-21T08:00:01Z, this identifier alone, by erasures.ndjson" in run("user", "vec:1").stdout
 
 
 def test_names_and_values_of_strangers_are_escaped_and_names_never_cut(made: Tables) -> None:

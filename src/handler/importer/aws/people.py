@@ -10,7 +10,7 @@ from botocore.exceptions import ClientError
 
 from importer.aws.patience import Patience
 from importer.model import Clock, Event, Row, Unavailable, Value
-from importer.sinks.items import AttributeValue, Item
+from importer.sinks.items import EXPIRES, AttributeValue, Item
 from importer.users import LINK, MOST_IDENTIFIERS, Record, Span, StoredEvent
 
 if TYPE_CHECKING:
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 INDEX: Final = "by_segment"
 MOST_PAGE: Final = 1_000  # events of one identifier asked for at once
-_EXPIRES: Final = "expires_at"
 _BEHIND_LINKS: Final = LINK[:-1] + chr(ord(LINK[-1]) + 1)  # sorts behind every link, and before any other record
 # Whatever else stands in the users table, such as the importer's own marks, is no record of a person.
 _RANK: Final = re.compile(r"\d{13,}#\d{13,}#", re.ASCII)
@@ -163,7 +162,7 @@ def _record(item: Item) -> Record | None:
     rank = _text(item, "rank")
     if not _RANK.match(rank):
         return None
-    expires_at = _whole(item, _EXPIRES)
+    expires_at = _whole(item, EXPIRES)
     return Record(
         user_id=_text(item, "user_id"),
         record=_text(item, "record"),
@@ -178,7 +177,7 @@ def _record(item: Item) -> Record | None:
 
 
 def _stored_event(item: Item) -> StoredEvent:
-    expires_at = _whole(item, _EXPIRES)
+    expires_at = _whole(item, EXPIRES)
     event = Event(
         event_id=_text(item, "event_id"),
         event_name=_text(item, "event_name"),
@@ -196,7 +195,7 @@ def _stored_event(item: Item) -> StoredEvent:
 
 def _is_over(item: Item, now_ms: int) -> bool:
     """Whether its time to live has ended: DynamoDB takes its time to remove it."""
-    expires_at = _whole(item, _EXPIRES)
+    expires_at = _whole(item, EXPIRES)
     return expires_at is not None and expires_at * 1000 <= now_ms
 
 
