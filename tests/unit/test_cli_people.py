@@ -2,14 +2,18 @@
 
 import json
 from collections.abc import Iterator
+from decimal import Decimal
 from pathlib import Path
 
+import boto3
 import pytest
 from click.testing import CliRunner, Result
 
 from cli import people, show, twin
 from cli.main import main
+from importer.model import Value
 from importer.users import property_record
+from tests.support.cloud import shared_session
 from tests.support.people import T, Tables, outputs, tables
 
 FAR = 4_102_444_800_000  # 2100-01-01
@@ -19,6 +23,9 @@ FAR = 4_102_444_800_000  # 2100-01-01
 def made(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Tables]:
     """Tables the command takes for the twin's."""
     monkeypatch.setattr(twin, "DIRECTORY", tmp_path)
+    # Loading the models of two services is most of what a command costs.
+    session = shared_session()
+    monkeypatch.setattr(boto3, "Session", lambda *_, **__: session)
     with tables() as made:
         outputs(made, tmp_path)
         yield made
@@ -80,6 +87,10 @@ def test_user_shows_all_that_is_known_of_a_person(made: Tables) -> None:
     ada(made)
     result = run("user", "u-1")
     assert (result.exit_code, result.stdout, result.stderr) == (0, PAGE, "")
+
+
+def test_the_page_is_that_of_the_documentation() -> None:
+    assert f"$ importer user u-1\n{PAGE}```" in (twin.ROOT / "docs" / "users.md").read_text(encoding="utf-8")
 
 
 def test_every_identifier_shows_the_same_person(made: Tables) -> None:
@@ -336,3 +347,22 @@ def test_a_stack_without_the_index_says_what_to_do(monkeypatch: pytest.MonkeyPat
         outputs(made, tmp_path)
         result = run("segment", "vip")
     assert (result.exit_code, "no index by_segment" in result.stderr) == (4, True)
+
+
+# -- building blocks -------------------------------------------------------------------------------------------------
+
+
+def test_exact_numbers_are_shown_wherever_they_stand() -> None:
+    assert show.said([Decimal("0.10"), {"a": Decimal("1E+99")}]) == '[0.10,{"a":1E+99}]'
+
+
+def test_json_deeper_than_orjson_goes_is_the_same_json() -> None:
+    value: Value = {"e": {}, "l": [], "s": "é\n", "n": [None, True, Decimal("0.1"), -1]}
+    for _ in range(300):
+        value = {"a": [value]}
+    assert json.loads(show.to_json(value), parse_float=Decimal) == value
+
+
+def test_a_time_no_calendar_has_is_told_as_a_number() -> None:
+    assert show.utc(253_402_300_799_999) == "9999-12-31T23:59:59.999Z"
+    assert show.utc(253_402_300_800_000) == "253402300800000 ms"
