@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 
-from cli import dropping, importing, lookup, previewing, recount, show, standing, stopping
+from cli import dropping, importing, lookup, people, previewing, recount, show, standing, stopping
 from cli.connection import connected
 from cli.verbs import DONE, Verbs, json_option, stack_option, timeout_option
 from importer.definitions import DEFAULT
@@ -150,7 +150,15 @@ def executions(
     ctx.exit(DONE)
 
 
-for verb in (previewing.preview, standing.status, recount.verify_, stopping.cancel, stopping.redrive):
+for verb in (
+    previewing.preview,
+    standing.status,
+    recount.verify_,
+    stopping.cancel,
+    stopping.redrive,
+    people.user,
+    people.segment,
+):
     main.add_command(verb)
 
 

@@ -6,12 +6,13 @@ there are colours and bars; anywhere else plain lines without control characters
 
 import os
 import sys
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import orjson
 from rich.box import SIMPLE_HEAD
@@ -33,6 +34,7 @@ PLAIN_COLUMNS: Final = 100
 SHOWN_NAMES: Final = 12
 LABEL_COLUMNS: Final = 11
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_LATEST_MS: Final = 253_402_300_799_999  # the end of the year 9999: no calendar goes on
 _STATUS_STYLE: Final = {
     Status.SUCCEEDED: "green",
     Status.FAILED: "red",
@@ -52,19 +54,51 @@ def console(stderr: bool = False) -> Console:
 
 def to_json(document: object) -> str:
     """Indented JSON; numbers a double cannot hold keep their digits."""
+    return _json(document, orjson.OPT_INDENT_2)
 
+
+def _json(document: object, option: int = 0) -> str:
     def exactly(value: object) -> object:
         if isinstance(value, Decimal):
             return orjson.Fragment(str(value))
         raise TypeError(f"no JSON for a {type(value).__name__}")
 
-    return orjson.dumps(document, default=exactly, option=orjson.OPT_INDENT_2).decode()
+    try:
+        return orjson.dumps(document, default=exactly, option=option).decode()
+    except orjson.JSONEncodeError as error:
+        if "Recursion" not in str(error):
+            raise
+    pieces: list[str] = []
+    _write_deep(document, pieces)
+    return "".join(pieces)
+
+
+def _write_deep(value: object, pieces: list[str]) -> None:
+    """JSON of what is too deep for orjson (254 levels): names of properties go down to 512."""
+    if isinstance(value, dict) and value:
+        mark = "{"
+        for name, member in value.items():
+            pieces.append(f"{mark}{_json(name)}:")
+            _write_deep(member, pieces)
+            mark = ","
+        pieces.append("}")
+    elif isinstance(value, list | tuple) and value:
+        mark = "["
+        for member in value:
+            pieces.append(mark)
+            _write_deep(member, pieces)
+            mark = ","
+        pieces.append("]")
+    else:
+        pieces.append(_json(value))
 
 
 def utc(time_ms: int | None) -> str:
     """A time as ISO 8601 in UTC; milliseconds only where there are any."""
     if time_ms is None:
         return "–"
+    if time_ms > _LATEST_MS:
+        return f"{time_ms} ms"
     moment = _EPOCH + timedelta(milliseconds=time_ms)
     return f"{moment:%Y-%m-%dT%H:%M:%S}" + (f".{time_ms % 1000:03d}Z" if time_ms % 1000 else "Z")
 
@@ -153,8 +187,7 @@ def put_lines(out: Console, head: Sequence[str], rows: Iterable[Sequence[str | T
 
 def said(value: Value, most: int = 40) -> str:
     """A value as JSON writes it, cut and escaped."""
-    text = str(value) if isinstance(value, Decimal) else orjson.dumps(value).decode()
-    text = shown(text)
+    text = shown(_json(value))
     return text if len(text) <= most else text[: most - 1] + "…"
 
 
@@ -585,6 +618,49 @@ class Bars:
         if not self._live and not self._quiet and self._said.get(name) != step:
             self._said[name] = step
             self._console.print(Text(f"{name}: {step}"), soft_wrap=True)
+
+
+class Counting:
+    """Progress of what has no known end, on stderr: on a terminal a number that grows, elsewhere a line now and then.
+
+    What is soon done says nothing; with `quiet` nothing ever does.
+    """
+
+    SECONDS: ClassVar = 5.0  # between two lines
+
+    def __init__(self, what: str, quiet: bool = False) -> None:
+        self._console = console(stderr=True)
+        self._live = self._console.is_terminal
+        self._quiet = quiet
+        self._what = what
+        self._told = time.monotonic()
+        self._progress = Progress(
+            SpinnerColumn(finished_text=" "),
+            TextColumn("{task.description}", markup=False),
+            console=self._console,
+            transient=True,
+            disable=not self._live or quiet,
+        )
+        self._task = self._progress.add_task("", total=None)
+
+    def __enter__(self) -> "Counting":
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._progress.stop()
+
+    def at(self, count: int) -> None:
+        """So many were read."""
+        if self._quiet:
+            return
+        if self._live:
+            self._progress.update(self._task, description=f"{self._what}: {count:,}")
+        elif time.monotonic() - self._told >= self.SECONDS:
+            self._told = time.monotonic()
+            self._console.print(Text(f"{self._what}: {count:,} so far"), soft_wrap=True)
 
 
 class Bar:

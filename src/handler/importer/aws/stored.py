@@ -1,29 +1,23 @@
 """The tables read back: items by their keys, and keys by who wrote them last. For recounts; nothing is written."""
 
-import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final
 
 from boto3.dynamodb.types import TypeDeserializer
-from botocore.exceptions import ClientError
 
+from importer.aws.patience import TRIES, Patience
 from importer.model import Clock, Unavailable
-from importer.sinks.calls import LOST, is_passing, is_throttle, said
 from importer.sinks.items import Item
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
 Key = tuple[str, str]
-Answer = TypeVar("Answer")
 
 CALL_KEYS: Final = 100  # Quota: docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_BatchGetItem.html
-TRIES: Final = 8  # of a call that got nowhere; some 20 s of waiting
-_FIRST_WAIT_S: Final = 0.1
-_LONGEST_WAIT_S: Final = 5.0
 
 
 class StoredTables:
@@ -46,7 +40,7 @@ class StoredTables:
         self._events = events_table
         self._users = users_table
         self._imports = imports_table
-        self._clock = clock
+        self._patience = Patience(clock)
         self._pool = ThreadPoolExecutor(in_flight) if in_flight > 1 else None
 
     def events(self, keys: Sequence[Key]) -> dict[Key, Item]:
@@ -64,7 +58,7 @@ class StoredTables:
     def document(self, execution_id: str) -> dict[str, Any]:
         key: Any = {"pk": {"S": f"EXEC#{execution_id}"}, "sk": {"S": "EXEC"}}
         get = partial(self._client.get_item, TableName=self._imports, Key=key, ConsistentRead=True)
-        answer: Any = self._tried(get, self._imports, "dynamodb:GetItem")
+        answer: Any = self._patience.answer(get, self._imports, "dynamodb:GetItem")
         loads = TypeDeserializer().deserialize
         return {name: _without_decimals(loads(value)) for name, value in answer.get("Item", {}).items()}
 
@@ -83,7 +77,7 @@ class StoredTables:
         tries = 0
         while keys:
             asked: Any = {table: {"Keys": keys, "ConsistentRead": True}}
-            answer: Any = self._tried(
+            answer: Any = self._patience.answer(
                 partial(self._client.batch_get_item, RequestItems=asked), table, "dynamodb:BatchGetItem"
             )
             found += answer["Responses"].get(table, [])
@@ -92,7 +86,7 @@ class StoredTables:
                 tries = tries + 1 if len(left) == len(keys) else 0
                 if tries == TRIES:
                     raise Unavailable(f"the table {table}: {len(left)} keys left unprocessed {TRIES} times")
-                self._pause(tries)
+                self._patience.pause(tries)
             keys = left
         return found
 
@@ -109,36 +103,11 @@ class StoredTables:
                 ExpressionAttributeNames={"#name": sort_key},
                 **page,
             )
-            answer: Any = self._tried(scan, table, "dynamodb:Scan")
+            answer: Any = self._patience.answer(scan, table, "dynamodb:Scan")
             yield from ((item["user_id"]["S"], item[sort_key]["S"]) for item in answer["Items"])
             if "LastEvaluatedKey" not in answer:
                 return
             page = {"ExclusiveStartKey": answer["LastEvaluatedKey"]}
-
-    def _tried(self, call: Callable[[], Answer], table: str, permission: str) -> Answer:
-        """A call's answer, asked for again while AWS is slow, busy or silent.
-
-        Raises:
-            Unavailable.
-        """
-        tries = 0
-        while True:
-            try:
-                return call()
-            except ClientError as error:
-                if not (is_throttle(error) or is_passing(error)) or tries == TRIES:
-                    denied = "AccessDenied" in str(error.response.get("Error", {}).get("Code", ""))
-                    remedy = f"; allow {permission} on it" if denied else ""
-                    raise Unavailable(f"the table {table} cannot be read: {said(error)}{remedy}") from error
-            except LOST as error:
-                if tries == TRIES:
-                    raise Unavailable(f"the table {table} cannot be read: {error}") from error
-            tries += 1
-            self._pause(tries)
-
-    def _pause(self, tries: int) -> None:
-        longest = min(_FIRST_WAIT_S * 2**tries, _LONGEST_WAIT_S)
-        self._clock.sleep(random.uniform(longest / 2, longest))
 
 
 def _without_decimals(value: Any) -> Any:
