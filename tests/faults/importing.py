@@ -402,6 +402,10 @@ def installed(
             cloud.imports_table,
             {"pk": "IMPORT#tables", "sk": "IMPORT", "definition": {"id": "tables", "mime_type": "TEXT_CSV"}},
         )
+        cloud.put_item(
+            cloud.imports_table,
+            {"pk": "IMPORT#whole", "sk": "IMPORT", "definition": {"id": "whole", "atomic": True}},
+        )
         importer = _importer(cloud, in_flight, sinks, stream_gzip, progress_every_ms, part_bytes, hop_seconds)
         importer.import_seconds, importer.hop_seconds = import_seconds, hop_seconds
         if watched:

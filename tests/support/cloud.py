@@ -149,7 +149,11 @@ class Cloud:
         if self.versioned:
             s3.put_bucket_versioning(Bucket=self.bucket, VersioningConfiguration={"Status": "Enabled"})
         self._make_table(self.events_table, {"user_id": "S", "event_key": "S"})
-        self._make_table(self.users_table, {"user_id": "S", "record": "S"})
+        self._make_table(
+            self.users_table,
+            {"user_id": "S", "record": "S"},
+            by_segment=({"segment": "S", "user_id": "S"}, "ALL"),
+        )
         self._make_table(
             self.imports_table,
             {"pk": "S", "sk": "S"},
