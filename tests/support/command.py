@@ -1,0 +1,37 @@
+"""The `importer` command against a fake cloud, which it takes for the local twin."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from click.testing import CliRunner, Result
+
+from cli.main import main
+from cli.stack import Stack
+from tests.support.cloud import Cloud
+
+
+def write_outputs(cloud: Cloud, directory: Path) -> None:
+    """What `make up` leaves behind for the command, where `cli.twin.DIRECTORY` is patched to be `directory`."""
+    outputs = Stack(
+        region="us-east-1",
+        bucket=cloud.bucket,
+        events_table=cloud.events_table,
+        users_table=cloud.users_table,
+        imports_table=cloud.imports_table,
+        part_queue_url=cloud.part_queue_url,
+        dead_letter_queue_url=cloud.dead_letter_queue_url,
+        alarm_topic_arn="",
+        functions={"ImportFunction": "import"},
+        access_key_id="testing",
+        secret_access_key="testing",
+    )
+    (directory / "outputs.json").write_text(outputs.to_json())
+
+
+def run(cloud: Cloud, *arguments: str, stdin: str | bytes | None = None) -> Result:
+    """What the command printed and exited with. Nothing it prints outside a terminal has control characters."""
+    with cloud.unseen():
+        result = CliRunner().invoke(main, list(arguments), input=stdin, catch_exceptions=False)
+    assert "\x1b" not in result.output
+    return result
