@@ -279,12 +279,13 @@ def create(
     """
     settings = _told(file) if file is not None else {}
     settings |= _only_given(given)
-    said_id = settings.pop("id", None)
-    if import_id is None and said_id is None and not settings.get("name"):
-        raise click.UsageError("give an ID or a --name: what is the definition to be called?")
+    if import_id is not None:
+        settings["id"] = import_id
     try:
-        if import_id is None:
-            import_id = Definition.of({"id": said_id}).id if said_id is not None else _folder(str(settings["name"]))
+        definition = Definition.of(settings)
+        if not ("id" in settings or settings.get("name")):
+            raise Misconfigured("give an ID or a --name: what is the definition to be called?")
+        import_id = definition.id if "id" in settings else _folder(definition.name)
         if import_id == DEFAULT.id:
             raise Misconfigured(f"id {DEFAULT.id!r}: files that no definition is for are called so; choose another")
         definition = _judged({"name": import_id, **settings}, import_id)
@@ -301,7 +302,8 @@ def create(
             "another ID"
         )
     if as_json:
-        click.echo(show.to_json({"import": definition_document(definition, now_ms, now_ms)}))
+        made = StoredDefinition(import_id, definition.as_stored(), now_ms, now_ms)
+        click.echo(show.to_json({"import": _document(made)}))
         ctx.exit(DONE)
     out = show.console()
     show.paragraph(out, f"Created: import definition {show.shown_whole(import_id)}.", "bold", indent=0)
@@ -373,7 +375,10 @@ def show_(ctx: click.Context, import_id: str, limit: int, stack_name: str | None
     try:
         definition = _judged_as_stored(stored)
     except Misconfigured as problem:
-        raise Differs(f"{problem}. Mend it with `importer imports change`, or delete it and create it again") from None
+        raise Differs(
+            f"{problem}. Mend it with `importer imports change`; where that is refused as well, delete it and create "
+            "it again"
+        ) from None
     if as_json:
         ctx.exit(DONE)
     out = show.console()
@@ -426,9 +431,13 @@ def change(ctx: click.Context, /, import_id: str, stack_name: str | None, as_jso
     except Misconfigured as problem:
         raise click.UsageError(str(problem)) from None
     after = definition.as_stored()
-    changed = {name: (before[name], value) for name, value in after.items() if before[name] != value and name != "id"}
-    now_ms = stored.changed_ms
-    if changed or stored.created_ms is None:
+    changed = {
+        name: (before[name], value)
+        for name, value in after.items()
+        if name != "id" and (type(before[name]), before[name]) != (type(value), value)  # by hand, 1 for true is written
+    }
+    enters_the_list = stored.created_ms is None
+    if changed or enters_the_list:
         now_ms = SystemClock().now_ms()
         with explained(connection.name):
             done = connection.imports.change_definition(import_id, stored.definition, definition, now_ms)
@@ -437,14 +446,15 @@ def change(ctx: click.Context, /, import_id: str, stack_name: str | None, as_jso
                 f"somebody else has changed or deleted {import_id!r} since it was read: nothing was written. Look at "
                 f"it with `importer imports show {_quoted(import_id)}{connection.command}`, and try again"
             )
+        stored = StoredDefinition(import_id, after, now_ms if enters_the_list else stored.created_ms, now_ms)
     if as_json:
-        created_ms = now_ms if stored.created_ms is None else stored.created_ms
-        said = {name: {"before": old, "after": new} for name, (old, new) in changed.items()}
-        click.echo(show.to_json({"import": definition_document(definition, created_ms, now_ms), "changed": said}))
+        said: dict[str, Value] = {name: {"before": old, "after": new} for name, (old, new) in changed.items()}
+        click.echo(show.to_json({"import": _document(stored), "changed": said}))
         ctx.exit(DONE)
     out = show.console()
     if not changed:
-        show.paragraph(out, "Nothing to change: it is so already.", indent=0)
+        listed = "; `importer imports list` has it from now on" if enters_the_list else ""
+        show.paragraph(out, f"Nothing to change: it is so already{listed}.", indent=0)
         ctx.exit(DONE)
     show.paragraph(out, f"Changed: import definition {show.shown_whole(import_id)}.", "bold", indent=0)
     rows = [(name, _shown(name, old), _shown(name, new)) for name, (old, new) in changed.items()]
@@ -469,7 +479,8 @@ def delete(ctx: click.Context, import_id: str, force: bool, yes: bool, stack_nam
     \b
     Examples:
       importer imports delete shop
-      importer imports delete shop --yes --json > shop.json    (create --from shop.json makes it again)
+      importer imports delete shop --yes --json > shop.json
+      importer imports create --from shop.json
     """
     connection = connected(stack_name)
     stored = _found(connection, import_id)

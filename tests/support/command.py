@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from unittest import mock
 
+import boto3
 from click.testing import CliRunner, Result
 
 from cli.main import main
 from cli.stack import Stack
-from tests.support.cloud import Cloud
+from tests.support.cloud import Cloud, shared_session
 
 
 def write_outputs(cloud: Cloud, directory: Path) -> None:
@@ -31,7 +33,9 @@ def write_outputs(cloud: Cloud, directory: Path) -> None:
 
 def run(cloud: Cloud, *arguments: str, stdin: str | bytes | None = None) -> Result:
     """What the command printed and exited with. Nothing it prints outside a terminal has control characters."""
-    with cloud.unseen():
+    # One session for all: loading models is most of what a command costs.
+    session = mock.patch.object(boto3, "Session", return_value=shared_session())
+    with cloud.unseen(), session:
         result = CliRunner().invoke(main, list(arguments), input=stdin, catch_exceptions=False)
     assert "\x1b" not in result.output
     return result

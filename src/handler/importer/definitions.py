@@ -94,7 +94,7 @@ class Definition:
             )
         if self.priority not in PRIORITIES:
             raise Misconfigured(f"priority {self.priority!r}: choose one of {', '.join(PRIORITIES)}")
-        if self.identity not in IDENTITIES and not self.identity.removeprefix(BY_PROPERTY):
+        if self.identity == BY_PROPERTY:
             raise Misconfigured("identity 'property:': name the property, as in property:order_id")
         if self.identity not in IDENTITIES and not self.identity.startswith(BY_PROPERTY):
             raise Misconfigured(
