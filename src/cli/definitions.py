@@ -211,11 +211,6 @@ def _judged(settings: dict[str, Value], import_id: str) -> Definition:
     return formats.completed(Definition.of({**settings, "id": import_id}))
 
 
-def _judged_as_stored(stored: StoredDefinition) -> Definition:
-    """Raises Misconfigured: an import of its folder would say the same."""
-    return formats.completed(Definition.named(stored.id, stored.definition))
-
-
 # ---- The commands --------------------------------------------------------------------------------------------------
 
 
@@ -292,6 +287,7 @@ def create(
     except Misconfigured as problem:
         raise click.UsageError(str(problem)) from None
     connection = connected(stack_name)
+    _refuse_without_stream(connection, definition)
     now_ms = SystemClock().now_ms()
     with explained(connection.name):
         created = connection.imports.create_definition(definition, now_ms)
@@ -373,7 +369,7 @@ def show_(ctx: click.Context, import_id: str, limit: int, stack_name: str | None
         said = {"import": _document(stored), "executions": [document(execution) for execution in executions]}
         click.echo(show.to_json(said))
     try:
-        definition = _judged_as_stored(stored)
+        definition = formats.named(stored.id, stored.definition)
     except Misconfigured as problem:
         raise Differs(
             f"{problem}. Mend it with `importer imports change`; where that is refused as well, delete it and create "
@@ -425,11 +421,13 @@ def change(ctx: click.Context, /, import_id: str, stack_name: str | None, as_jso
     stored = _found(connection, import_id)
     try:
         if not isinstance(stored.definition, dict):
-            Definition.named(import_id, stored.definition)  # says why not
-        before: dict[str, Value] = {**DEFAULT.as_stored(), **stored.definition}  # type: ignore[dict-item]
+            raise Misconfigured(f"what is stored of {import_id!r} is no definition: delete it and create it again")
+        before: dict[str, Value] = {**DEFAULT.as_stored(), **stored.definition}
         definition = _judged({**before, **wanted}, import_id)
     except Misconfigured as problem:
         raise click.UsageError(str(problem)) from None
+    if "sinks" in wanted:
+        _refuse_without_stream(connection, definition)
     after = definition.as_stored()
     changed = {
         name: (before[name], value)
@@ -524,6 +522,15 @@ def _why_not_deleted(connection: Connection, import_id: str) -> str:
     return " and ".join(said)
 
 
+def _refuse_without_stream(connection: Connection, definition: Definition) -> None:
+    """Raises Differs: its events are to go to a stream there is not, so every import under it would wait for one."""
+    if "firehose" in SINK_CHOICES.get(definition.sinks, ()) and connection.stack.delivery_stream is None:
+        raise Differs(
+            f"sinks {definition.sinks!r}: {connection.name} has no delivery stream. Deploy it with Sinks=both or "
+            "Sinks=firehose first"
+        )
+
+
 def _found(connection: Connection, import_id: str) -> StoredDefinition:
     """Raises click.UsageError: there is none."""
     with explained(connection.name):
@@ -561,7 +568,7 @@ def _folder(name: str) -> str:
 def _document(stored: StoredDefinition) -> dict[str, Value]:
     """For `--json`; of a definition that cannot be used, what is stored and why."""
     try:
-        definition = _judged_as_stored(stored)
+        definition = formats.named(stored.id, stored.definition)
     except Misconfigured as problem:
         return {"id": stored.id, "stored": stored.definition, "problem": str(problem)}
     return {**definition_document(definition, stored.created_ms, stored.changed_ms), "problem": None}
@@ -572,7 +579,7 @@ def _list(out: Console, found: Iterable[StoredDefinition]) -> None:
     for stored in found:
         created = show.utc(stored.created_ms)[:16].replace("T", " ")
         try:
-            definition = _judged_as_stored(stored)
+            definition = formats.named(stored.id, stored.definition)
         except Misconfigured as problem:
             rows.append((show.shown_whole(stored.id), created, "", "", "", Text(str(problem), style="red")))
             continue

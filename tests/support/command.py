@@ -27,6 +27,7 @@ def write_outputs(cloud: Cloud, directory: Path) -> None:
         functions={"ImportFunction": "import"},
         access_key_id="testing",
         secret_access_key="testing",
+        delivery_stream=cloud.delivery_stream or None,
     )
     (directory / "outputs.json").write_text(outputs.to_json())
 

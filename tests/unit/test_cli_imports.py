@@ -48,7 +48,7 @@ def installation(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> Iterator[Imp
 def cloud(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> Iterator[Cloud]:
     """An installation in which nothing happens but what the command does."""
     monkeypatch.setattr(twin, "DIRECTORY", tmp_path)
-    with Cloud() as cloud:
+    with Cloud(stream=True) as cloud:
         command.write_outputs(cloud, tmp_path)
         yield cloud
 
@@ -221,6 +221,20 @@ def test_what_is_wrong_is_said_with_what_is_right_and_nothing_is_stored(
     result = imports(cloud, "create", *arguments)
     assert (result.exit_code, sentence in result.stderr) == (2, True), result.stderr
     assert cloud.items(cloud.imports_table) == []
+
+
+@pytest.mark.parametrize("sinks", ["both", "firehose"])
+def test_a_stream_that_is_not_there_is_no_destination(cloud: Cloud, tmp_path: Any, sinks: str):
+    """Every import under such a definition would wait for somebody to deploy one. Exit code 1."""
+    done(cloud, "create", "shop", "--sinks", sinks)
+    cloud.delivery_stream = ""
+    command.write_outputs(cloud, tmp_path)
+    for arguments in (["create", "other", "--sinks", sinks], ["change", "shop", "--sinks", sinks]):
+        result = imports(cloud, *arguments)
+        assert (result.exit_code, "the twin has no delivery stream. Deploy it with" in result.stderr) == (1, True)
+    done(cloud, "change", "shop", "--strict")
+    done(cloud, "change", "shop", "--sinks", "dynamodb")
+    assert listed(cloud) == ["shop"]
 
 
 def test_the_begin_of_all_times_can_be_said(cloud: Cloud):
