@@ -95,7 +95,7 @@ class Setting:
 
 
 SETTINGS: Final = (
-    Setting("id", "the folder below imports/ whose files it is for"),
+    Setting("id", "the folder below imports/ whose files it is for", "1 to 200 characters, no / and no controls"),
     Setting("name", "what people call it", "any text", "--name"),
     Setting("format", "dialect of the rows", "one of those below, or empty: each row tells by its marks", "--format"),
     Setting(

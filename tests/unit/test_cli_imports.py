@@ -2,12 +2,16 @@
 
 import json
 import re
+import shlex
 from collections.abc import Iterator
 from dataclasses import fields, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import Result
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from cli import definitions, twin
 from cli.definitions import SETTINGS
@@ -20,7 +24,7 @@ from tests.faults.importing import Importer, installed
 from tests.support import command
 from tests.support.cloud import Cloud
 
-# What stands in the seed of the vendor's words, where the placeholders are filled in.
+# As the vendor's page has it, with its placeholders filled in.
 THEIR_ANSWER = {
     "status": "ok",
     "data": {
@@ -113,6 +117,29 @@ def test_examples_of_the_help_are_commands_there_are():
             assert set(re.findall(r"(?<=\s)--[a-z-]+", options)) <= known
 
 
+def test_examples_of_the_page_make_definitions(cloud: Cloud):
+    """docs/imports.md, from top to bottom; those for dialects the house does not have yet are left out."""
+    text = (Path(__file__).parents[2] / "docs" / "imports.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"^```sh\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    lines = [
+        shlex.split(line, comments=True)
+        for block in blocks
+        for line in re.sub("<<.*?^END$", "", block, flags=re.DOTALL | re.MULTILINE).splitlines()
+    ]
+    commands = [words[2:] for words in lines if words[:2] == ["importer", "imports"] and "|" not in words]
+    known = {name for dialect in formats.FORMATS.values() for name in (dialect.NAME, *dialect.DOCUMENTS)}
+    made = []
+    for verb, *words in commands:
+        named = {words[words.index(o) + 1] for o in ("--format", "--document-type") if o in words}
+        if verb == "delete":
+            words.append("--yes")
+        elif "--from" in words or not named <= known:
+            continue
+        done(cloud, verb, *words)
+        made += words[:1] if verb == "create" else []
+    assert {"shop", "cooladata", "tables"} <= set(made)
+
+
 # -- create --------------------------------------------------------------------------------------------------------
 
 
@@ -168,6 +195,15 @@ def test_create_takes_every_setting_that_has_an_option(cloud: Cloud):
 def test_without_an_id_the_folder_is_called_after_the_name(cloud: Cloud, name: str, folder: str):
     done(cloud, "create", "--name", name)
     assert stored(cloud, folder) == Definition(folder, name)
+
+
+@settings(deadline=None)
+@given(st.text(min_size=1))
+def test_any_name_makes_an_id_that_can_be_typed(name: str):
+    """Whatever people call their imports."""
+    import_id = definitions._folder(name)
+    assert re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", import_id)
+    assert Definition(import_id, name).id == import_id
 
 
 def test_a_name_that_makes_no_folder_gets_one_at_random(cloud: Cloud):
