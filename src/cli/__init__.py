@@ -3,6 +3,7 @@
 main.py        the `importer` command: parses, prints, answers with an exit code; preview, import, executions
 recount.py     verify
 standing.py    status
+definitions.py imports: definitions created, listed, shown, changed, deleted
 stopping.py    cancel, redrive; with dead_letters.py
 verbs.py       what all verbs have in common: options, exit codes, how trouble is told
 lookup.py      which execution is meant by a key or an id

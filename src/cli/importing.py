@@ -33,6 +33,7 @@ UPLOAD_THREADS: Final = 4
 FIRST_POLL_SECONDS: Final = 0.1
 LAST_POLL_SECONDS: Final = 2.0  # a read a file every two seconds: nothing for the table, soon enough for a person
 PAPERS_BYTES: Final = 1 << 20  # read of errors/ and reasons/ to show the first bad rows
+SEARCHED_PAGES: Final = 10  # of 1 MiB each, some 500 executions, for those under one definition
 TYPES: Final = {".gz": "application/gzip", ".zst": "application/zstd", ".csv": "text/csv"}
 
 
@@ -285,7 +286,44 @@ def newest(connection: Connection, count: int) -> list[str]:
 
 def executions(connection: Connection, count: int) -> list[Execution]:
     """The newest executions, newest first, as they stand now (the index may lag behind)."""
-    ids = newest(connection, count)
+    return _standing_now(connection, newest(connection, count))
+
+
+def executions_of(connection: Connection, import_id: str, count: int) -> list[Execution]:
+    """The newest executions under a definition, newest first; of an installation's newest few thousand."""
+    ids: list[str] = []
+    page: dict[str, Any] = {}
+    with explained(connection.name):
+        for _ in range(SEARCHED_PAGES):
+            if len(ids) >= count:
+                break
+            answer: Any = connection.dynamodb.query(
+                TableName=connection.stack.imports_table,
+                IndexName="by_time",
+                KeyConditionExpression="listed = :all",
+                FilterExpression="#parameters.#import = :import",
+                ExpressionAttributeNames={"#parameters": "parameters", "#import": "document_import_id"},
+                ExpressionAttributeValues={":all": {"S": "EXECUTION"}, ":import": {"S": import_id}},
+                ProjectionExpression="pk",
+                ScanIndexForward=False,
+                **page,
+            )
+            ids += [item["pk"]["S"].removeprefix("EXEC#") for item in answer["Items"]]
+            if "LastEvaluatedKey" not in answer:
+                break
+            page = {"ExclusiveStartKey": answer["LastEvaluatedKey"]}
+    return _standing_now(connection, ids[:count])
+
+
+def unfinished_of(connection: Connection, import_id: str) -> list[Execution]:
+    """The executions under a definition that are not closed (the index may lag behind)."""
+    with explained(connection.name):
+        ids = list(connection.imports.all_unfinished())
+    found = _standing_now(connection, ids)
+    return [e for e in found if e.document_import_id == import_id and e.phase is not Phase.CLOSED]
+
+
+def _standing_now(connection: Connection, ids: list[str]) -> list[Execution]:
     with explained(connection.name), ThreadPoolExecutor(8) as threads:
         found = list(threads.map(connection.imports.execution, ids))
     return [execution for execution in found if execution is not None]

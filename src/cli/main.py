@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 
-from cli import dropping, importing, lookup, people, previewing, recount, show, standing, stopping
+from cli import definitions, dropping, importing, lookup, people, previewing, recount, show, standing, stopping
 from cli.connection import connected
 from cli.verbs import DONE, Verbs, json_option, stack_option, timeout_option
 from importer.definitions import DEFAULT
@@ -152,6 +152,7 @@ def executions(
 
 for verb in (
     previewing.preview,
+    definitions.imports,
     standing.status,
     recount.verify_,
     stopping.cancel,

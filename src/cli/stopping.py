@@ -1,23 +1,30 @@
 """`importer cancel` and `importer redrive`: what a person decides about an import, and about dead letters."""
 
-import sys
-
 import click
 
 from cli import dead_letters, lookup, show
 from cli.connection import CannotReach, Connection, connected, explained
-from cli.verbs import DIFFERS, DONE, UNAVAILABLE, Differs, Trouble, json_option, stack_option, version_option
+from cli.verbs import (
+    DIFFERS,
+    DONE,
+    UNAVAILABLE,
+    Differs,
+    Trouble,
+    confirm,
+    json_option,
+    stack_option,
+    version_option,
+    yes_option,
+)
 from cli.workplace import settings_of, workplace
 from importer import executions
 from importer.documents import document
 from importer.model import Execution, Phase, Status
 
-_yes = click.option("--yes", is_flag=True, help="Do not ask.")
-
 
 @click.command()
 @click.argument("name", metavar="KEY|EXECUTION")
-@_yes
+@yes_option
 @version_option
 @stack_option
 @json_option
@@ -39,7 +46,7 @@ def cancel(
     execution = lookup.execution_of(connection, name, version_id)
     if reason := _why_not_cancelled(execution):
         raise Differs(f"{execution.source.uri} cannot be cancelled: {reason}")
-    _confirm(yes, f"Cancel the import of {execution.source.uri} ({execution.id})?")
+    confirm(yes, f"Cancel the import of {execution.source.uri} ({execution.id})?")
     with explained(connection.name):
         execution = executions.cancel(workplace(connection), execution.id)
     if execution.status is not Status.CANCELED:
@@ -77,7 +84,7 @@ def _kept(execution: Execution) -> str:
 @click.argument("name", metavar="[KEY|EXECUTION]", required=False)
 @click.option("--dead-letters", "letters", is_flag=True, help="Deliver what lies in the dead-letter queue again.")
 @click.option("--dry-run", is_flag=True, help="With --dead-letters: only say what lies there.")
-@_yes
+@yes_option
 @version_option
 @stack_option
 @json_option
@@ -124,7 +131,7 @@ def _redrive_one(connection: Connection, execution: Execution, yes: bool, as_jso
     if execution.phase is not Phase.CLOSED:
         raise Trouble(f"{uri} has just failed and its receipt is still being written: try again in a minute")
     said = f" ({execution.error.code})" if execution.error else ""
-    _confirm(yes, f"Take up the import of {uri} again{said}?")
+    confirm(yes, f"Take up the import of {uri} again{said}?")
     with explained(connection.name):
         execution = executions.redrive(workplace(connection), execution.id)
     if execution.status is Status.FAILED:
@@ -148,7 +155,7 @@ def _redrive_letters(connection: Connection, dry_run: bool, yes: bool, as_json: 
         if letters and not dry_run and not as_json:
             dead_letters.table(show.console(), letters)
         if letters and not dry_run:
-            _confirm(yes, f"Deliver {show.many(len(letters), 'dead letter')} again?")
+            confirm(yes, f"Deliver {show.many(len(letters), 'dead letter')} again?")
             settings = settings_of(connection) if any(letter.dropped for letter in letters) else None
             place = workplace(connection, settings)
             for letter in letters:
@@ -171,13 +178,3 @@ def _redrive_letters(connection: Connection, dry_run: bool, yes: bool, as_json: 
     if any(letter.failed for letter in letters):
         return UNAVAILABLE
     return DIFFERS if any(letter.unknown for letter in letters) else DONE
-
-
-def _confirm(yes: bool, question: str) -> None:
-    """Ask a person; without one, --yes must have been given."""
-    if yes:
-        return
-    if not sys.stdin.isatty():
-        raise click.UsageError("nobody is here to be asked: give --yes")
-    if not click.confirm(show.shown_whole(question), err=True):
-        raise click.Abort

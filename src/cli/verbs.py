@@ -4,6 +4,7 @@
 3 a file was refused or its import cancelled · 4 something is unavailable, or time ran out
 """
 
+import sys
 from collections.abc import Callable
 from typing import IO, Any, TypeVar
 
@@ -71,10 +72,21 @@ def timeout_option(default_s: float, says: str) -> Callable[[Verb], Verb]:
     )
 
 
+def confirm(yes: bool, question: str) -> None:
+    """Ask a person; without one, --yes must have been given."""
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise click.UsageError("nobody is here to be asked: give --yes")
+    if not click.confirm(show.shown_whole(question), err=True):
+        raise click.Abort
+
+
 json_option = click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout, for machines.")
 stack_option = click.option(
     "--stack", "stack_name", metavar="NAME", help="A deployed stack, instead of the local twin."
 )
+yes_option = click.option("--yes", is_flag=True, help="Do not ask.")
 version_option = click.option(
     "--version-id", metavar="ID", help="Which upload of an imports/ key is meant; else the newest."
 )

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from cli.definitions import SETTINGS
 from importer import bad_rows, telemetry
 from importer.bad_rows import FileReason, Reason, Reject
 from importer.formats import FORMATS
@@ -15,6 +16,7 @@ ROOT = Path(__file__).parents[2]
 SOURCES = {path: path.read_text(encoding="utf-8") for path in sorted((ROOT / "src").rglob("*.py"))}
 DOCS = ROOT / "docs" / "formats.md"
 OPERATIONS = ROOT / "docs" / "operations.md"
+IMPORTS = ROOT / "docs" / "imports.md"
 STABLE = re.compile(r"[a-z][a-z0-9_]*\Z")
 
 
@@ -101,11 +103,38 @@ def test_the_page_has_the_log_lines_and_keys_of_the_register():
     assert table_of("### Log keys", 1) == [[f"`{key}`", telemetry.HOLDS[key]] for key in LogKey]
 
 
-def table_of(heading: str, number: int = 0) -> list[list[str]]:
-    """Cells of the rows of a table of docs/operations.md below a heading, without its head."""
-    text = OPERATIONS.read_text(encoding="utf-8")
-    assert f"\n{heading}\n" in text, f"{heading!r} is not in {OPERATIONS.name}"
-    section = text.partition(f"\n{heading}\n")[2].partition("\n###")[0]
+def test_the_page_has_every_setting_of_a_definition():
+    """docs/imports.md, row by row: option, default, what it is, what it may be; as the command has them."""
+    assert table_of("## Settings", page=IMPORTS) == [
+        [
+            f"`{setting.name}`",
+            f"`{setting.option}`" if setting.option else "–",
+            {"id": "–", "name": "the id"}.get(setting.name) or default_text(setting.default),
+            setting.says,
+            (setting.allowed or "yes or no").replace("<", "&lt;"),
+        ]
+        for setting in SETTINGS
+    ]
+
+
+def default_text(default: object) -> str:
+    return "empty" if default == "" else "no" if default is False else f"`{default}`"
+
+
+def test_the_page_has_every_dialect_with_its_document_types():
+    """docs/imports.md: what format, document type and mime type go together."""
+    table = {(row[0], row[1].partition(" (")[0]): row[2] for row in table_of("## Dialects", page=IMPORTS)}
+    for name, dialect in FORMATS.items():
+        for kind, mime_types in dialect.DOCUMENTS.items():
+            listed = ", ".join(f"`{mime_type}`" for mime_type in mime_types)
+            assert table.get((f"`{name}`", f"`{kind}`" if kind else "–")) == listed
+
+
+def table_of(heading: str, number: int = 0, page: Path = OPERATIONS) -> list[list[str]]:
+    """Cells of the rows of a table of a page below a heading, without its head."""
+    text = page.read_text(encoding="utf-8")
+    assert f"\n{heading}\n" in text, f"{heading!r} is not in {page.name}"
+    section = re.split(r"\n##+ ", text.partition(f"\n{heading}\n")[2])[0]
     tables = [block for block in section.split("\n\n") if block.lstrip().startswith("|")]
     return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in tables[number].strip().splitlines()[2:]]
 

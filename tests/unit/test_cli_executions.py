@@ -5,15 +5,14 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
 
 from cli import dead_letters, stopping, twin
-from cli.main import main
-from cli.stack import Stack
 from cli.workplace import settings_of
 from importer.aws.settings import Settings
 from tests.faults.files import FILES, VENDOR_ROWS, many_rows
 from tests.faults.importing import Importer, installed
+from tests.support import command
 
 KEY = "imports/logins.json"
 
@@ -24,20 +23,7 @@ def installation(monkeypatch, tmp_path) -> Iterator[Importer]:
     monkeypatch.setattr(twin, "DIRECTORY", tmp_path)
     with installed(part_bytes=4096, write_ms=15_000, hop_seconds=60) as importer:
         cloud = importer.cloud
-        outputs = Stack(
-            region="us-east-1",
-            bucket=cloud.bucket,
-            events_table=cloud.events_table,
-            users_table=cloud.users_table,
-            imports_table=cloud.imports_table,
-            part_queue_url=cloud.part_queue_url,
-            dead_letter_queue_url=cloud.dead_letter_queue_url,
-            alarm_topic_arn="",
-            functions={"ImportFunction": "import"},
-            access_key_id="testing",
-            secret_access_key="testing",
-        )
-        (tmp_path / "outputs.json").write_text(outputs.to_json())
+        command.write_outputs(cloud, tmp_path)
         settings = Settings(
             cloud.bucket, cloud.events_table, cloud.users_table, cloud.imports_table, ("dynamodb",), part_bytes=4096
         )
@@ -47,10 +33,7 @@ def installation(monkeypatch, tmp_path) -> Iterator[Importer]:
 
 
 def run(importer: Importer, *arguments: str) -> Result:
-    with importer.cloud.unseen():
-        result = CliRunner().invoke(main, list(arguments), catch_exceptions=False)
-    assert "\x1b" not in result.output
-    return result
+    return command.run(importer.cloud, *arguments)
 
 
 def execution_id(importer: Importer, number: int = 0) -> str:

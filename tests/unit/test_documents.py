@@ -1,9 +1,13 @@
-"""An execution as the world sees it: the vendor's shape, at every moment of its life."""
+"""An execution and an import definition as the world sees them: in the vendor's shapes."""
 
 from dataclasses import replace
+from typing import Any
 
-from importer.documents import document
-from importer.model import FileError, Phase, Status
+import pytest
+
+from importer.definitions import DEFAULT, TEXT_CSV, Definition
+from importer.documents import definition_document, document, settings_told
+from importer.model import FileError, Misconfigured, Phase, Status
 from tests.unit.test_receipts import EXECUTION, OUTCOME
 
 D12 = {
@@ -97,3 +101,38 @@ def test_pending_execution_never_shows_an_end():
     for phase in (Phase.IMPORTING, Phase.FINALISING):
         shown = document(replace(EXECUTION, phase=phase, outcome=OUTCOME))
         assert (shown["end_date"], shown["duration"]) == (None, None)
+
+
+def test_document_of_a_definition_has_the_vendors_fields_then_ours():
+    """In the vendor's order; what only an installation of theirs knows is null."""
+    definition = Definition("shop", "The shop", TEXT_CSV, strict=True, document_type="USER_SEGMENT", priority="LOW")
+    found = definition_document(definition, 5, None)
+    assert list(found.items())[:8] == [
+        ("id", "shop"),
+        ("datafarm_key", None),
+        ("datamart_id", None),
+        ("document_type", "USER_SEGMENT"),
+        ("mime_type", "TEXT_CSV"),
+        ("encoding", "utf-8"),
+        ("name", "The shop"),
+        ("priority", "LOW"),
+    ]
+    theirs_alone = {"datafarm_key": None, "datamart_id": None}
+    assert found == {**theirs_alone, **definition.as_stored(), "created_ms": 5, "changed_ms": None}
+
+
+@pytest.mark.parametrize("wrapped", [lambda d: d, lambda d: {"import": d}, lambda d: {"status": "ok", "data": d}])
+def test_a_document_of_a_definition_tells_its_settings(wrapped: Any):
+    """Ours, and mediarithmics' request and answer: what is null, what is theirs alone and when it was do not count."""
+    definition = Definition("shop", "The shop", TEXT_CSV, strict=True, max_bad_rows=5)
+    assert settings_told(wrapped(definition_document(definition, 5, 6))) == definition.as_stored()
+    theirs = {"document_type": "USER_ACTIVITY", "mime_type": "APPLICATION_X_NDJSON", "encoding": "utf-8", "name": "My"}
+    assert settings_told(wrapped(theirs)) == theirs
+    answered = {"id": "7", "datafarm_key": "DF_EU_2026_11", "datamart_id": "15", **theirs, "priority": None}
+    assert settings_told(wrapped(answered)) == {"id": "7", **theirs}
+
+
+@pytest.mark.parametrize("body", [None, [], "shop", 1, [DEFAULT.as_stored()]])
+def test_what_is_no_document_tells_no_settings(body: Any):
+    with pytest.raises(Misconfigured, match="a definition is a JSON object"):
+        settings_told(body)

@@ -26,7 +26,7 @@ SINK_CHOICES: Final[dict[str, tuple[str, ...]]] = {
 LATEST_TIME_MS: Final = 9_999_999_999_999  # 13 digits: the sort key's width (N8); 2286-11-20
 DAY_MS: Final = 86_400_000
 HOUR_MS: Final = 3_600_000
-_ID: Final = re.compile(r"[^/\x00-\x1f\x7f]{1,200}")  # a folder's name
+_ID: Final = re.compile(r"[^/\x00-\x1f\x7f\ud800-\udfff]{1,200}")  # a folder's name
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +94,7 @@ class Definition:
             )
         if self.priority not in PRIORITIES:
             raise Misconfigured(f"priority {self.priority!r}: choose one of {', '.join(PRIORITIES)}")
-        if self.identity not in IDENTITIES and not self.identity.removeprefix(BY_PROPERTY):
+        if self.identity == BY_PROPERTY:
             raise Misconfigured("identity 'property:': name the property, as in property:order_id")
         if self.identity not in IDENTITIES and not self.identity.startswith(BY_PROPERTY):
             raise Misconfigured(
@@ -159,3 +159,18 @@ class Definition:
 
 
 DEFAULT: Final = Definition()
+
+
+@dataclass(frozen=True, slots=True)
+class StoredDefinition:
+    """An import definition as it was found in the store; whether it is one that can be used, `Definition.named` says.
+
+    Attributes:
+        definition: as stored; also what the next change of it is conditional on.
+        created_ms, changed_ms: None where it was written by hand, past the command.
+    """
+
+    id: str
+    definition: Value
+    created_ms: int | None
+    changed_ms: int | None

@@ -1,15 +1,19 @@
-"""An execution as the world sees it: the shape of mediarithmics' document import executions (D12), plus `phase`.
+"""An execution and an import definition as the world sees them: in the shapes of mediarithmics' document imports and
+their executions (D2, D12), plus what is ours.
 
 The same in the store, on the command line and over HTTP. Times are milliseconds since 1970 UTC.
 """
 
 from typing import Final, cast
 
-from importer.model import Execution, Phase, Status, Tally, Value
+from importer.definitions import Definition
+from importer.model import Execution, Misconfigured, Phase, Status, Tally, Value
 
 MOST_TOP: Final = 10
 SUSPICIOUS_SHARE: Final = 4  # one user in every fourth event or more often …
 SUSPICIOUS_FROM: Final = 100  # … of at least so many
+_THEIRS: Final = ("document_type", "mime_type", "encoding", "name", "priority")  # D2, in its order
+_NOT_SETTINGS: Final = {"datafarm_key", "datamart_id", "created_ms", "changed_ms", "problem"}
 
 
 def document(execution: Execution) -> dict[str, Value]:
@@ -83,3 +87,30 @@ def _is_suspicious(sums: Tally, top: dict[str, Value]) -> bool:
         sums.sampled >= SUSPICIOUS_FROM and isinstance(count, int) and count * SUSPICIOUS_SHARE >= sums.sampled
         for count in top.values()
     )
+
+
+def definition_document(definition: Definition, created_ms: int | None, changed_ms: int | None) -> dict[str, Value]:
+    """An import definition's public document: mediarithmics' fields first, then the other settings.
+
+    Args:
+        created_ms, changed_ms: None where nobody has noted it.
+    """
+    ours = definition.as_stored()
+    theirs: dict[str, Value] = {"id": ours.pop("id"), "datafarm_key": None, "datamart_id": None}
+    theirs |= {name: ours.pop(name) for name in _THEIRS}
+    return theirs | ours | {"created_ms": created_ms, "changed_ms": changed_ms}
+
+
+def settings_told(body: Value) -> dict[str, Value]:
+    """The settings a document of a definition tells: `definition_document` of another, or what mediarithmics is sent
+    for a document import or answers (D2), with what these wrap it in. null is what is not set.
+
+    Raises:
+        Misconfigured: it is no document. Its settings are not looked at.
+    """
+    for wrapper in ("data", "import"):
+        if isinstance(body, dict) and isinstance(body.get(wrapper), dict):
+            body = body[wrapper]
+    if not isinstance(body, dict):
+        raise Misconfigured('a definition is a JSON object, as {"name": "My import", "document_type": "USER_ACTIVITY"}')
+    return {name: value for name, value in body.items() if name not in _NOT_SETTINGS and value is not None}

@@ -2,7 +2,7 @@
 
 `EXEC#id/EXEC` holds the public document at the top level and what only workers need in `state`; `EXEC#id/PART#start`
 a part (its `rules_version` is the execution's round); `EXEC#id/NOTES` how far a long settling is; `EXEC#id/WATCH` what
-the sweep last saw; `IMPORT#id/IMPORT` a definition; `STEM#day#stem/STEM` who has a stem. Every decision reads
+the sweep last saw; `IMPORT#id/IMPORT` an import definition; `STEM#day#stem/STEM` who has a stem. Every decision reads
 consistently (F10).
 botocore repeats a write whose reply was lost and then sees its own success refused: each conditional write here is
 followed, when refused, by a read that asks "was it me?" (F8).
@@ -19,6 +19,7 @@ import orjson
 from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
 from botocore.exceptions import ClientError
 
+from importer.definitions import Definition, StoredDefinition
 from importer.documents import document
 from importer.model import (
     LEGAL_MOVES,
@@ -50,13 +51,14 @@ FENCE: Final = "fence"  # an owner no worker is
 _UNFINISHED: Final = "yes"  # partition key of the sparse index of executions that are not closed
 _SAME_CHECKED: Final = "(attribute_not_exists(checked) OR checked = :checked)"
 _LISTED: Final = "EXECUTION"  # partition key of the index that lists executions by time
+_LISTED_DEFINITION: Final = "IMPORT"  # … and import definitions
 
 _serialize = TypeSerializer().serialize
 _deserialize = TypeDeserializer().deserialize
 
 
 class ImportsTable:
-    """See `executions.ports.Records`."""
+    """See `executions.ports.Records`. What a person does with import definitions is here too; no worker does it."""
 
     def __init__(self, client: "DynamoDBClient", table: str) -> None:
         self._dynamodb = client
@@ -94,8 +96,8 @@ class ImportsTable:
         return (item["pk"]["S"].removeprefix("EXEC#") for item in items)
 
     def definition(self, import_id: str) -> Value:
-        item = self._get(f"IMPORT#{import_id}", "IMPORT")
-        return None if item is None else item.get("definition", "")
+        stored = self.stored_definition(import_id)
+        return None if stored is None else stored.definition
 
     def begin(self, execution: Execution, now_ms: int) -> Execution:
         return self._move(execution, replace(execution, status=Status.RUNNING, start_date=now_ms))
@@ -261,6 +263,85 @@ class ImportsTable:
         if execution is None:
             raise Unavailable(f"execution {execution_id} was deleted from the imports table while it ran")
         return execution
+
+    # -- import definitions, as a person manages them -------------------------------------------------------------
+
+    def stored_definition(self, import_id: str) -> StoredDefinition | None:
+        item = self._get(f"IMPORT#{import_id}", "IMPORT")
+        return None if item is None else _stored_definition(item)
+
+    def definitions(self) -> Iterator[StoredDefinition]:
+        """Newest first, by the index: it may lag, and those that were written by hand are not in it."""
+        items = self._pages(
+            IndexName="by_time",
+            KeyConditionExpression="listed = :listed",
+            ExpressionAttributeValues=_marshalled({":listed": _LISTED_DEFINITION}),
+            ScanIndexForward=False,
+        )
+        return map(_stored_definition, map(_plain, items))
+
+    def create_definition(self, definition: Definition, now_ms: int) -> bool:
+        """Keep a new definition. False: there is one of that id."""
+        pk, sk = f"IMPORT#{definition.id}", "IMPORT"
+        item = {
+            "pk": pk,
+            "sk": sk,
+            "definition": definition.as_stored(),
+            "listed": _LISTED_DEFINITION,
+            "creation_date": now_ms,
+            "changed_ms": now_ms,
+        }
+        if self._conditional("put_item", Item=_marshalled(item), ConditionExpression="attribute_not_exists(pk)"):
+            return True
+        return self._get(pk, sk) == item  # ours, its reply lost; or somebody's who wanted the same: as good
+
+    def change_definition(self, import_id: str, before: Value, after: Definition, now_ms: int) -> bool:
+        """Put `after` in the place of `before`, which was read. False: somebody has changed or deleted it since."""
+        unchanged = self._unchanged(import_id, before)
+        if unchanged is None:
+            return False
+        names, values = unchanged["ExpressionAttributeNames"], unchanged.get("ExpressionAttributeValues", {})
+        told = {":after": after.as_stored(), ":now": now_ms, ":listed": _LISTED_DEFINITION}
+        if self._conditional(
+            "update_item",
+            Key=_key(f"IMPORT#{import_id}", "IMPORT"),
+            # One written by hand enters the list here.
+            UpdateExpression=(
+                "SET #definition = :after, changed_ms = :now, creation_date = if_not_exists(creation_date, :now),"
+                " listed = :listed"
+            ),
+            ConditionExpression=unchanged["ConditionExpression"],
+            ExpressionAttributeNames=names,
+            ExpressionAttributeValues={**values, **_marshalled(told)},
+        ):
+            return True
+        now = self._get(f"IMPORT#{import_id}", "IMPORT") or {}
+        return (now.get("definition"), now.get("changed_ms")) == (after.as_stored(), now_ms)
+
+    def delete_definition(self, import_id: str, before: Value) -> bool:
+        """Whether it is gone. False: somebody has changed it since it was read as `before`."""
+        unchanged = self._unchanged(import_id, before)
+        if unchanged is not None:
+            self._conditional("delete_item", Key=_key(f"IMPORT#{import_id}", "IMPORT"), **unchanged)
+        return self._get(f"IMPORT#{import_id}", "IMPORT") is None
+
+    def _unchanged(self, import_id: str, before: Value) -> dict[str, Any] | None:
+        """The condition that a definition still is what was read; None if it is not even now.
+
+        The stored attribute itself is compared, not a version: whoever writes by hand counts none.
+        """
+        item = self._call("get_item", Key=_key(f"IMPORT#{import_id}", "IMPORT"), ConsistentRead=True).get("Item")
+        if item is None or _stored_definition(_plain(item)).definition != before:
+            return None
+        names = {"#definition": "definition"}
+        if "definition" not in item:
+            condition = "attribute_exists(pk) AND attribute_not_exists(#definition)"
+            return {"ConditionExpression": condition, "ExpressionAttributeNames": names}
+        return {
+            "ConditionExpression": "#definition = :before",
+            "ExpressionAttributeNames": names,
+            "ExpressionAttributeValues": {":before": item["definition"]},
+        }
 
     # -- parts --------------------------------------------------------------------------------------------------
 
@@ -536,9 +617,9 @@ def _plain(item: dict[str, Any]) -> dict[str, Any]:
 
 
 def _without_decimals(value: Any) -> Any:
-    """boto3 reads every number as Decimal; all of ours are integers."""
+    """boto3 reads every number as Decimal; all of ours are integers, and what is not was written by hand."""
     if isinstance(value, Decimal):
-        return int(value)
+        return int(value) if value == value.to_integral_value() else value
     if isinstance(value, dict):
         return {name: _without_decimals(member) for name, member in value.items()}
     if isinstance(value, list | set):
@@ -571,6 +652,15 @@ def _part_state(item: dict[str, Any]) -> PartState:
         item.get("hops", 0),
         item.get("waits", 0),
         item.get("tries", 0),
+    )
+
+
+def _stored_definition(item: dict[str, Any]) -> StoredDefinition:
+    return StoredDefinition(
+        item["pk"].removeprefix("IMPORT#"),
+        item.get("definition", ""),
+        item.get("creation_date"),
+        item.get("changed_ms"),
     )
 
 
