@@ -1,6 +1,8 @@
 """What runs on a person's machine and is never deployed.
 
-main.py        the `importer` command: parses, prints, answers with an exit code; preview, import, executions
+main.py        the `importer` command: parses, prints, answers with an exit code; import, executions
+previewing.py  preview
+converting.py  convert: a file's rows in another dialect
 recount.py     verify
 standing.py    status
 definitions.py imports: definitions created, listed, shown, changed, deleted

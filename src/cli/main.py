@@ -10,7 +10,19 @@ from pathlib import Path
 
 import click
 
-from cli import definitions, dropping, importing, lookup, people, previewing, recount, show, standing, stopping
+from cli import (
+    converting,
+    definitions,
+    dropping,
+    importing,
+    lookup,
+    people,
+    previewing,
+    recount,
+    show,
+    standing,
+    stopping,
+)
 from cli.connection import connected
 from cli.verbs import DONE, Verbs, json_option, stack_option, timeout_option
 from importer.definitions import DEFAULT
@@ -152,6 +164,7 @@ def executions(
 
 for verb in (
     previewing.preview,
+    converting.convert,
     definitions.imports,
     standing.status,
     recount.verify_,

@@ -108,7 +108,7 @@ def preview(
         bar = bars.file(Path(name))
         found = _found(
             name,
-            lambda: _watched(open_stored(), size, bar),
+            lambda: watched(open_stored(), size, bar),
             definition,
             tuple(SINKS[sink] for sink in SINK_CHOICES[definition.sinks or sinks]),
             rows,
@@ -134,7 +134,7 @@ def _target(file: str, in_twin: bool) -> tuple[str, int, Callable[[], Iterator[b
             raise click.UsageError(f"{file}: there is no such file")
         if path.is_dir():
             raise click.UsageError(f"{file} is a directory: name the files in it")
-        return path.name, path.stat().st_size, lambda: _chunks(path)
+        return path.name, path.stat().st_size, lambda: chunks(path)
     bucket, slash, key = file.removeprefix("s3://").partition("/")
     if not (bucket and slash and key) or key.endswith("/"):
         raise click.UsageError(f"{file}: expected s3://BUCKET/KEY")
@@ -160,13 +160,13 @@ def _stored(objects: S3Objects, source: S3Object) -> Iterator[bytes]:
         yield from objects.read(source, 0)
 
 
-def _chunks(path: Path) -> Iterator[bytes]:
+def chunks(path: Path) -> Iterator[bytes]:
     with path.open("rb") as file:
         while chunk := file.read(READ_BYTES):
             yield chunk
 
 
-def _watched(chunks: Iterator[bytes], size: int, bar: show.Bar) -> Iterator[bytes]:
+def watched(chunks: Iterator[bytes], size: int, bar: show.Bar) -> Iterator[bytes]:
     count = 0
     for chunk in chunks:
         count += len(chunk)

@@ -175,7 +175,7 @@ class Watcher:
         fates = sum(tally[fate] for fate in ("good", "bad", "expired", "erased", "withheld"))
         assert tally["lines"] == tally["blank"] + fates, f"does not add up: {tally}"
         if _state(execution)["definition"].get("atomic") and not execution.get("checked"):
-            assert not (tally["good"] or tally["events"]), "a row is counted as stored before all were checked"
+            assert tally["good"] + tally["events"] == 0, "a row is counted as stored before all were checked"
             return
         upload = self._upload_of(execution)
         if upload is not None and _readable(upload):
@@ -185,7 +185,7 @@ class Watcher:
     def _moved(self, name: tuple[str, str], before: Item, after: Item, execution: Item) -> None:
         assert (before["start"], before["stop"]) == (after["start"], after["stop"]), "its borders changed"
         position, was_at = (int(item.get("next_offset", item["start"])) for item in (after, before))
-        # Its `rules_version` counts rounds: a file that is stored as a whole is read a second time under the same rules.
+        # Its `rules_version` counts rounds: a file that is stored as a whole is read twice under the same rules.
         began_again = position == after["start"] and (
             after.get("rules_version", 0) > before.get("rules_version", 0) or execution["status"] == "FAILED"
         )

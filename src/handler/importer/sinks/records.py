@@ -64,7 +64,7 @@ def event_line(event: Event, source: Provenance) -> bytes:
         document["expires_ms"] = event.expires_ms
     if source.ranked:
         document["rank"] = event_rank(event, source)
-    return _json(document) + b"\n"
+    return json_of(document) + b"\n"
 
 
 def change_line(change: UserChange, source: Provenance) -> bytes:
@@ -86,7 +86,7 @@ def change_line(change: UserChange, source: Provenance) -> bytes:
         document["event_time_ts"] = change.event_time_ts
     if change.expires_ms is not None:
         document["expires_ms"] = change.expires_ms
-    return _json(document) + b"\n"
+    return json_of(document) + b"\n"
 
 
 def change_id(change: UserChange, rank_text: str) -> str:
@@ -150,8 +150,8 @@ def limit(text_bytes: int, reading: Reading) -> None:
     user, user_bytes = "", 2
     for change in reading.user_changes:
         if change.user_id != user:
-            user, user_bytes = change.user_id, len(_json(change.user_id))
-        total += _checked_size(user_bytes + len(_json(change.record)) + len(_json(change.value)))
+            user, user_bytes = change.user_id, len(json_of(change.user_id))
+        total += _checked_size(user_bytes + len(json_of(change.record)) + len(json_of(change.value)))
     if total > ROW_BYTES:
         raise Reject(
             Reason.EVENT_TOO_LARGE,
@@ -192,7 +192,7 @@ def _check_levels(name: str, value: Value) -> None:
             todo += [(inner, level + 1) for inner in (member.values() if isinstance(member, dict) else member)]
 
 
-def _json(value: Any) -> bytes:
+def json_of(value: Any) -> bytes:
     """Compact JSON in UTF-8, numbers exact; controls in strings are escaped, so no LF is left in it."""
     try:
         return orjson.dumps(value, default=_exact)
