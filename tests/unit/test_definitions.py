@@ -2,7 +2,7 @@
 
 import pytest
 
-from importer.definitions import DAY_MS, DEFAULT, HOUR_MS, LATEST_TIME_MS, Definition
+from importer.definitions import DEFAULT, LATEST_TIME_MS, Definition
 
 
 def test_defaults_are_those_of_the_design():
@@ -45,19 +45,3 @@ def test_wrong_setting_says_which_and_what_is_allowed(stored: dict[str, object],
     """At definition time, never row by row."""
     with pytest.raises(ValueError, match=word):
         Definition.of(stored)  # type: ignore[arg-type]
-
-
-def test_strict_window_is_the_vendors_within_the_imports_own():
-    """30 days back and one hour ahead of the execution's creation (C31)."""
-    now_ms = 1_795_176_000_000
-    assert [
-        Definition(earliest_ms=5, latest_ms=9).time_window(now_ms),
-        Definition(strict=True).time_window(now_ms),
-        Definition(strict=True, earliest_ms=now_ms, latest_ms=now_ms).time_window(now_ms),
-        Definition(strict=True).time_window(DAY_MS),
-    ] == [
-        (5, 9),
-        (now_ms - 30 * DAY_MS, now_ms + HOUR_MS),
-        (now_ms, now_ms),
-        (0, DAY_MS + HOUR_MS),
-    ]

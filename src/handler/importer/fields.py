@@ -40,6 +40,9 @@ _CTIME = re.compile(
     _WEEKDAY + rf"(?P<name>[a-z]{{3}}) +(?P<day>\d{{1,2}}) +{_CLOCK} +(?:{_ZONE} +)?(?P<year>\d{{4}})\Z",
     re.ASCII | re.IGNORECASE,
 )
+PLACEHOLDER_IDS: Final = frozenset(
+    ["null", "none", "nil", "n/a", "na", "anonymous", "unknown", "undefined", "0", "-1", "-"]
+) | {"not available", "00000000-0000-0000-0000-000000000000"}
 TIME_EXPECTED: Final = "epoch milliseconds, or a time such as 2012-10-15 04:06:30 or 2012-10-15T04:06:30+02:00"
 
 
@@ -56,6 +59,30 @@ def text(row: Row, field: str) -> str:
         raise Reject(Reason.MISSING_FIELD, field=field, expected="string")
     hint = "put it in double quotes" if isinstance(value, int | float | Decimal) and not isinstance(value, bool) else ""
     raise Reject(Reason.WRONG_TYPE, field=field, expected="string", found=json_type(value), hint=hint)
+
+
+def identifier_notes(identifier: str, field: str, strict: bool) -> tuple[str, ...]:
+    """The note of a row whose identifier stands for nobody in particular; usually none.
+
+    Raises:
+        Reject: placeholder_id, with `strict`.
+    """
+    if identifier.strip().lower() not in PLACEHOLDER_IDS:
+        return ()
+    if strict:
+        raise Reject(Reason.PLACEHOLDER_ID, field=field, found=identifier, hint="send the id of a person, or no row")
+    return (Reason.PLACEHOLDER_ID.value,)
+
+
+def nested(field: str, value: Value) -> Reject:
+    """The reject of an object or array in a dialect of flat rows."""
+    return Reject(
+        Reason.NESTED_VALUE,
+        field=field,
+        expected="a string, number, boolean or null",
+        found=json_type(value),
+        hint="write its members as properties of their own" if isinstance(value, dict) else "write it as one string",
+    )
 
 
 def time_ms(value: Value, field: str, window: tuple[int, int], date_format: str = "") -> int:
