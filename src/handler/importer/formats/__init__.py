@@ -53,7 +53,7 @@ class Format(Protocol):
     def refuse_name(self, base_name: str, mime_type: str) -> None:
         """Raises ObjectProblem(wrong_kind) for a file name the dialect does not take."""
 
-    def refuse_columns(self, columns: Sequence[str]) -> None:
+    def refuse_columns(self, columns: Sequence[str], strict: bool) -> None:
         """Raises ObjectProblem(csv_header_missing) for the header of a CSV no row of which could be good."""
 
 

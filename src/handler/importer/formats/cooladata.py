@@ -79,7 +79,7 @@ def refuse_name(base_name: str, mime_type: str) -> None:
         )
 
 
-def refuse_columns(columns: Sequence[str]) -> None:
+def refuse_columns(columns: Sequence[str], strict: bool) -> None:
     """The vendor's other loaders take CSV (C32): the same properties, as columns."""
     missing = [name for name in MANDATORY if name not in columns]
     if missing:
