@@ -291,11 +291,11 @@ def is_flat(name: str, value: Any) -> bool:
     return bool(name) and name[0] != "_" and value not in (None, "") and not isinstance(value, dict | list)
 
 
-def as_kept(reading: Reading) -> tuple[list[Event], Counter[str], list[Lost]]:
+def as_kept(reading: Reading) -> tuple[list[Event], Counter[Any], list[Lost]]:
     """What of a reading a dialect of flat rows and whole seconds can say: an independent word on `written`."""
     lost: set[Lost] = set()
     events: list[Event] = []
-    changes: Counter[str] = Counter()
+    changes: Counter[Any] = Counter()
 
     def second(time_ms: int) -> int:
         if time_ms % 1000:
@@ -323,7 +323,7 @@ def as_kept(reading: Reading) -> tuple[list[Event], Counter[str], list[Lost]]:
         is_timed = time_ms is not None and fields.is_seconds(time_ms // 1000)
         if is_plain and is_timed and time_ms is not None and path is not None and len(path) == 1:
             if is_flat(path[0], change.value):
-                changes[repr((change.user_id, change.record, by_value(change.value), second(time_ms)))] += 1
+                changes[change.user_id, change.record, by_value(change.value), second(time_ms)] += 1
             else:
                 nested = isinstance(change.value, dict | list)
                 null = change.value in (None, "")
@@ -331,7 +331,7 @@ def as_kept(reading: Reading) -> tuple[list[Event], Counter[str], list[Lost]]:
         elif is_plain and is_timed and time_ms is not None and other and other != change.user_id:
             time_ms = second(time_ms)
             for end, far in ((change.user_id, other), (other, change.user_id)):
-                changes[repr((end, users.LINK + far, True, time_ms))] = 1
+                changes[end, users.LINK + far, True, time_ms] = 1
         elif path is not None:
             lost.add(Lost.USER_PROPERTY_DELETED if change.deleted else Lost.USER_PROPERTY)
         elif change.record.startswith(users.LINK):
@@ -348,13 +348,13 @@ def test_written_rows_read_again_give_what_was_not_lost(reading: Reading):
     """Through JSON and the reader, whatever dialect the reading came from."""
     written = kissmetrics.written(reading)
     events: list[Event] = []
-    changes: Counter[str] = Counter()
+    changes: Counter[Any] = Counter()
     for row in written.rows:
         text = json_of(row)
         again = kissmetrics.reader(Definition(), 0)(row_of(text), text, 0)
         events += [replace(event, event_id="") for event in again.events]
         for change in again.user_changes:
-            told = repr((change.user_id, change.record, by_value(change.value), change.event_time_ts))
+            told = change.user_id, change.record, by_value(change.value), change.event_time_ts
             changes[told] = 1 if change.record.startswith(users.LINK) else changes[told] + 1
     kept_events, kept_changes, lost = as_kept(reading)
     assert [by_value(vars_of(event)) for event in events] == [by_value(vars_of(event)) for event in kept_events]
