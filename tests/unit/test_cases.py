@@ -51,7 +51,7 @@ def made_of(case: dict[str, Any], dialect: str) -> dict[str, Any]:
         judge_name(f"imports/{case.get('name', 'file.json')}", dialect, definition.mime_type)
         layout = layout_of(definition.mime_type, file)
         if layout.columns:
-            FORMATS[dialect].refuse_columns(layout.columns)
+            FORMATS[dialect].refuse_columns(layout.columns, definition.strict)
     except ObjectProblem as problem:
         return {"file_reason": problem.code.value}
     made: dict[str, Any] = {"events": [], "user_changes": [], "bad": [], "notes": {}}

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from importer import formats
-from importer.definitions import DAY_MS, DEFAULT, HOUR_MS, LATEST_TIME_MS, NDJSON, TEXT_CSV, Definition
+from importer.definitions import DEFAULT, LATEST_TIME_MS, NDJSON, TEXT_CSV, Definition
 from importer.model import Misconfigured
 
 ANY = st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.lists(st.text(), max_size=2)
@@ -131,32 +131,6 @@ def test_utf_8_may_be_spelled_as_vendors_do(encoding: str):
 def test_rows_that_differ_may_be_one_event_where_not_all_of_them_is_its_identity(identity: str, ranked: bool):
     """Then, and only then, which of two is kept has to be decided by rank."""
     assert Definition(identity=identity).ranked is ranked
-
-
-def test_strict_window_is_the_vendors_within_the_imports_own():
-    """30 days back and one hour ahead of the execution's creation (C31)."""
-    now_ms = 1_795_176_000_000
-    assert [
-        Definition(earliest_ms=5, latest_ms=9).time_window(now_ms),
-        Definition(strict=True).time_window(now_ms),
-        Definition(strict=True, earliest_ms=now_ms, latest_ms=now_ms).time_window(now_ms),
-        Definition(strict=True).time_window(DAY_MS),
-    ] == [
-        (5, 9),
-        (now_ms - 30 * DAY_MS, now_ms + HOUR_MS),
-        (now_ms, now_ms),
-        (0, DAY_MS + HOUR_MS),
-    ]
-
-
-# -- checked against the dialects there are ---------------------------------------------------------------------------
-
-DIALECTS = {
-    "plain": SimpleNamespace(DOCUMENTS={"": (NDJSON, TEXT_CSV)}, HAS_VENDOR_KEY=False),
-    "rich": SimpleNamespace(
-        DOCUMENTS={"": (NDJSON, TEXT_CSV), "ACTIVITY": (NDJSON,), "SEGMENT": (NDJSON, TEXT_CSV)}, HAS_VENDOR_KEY=True
-    ),
-}
 
 
 @pytest.fixture

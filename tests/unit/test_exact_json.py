@@ -299,3 +299,34 @@ def test_place_of_the_mistake_is_a_byte_of_the_row():
     with pytest.raises(Reject) as refused:
         exact_json.parse('{"é":x}'.encode())
     assert (refused.value.expected, refused.value.found) == ("a JSON value", "'x' at byte 6 of the row")
+
+
+@pytest.mark.parametrize(
+    ("text", "written"),
+    [
+        (r'{"a":"caf\303\251"}', r"é as it is or as \u00e9"),
+        (r'{"a":"\360\237\230\200!"}', r"😀 as it is or as \ud83d\ude00"),
+        (r'{"a":"\101"}', "A"),
+        (r'{"a":"\042"}', r"\""),
+        (r'{"\303\251":1}', r"é as it is or as \u00e9"),
+        (r'{"a":"Frog\231"}', r"the character as it is or as \u and four hexadecimal digits"),
+        (r'{"a":"\303"}', r"the character as it is or as \u and four hexadecimal digits"),
+        (r'{"a":"\000"}', r"the character as it is or as \u and four hexadecimal digits"),
+    ],
+)
+def test_octal_escapes_are_refused_with_what_to_write_instead(text: str, written: str):
+    """Real exports have them (K17): the bytes of UTF-8, or of another encoding."""
+    with pytest.raises(Reject) as refused:
+        row_of(text.encode())
+    assert (refused.value.reason, refused.value.hint) == (
+        Reason.NOT_JSON,
+        f"octal escapes are not JSON: write {written}",
+    )
+
+
+@pytest.mark.parametrize("text", [r'{"a":"\9"}', r'{"a":"\30"}', r'{"a":"\x41"}', r'{"a":"\400"}'])
+def test_other_wrong_escapes_have_no_hint(text: str):
+    """Nobody can know what was meant."""
+    with pytest.raises(Reject) as refused:
+        row_of(text.encode())
+    assert (refused.value.reason, refused.value.hint) == (Reason.NOT_JSON, "")

@@ -3,7 +3,7 @@
 import pytest
 
 from importer.bad_rows import FileReason, ObjectProblem, Reject
-from importer.definitions import NDJSON, TEXT_CSV, Definition
+from importer.definitions import DAY_MS, HOUR_MS, NDJSON, TEXT_CSV, Definition
 from importer.formats import DEFAULT, FORMATS, Recognised, cooladata, recognise
 from importer.formats.reading import Reading
 from importer.model import Event, UserChange, event_id
@@ -14,7 +14,9 @@ ROW = b'{"event_name":"e","event_time_ts":1425920218354,"user_id":"u","a":1,"{u}
 
 def test_every_dialect_stands_under_its_own_name():
     """`FORMATS` is the whole list."""
-    assert {name: dialect.NAME for name, dialect in FORMATS.items()} == {"cooladata": "cooladata"}
+    assert {name: dialect.NAME for name, dialect in FORMATS.items()} == {
+        name: name for name in ("cooladata", "kissmetrics")
+    }
     assert DEFAULT in FORMATS
 
 
@@ -54,6 +56,22 @@ def test_reader_gives_the_same_whatever_it_read_before():
 
     one = cooladata.reader(strict, now_ms)
     assert [outcome(one, row) for row in rows] == [outcome(cooladata.reader(strict, now_ms), row) for row in rows]
+
+
+def test_strict_window_is_the_vendors_within_the_imports_own():
+    """30 days back and one hour ahead of the execution's creation (C31)."""
+    now_ms = 1_795_176_000_000
+    assert [
+        cooladata.time_window(Definition(earliest_ms=5, latest_ms=9), now_ms),
+        cooladata.time_window(Definition(strict=True), now_ms),
+        cooladata.time_window(Definition(strict=True, earliest_ms=now_ms, latest_ms=now_ms), now_ms),
+        cooladata.time_window(Definition(strict=True), DAY_MS),
+    ] == [
+        (5, 9),
+        (now_ms - 30 * DAY_MS, now_ms + HOUR_MS),
+        (now_ms, now_ms),
+        (0, DAY_MS + HOUR_MS),
+    ]
 
 
 @pytest.mark.parametrize("name", ["a.csv.json", "CSV.json", "escsvx.json"])

@@ -147,6 +147,7 @@ def test_a_file_in_another_encoding_is_refused_once(head: bytes, encoding: str):
         (b'{"a": 1,\n "b": 2}\n', "."),
         (b'{"a": 1,\n"b": 2}\n', "."),
         (b'{"a":\n1}', "."),
+        (b'{"a":\n  [\n    {"b": 1},\n  ]\n}', "."),
         (b'{"a": [\n  1,\n' + b"  2,\n" * 20_000, "."),
         (b'\xef\xbb\xbf\r\n [ \r\n{"a":1},\r\n', "'.[]'"),
         (b"[{\n", "'.[]'"),

@@ -39,7 +39,7 @@ class Definition:
         strict: the vendor's own limits and names instead of ours.
         date_format: how `03/04/2012` is to be read; "" refuses dates that can be read two ways.
         session_scope: accept `{s}name` as a session property (C21: not in the vendor's documents).
-        earliest_ms, latest_ms: accepted event times, both inclusive.
+        earliest_ms, latest_ms: accepted event times, both inclusive; with strict, the vendor's own limits narrow them.
         format: the dialect of its rows; "" recognises it from the rows, row by row where they differ.
         document_type: what its rows are, where the dialect has several kinds (D5); "" tells by their shape.
         encoding: of its files; there is one only.
@@ -150,12 +150,6 @@ class Definition:
 
     def as_stored(self) -> dict[str, Value]:
         return asdict(self)
-
-    def time_window(self, now_ms: int) -> tuple[int, int]:
-        """Accepted event times, both ends inclusive; strict adds the vendor's 30 days back and 1 hour ahead (C31)."""
-        if not self.strict:
-            return self.earliest_ms, self.latest_ms
-        return max(self.earliest_ms, now_ms - 30 * DAY_MS), min(self.latest_ms, now_ms + HOUR_MS)
 
 
 DEFAULT: Final = Definition()

@@ -6,6 +6,7 @@ without its partner, more than MAX_DEPTH levels. Iterative, so depth costs no st
 fast parser, which sends it perhaps one row in a thousand.
 """
 
+import json
 import json.decoder
 import re
 from decimal import Decimal, InvalidOperation
@@ -22,6 +23,7 @@ _ARRAYS = re.compile(r"\[+")
 _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 _OBJECT: Final = ord("{")
 _CLOSING: Final = {_OBJECT: "}", ord("["): "]"}
+_OCTAL: Final = re.compile(r"(?:\\[0-3][0-7]{2}){1,4}")
 _LITERALS: Final[dict[str, Value]] = {"true": True, "false": False, "null": None}
 
 
@@ -77,9 +79,26 @@ def _hint(text: str, at: int) -> str:
         return "JSON has no NaN or Infinity: leave the property out"
     if text[at] == "'":
         return "JSON strings stand in double quotes"
+    octal = _OCTAL.match(text, at)
+    if octal is not None:
+        return f"octal escapes are not JSON: write {_escaped(octal.group())}"
     if text[at] in "}]" and text[:at].rstrip().endswith(","):
         return "remove the comma before it"
     return ""
+
+
+def _escaped(octal: str) -> str:
+    """How the character that octal escapes begin with is written in JSON (K17): they are bytes, mostly of UTF-8."""
+    found = bytes(int(byte, 8) for byte in octal.split("\\")[1:])
+    for size in range(1, len(found) + 1):
+        try:
+            character = found[:size].decode()
+        except UnicodeDecodeError:
+            continue
+        if character.isprintable():
+            escaped = json.dumps(character)[1:-1]
+            return escaped if character.isascii() else f"{character} as it is or as {escaped}"
+    return "the character as it is or as \\u and four hexadecimal digits"
 
 
 class _Parser:

@@ -1,7 +1,8 @@
 """Checked readers of one field: a value in, the checked value out, or a Reject that says field, found and expected.
 
 Times: a number is epoch milliseconds, a text is one of the vendor's forms (C9, C12). A text without a zone is UTC.
-What can be read in two ways is refused, never guessed; fractions below a millisecond are cut downward.
+Dialects that count seconds take numbers only (K3). What can be read in two ways is refused, never guessed; fractions
+below the unit, a millisecond or a second, are cut downward.
 """
 
 import re
@@ -40,7 +41,11 @@ _CTIME = re.compile(
     _WEEKDAY + rf"(?P<name>[a-z]{{3}}) +(?P<day>\d{{1,2}}) +{_CLOCK} +(?:{_ZONE} +)?(?P<year>\d{{4}})\Z",
     re.ASCII | re.IGNORECASE,
 )
+PLACEHOLDER_IDS: Final = frozenset(
+    ["null", "none", "nil", "n/a", "na", "anonymous", "unknown", "undefined", "0", "-1", "-"]
+) | {"not available", "00000000-0000-0000-0000-000000000000"}
 TIME_EXPECTED: Final = "epoch milliseconds, or a time such as 2012-10-15 04:06:30 or 2012-10-15T04:06:30+02:00"
+SECONDS_EXPECTED: Final = "seconds since 1970 UTC, such as 1350273990"
 
 
 def text(row: Row, field: str) -> str:
@@ -56,6 +61,30 @@ def text(row: Row, field: str) -> str:
         raise Reject(Reason.MISSING_FIELD, field=field, expected="string")
     hint = "put it in double quotes" if isinstance(value, int | float | Decimal) and not isinstance(value, bool) else ""
     raise Reject(Reason.WRONG_TYPE, field=field, expected="string", found=json_type(value), hint=hint)
+
+
+def identifier_notes(identifier: str, field: str, strict: bool) -> tuple[str, ...]:
+    """The note of a row whose identifier stands for nobody in particular; usually none.
+
+    Raises:
+        Reject: placeholder_id, with `strict`.
+    """
+    if identifier.strip().lower() not in PLACEHOLDER_IDS:
+        return ()
+    if strict:
+        raise Reject(Reason.PLACEHOLDER_ID, field=field, found=identifier, hint="send the id of a person, or no row")
+    return (Reason.PLACEHOLDER_ID.value,)
+
+
+def nested(field: str, value: Value) -> Reject:
+    """The reject of an object or array in a dialect of flat rows."""
+    return Reject(
+        Reason.NESTED_VALUE,
+        field=field,
+        expected="a string, number, boolean or null",
+        found=json_type(value),
+        hint="write its members as properties of their own" if isinstance(value, dict) else "write it as one string",
+    )
 
 
 def time_ms(value: Value, field: str, window: tuple[int, int], date_format: str = "") -> int:
@@ -88,6 +117,70 @@ def time_ms(value: Value, field: str, window: tuple[int, int], date_format: str 
             found=str(time),
         )
     return time
+
+
+def seconds_ms(value: Value, field: str, window: tuple[int, int], date_format: str = "") -> int:
+    """A mandatory time in whole seconds since 1970 (K3), as milliseconds UTC inside `window` (both ends inclusive).
+
+    Args:
+        date_format: as for `time_ms`; calendar dates are refused, with the number to write instead.
+    Raises:
+        Reject: missing_field, wrong_type, bad_time, time_unit, time_out_of_window.
+    """
+    if type(value) is int:
+        seconds = value
+    elif value is None or value == "":
+        raise Reject(Reason.MISSING_FIELD, field=field, expected=SECONDS_EXPECTED)
+    elif isinstance(value, str):
+        stripped = value.strip()
+        if not _NUMBER.match(stripped):
+            hint = _calendar_hint(stripped, date_format)
+            raise Reject(Reason.BAD_TIME, field=field, expected=SECONDS_EXPECTED, found=value, hint=hint)
+        seconds = _floor(stripped)
+    elif isinstance(value, float | Decimal):
+        seconds = _floor(str(value))
+    else:
+        raise Reject(Reason.WRONG_TYPE, field=field, expected=SECONDS_EXPECTED, found=json_type(value))
+    hint = _other_unit(seconds)
+    if hint:
+        raise Reject(Reason.TIME_UNIT, field=field, expected="seconds (10 digits)", found=str(seconds), hint=hint)
+    if not window[0] <= seconds * 1000 <= window[1]:
+        raise Reject(
+            Reason.TIME_OUT_OF_WINDOW,
+            field=field,
+            expected=f"{-(-window[0] // 1000)}…{window[1] // 1000} seconds since 1970 UTC",
+            found=str(seconds),
+        )
+    return seconds * 1000
+
+
+def is_seconds(number: int) -> bool:
+    """Whether `seconds_ms` takes a number for seconds, and for nothing else."""
+    return not _other_unit(number)
+
+
+def _other_unit(number: int) -> str:
+    """What to write instead of a number that is no seconds, by its size alone; "" where it may be seconds."""
+    # By 13, 16 and 19 digits. With one digit less, 9999-12-31 in seconds, a common "never" (N8), would pass for ms.
+    for unit, divisor in (("milliseconds", 10**3), ("microseconds", 10**6), ("nanoseconds", 10**9)):
+        if 10**9 <= number // divisor < 10**10:
+            return f"this looks like {unit}: divide by {divisor} ({number // divisor})"
+    # 20121015 would be in August 1970. What can be read in two ways is not guessed.
+    if 20_000_000 <= number < 21_000_000:
+        year, month, day = number // 10_000, number // 100 % 100, number % 100
+        exists = 1 <= month <= 12 and 1 <= day <= _days_in(year, month)
+        found = f" ({_days_from_epoch(year, month, day) * 86_400})" if exists else ""
+        return f"this looks like a date: write its seconds{found}"
+    return ""
+
+
+def _calendar_hint(value: str, date_format: str) -> str:
+    """The seconds of a calendar time; "" for what is none."""
+    try:
+        seconds = _calendar_ms(value, "", date_format) // 1000
+    except Reject:
+        return ""
+    return f"write it in seconds: {seconds}" if seconds >= 0 else ""
 
 
 def _floor(number: str) -> int:

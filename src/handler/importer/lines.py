@@ -175,7 +175,7 @@ def _begins_with_an_object(rest: bytes) -> bool:
 
 def _goes_on(text: bytes, first: bytes, rest: bytes) -> bool:
     """Whether the first value of a text goes on beyond its first line."""
-    if first[-1:] in (b"{", b"[", b",") and rest[:1] in (b" ", b"\t"):
+    if first[-1:] in (b"{", b"[", b",", b":") and rest[:1] in (b" ", b"\t"):
         return True  # indented; it may be larger than what was looked at
     shown = text.decode("utf-8", "replace")
     try:

@@ -223,7 +223,7 @@ def _read_on(place: Workplace, execution: Execution, ours: Held) -> bool:
         text = PlainText(place.objects, source, ours.breathe, state.border, longest, straight)
         layout = text.layout(definition.mime_type)
         if layout.columns:
-            FORMATS[execution.format].refuse_columns(layout.columns)
+            FORMATS[execution.format].refuse_columns(layout.columns, definition.strict)
             place.objects.put(source.bucket, header_key(execution), layout.header, "application/octet-stream")
         todo = ours.begin(text, len(layout.header))
         if todo.start == len(layout.header):

@@ -14,7 +14,7 @@ from typing import Final, Protocol
 
 from importer.bad_rows import Reason, Reject
 from importer.definitions import BY_PROPERTY, Definition
-from importer.formats import cooladata
+from importer.formats import cooladata, kissmetrics
 from importer.formats.reading import Reading, Written
 from importer.model import Event, Misconfigured, Row, Value
 
@@ -53,13 +53,13 @@ class Format(Protocol):
     def refuse_name(self, base_name: str, mime_type: str) -> None:
         """Raises ObjectProblem(wrong_kind) for a file name the dialect does not take."""
 
-    def refuse_columns(self, columns: Sequence[str]) -> None:
+    def refuse_columns(self, columns: Sequence[str], strict: bool) -> None:
         """Raises ObjectProblem(csv_header_missing) for the header of a CSV no row of which could be good."""
 
 
 DEFAULT: Final = cooladata.NAME
 UNKNOWN: Final = "unknown"  # of an execution whose file cannot be said to be of one dialect or another
-FORMATS: Final[dict[str, Format]] = {format.NAME: format for format in (cooladata,)}
+FORMATS: Final[dict[str, Format]] = {format.NAME: format for format in (cooladata, kissmetrics)}
 
 
 # ---- By definition --------------------------------------------------------------------------------------------------
@@ -136,9 +136,10 @@ class _Reader:
         try:
             return self._read(row, text, address)
         except Reject as reject:
-            if not reject.hint and reject.reason in (Reason.MISSING_FIELD, Reason.NO_IDENTIFIER):
+            if reject.reason in (Reason.MISSING_FIELD, Reason.NO_IDENTIFIER):
                 other = _owner(marked, self._name)
-                if other != self._name:
+                # Of a row that is whole in another dialect, no name is a slip of ours.
+                if other != self._name and (not reject.hint or FORMATS[other].claims(marked)):
                     reject.hint = f"this looks like a row of {other}: drop it where an import reads {other}"
             raise
 

@@ -14,20 +14,16 @@ from typing import Final
 
 from importer import fields, users
 from importer.bad_rows import FileReason, ObjectProblem, Reason, Reject, shown
-from importer.definitions import NDJSON, TEXT_CSV, Definition
+from importer.definitions import DAY_MS, HOUR_MS, NDJSON, TEXT_CSV, Definition
 from importer.formats.reading import Lost, Reading, Written
 from importer.formats.writing import Taken, of_change
-from importer.model import Event, Row, UserChange, Value, event_id
+from importer.model import Event, Row, UserChange, event_id
 
 NAME: Final = "cooladata"
 DOCUMENTS: Mapping[str, tuple[str, ...]] = {"": (NDJSON, TEXT_CSV)}
 HAS_VENDOR_KEY: Final = False  # nothing read says how the vendor tells a repeated event
 MANDATORY: Final = ("event_name", "event_time_ts", "user_id")
 STRICT_EVENT_BYTES: Final = 100 * 1024  # C24
-PLACEHOLDER_IDS: Final = frozenset(
-    ["null", "none", "nil", "n/a", "na", "anonymous", "unknown", "undefined", "0", "-1", "-"]
-) | {"not available", "00000000-0000-0000-0000-000000000000"}
-PLACEHOLDER_NOTE: Final = Reason.PLACEHOLDER_ID.value
 # Names people send for a mandatory one; beside these, anything spelt nearly like it gets the hint (C11, C12).
 _ALIASES: Final = {
     "event_name": ("event", "name", "eventtype", "action", "n"),
@@ -83,7 +79,7 @@ def refuse_name(base_name: str, mime_type: str) -> None:
         )
 
 
-def refuse_columns(columns: Sequence[str]) -> None:
+def refuse_columns(columns: Sequence[str], strict: bool) -> None:
     """The vendor's other loaders take CSV (C32): the same properties, as columns."""
     missing = [name for name in MANDATORY if name not in columns]
     if missing:
@@ -132,6 +128,13 @@ def written(reading: Reading) -> Written:
     return Written(rows, taken.lost)
 
 
+def time_window(definition: Definition, now_ms: int) -> tuple[int, int]:
+    """Accepted event times, both ends inclusive; strict adds the vendor's 30 days back and 1 hour ahead (C31)."""
+    if not definition.strict:
+        return definition.earliest_ms, definition.latest_ms
+    return max(definition.earliest_ms, now_ms - 30 * DAY_MS), min(definition.latest_ms, now_ms + HOUR_MS)
+
+
 def reader(definition: Definition, now_ms: int) -> "CoolaDataReader":
     """The reader for an execution created at `now_ms`."""
     return CoolaDataReader(definition, now_ms)
@@ -144,7 +147,7 @@ class CoolaDataReader:
         self._strict = definition.strict
         self._session_scope = definition.session_scope
         self._date_format = definition.date_format
-        self._window = definition.time_window(now_ms)
+        self._window = time_window(definition, now_ms)
         self._checked_names: set[str] = set()  # names strict has passed; names repeat from row to row
 
     def __call__(self, row: Row, text: bytes, address: int) -> Reading:
@@ -160,13 +163,7 @@ class CoolaDataReader:
             raise _with_hint(reject, row) from None
         if self._strict:
             self._refuse_against_strict(row, text)
-        notes: tuple[str, ...] = ()
-        if user.strip().lower() in PLACEHOLDER_IDS:
-            if self._strict:
-                raise Reject(
-                    Reason.PLACEHOLDER_ID, field="user_id", found=user, hint="send the id of a person, or no row"
-                )
-            notes = (PLACEHOLDER_NOTE,)
+        notes = fields.identifier_notes(user, "user_id", self._strict)
         properties: Row = {}
         session: Row | None = None
         changes: list[UserChange] = []
@@ -175,7 +172,7 @@ class CoolaDataReader:
                 continue
             kind = type(value)
             if kind is dict or kind is list:
-                raise _nested(key, value)
+                raise fields.nested(key, value)
             if key.startswith("{"):
                 scope, bare = self._scope(key)
                 if scope == "u":
@@ -239,16 +236,6 @@ def _refuse_strict_name(key: str, bare: str) -> None:
         )
     if bare.lower() in _FORBIDDEN or bare.lower() in _RESERVED:
         raise Reject(Reason.RESERVED_NAME, field=key, found=bare, hint="choose another name (C16, C17)")
-
-
-def _nested(key: str, value: Value) -> Reject:
-    return Reject(
-        Reason.NESTED_VALUE,
-        field=key,
-        expected="a string, number, boolean or null",
-        found=fields.json_type(value),
-        hint="write its members as properties of their own" if isinstance(value, dict) else "write it as one string",
-    )
 
 
 def _mandatory_problem(row: Row) -> Reject:

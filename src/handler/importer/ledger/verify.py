@@ -269,7 +269,7 @@ class _Recount:
 
     def _batches_of(self, text: PlainText, layout: Layout) -> Iterator[Batch]:
         if layout.columns and self._execution.format in FORMATS:
-            FORMATS[self._execution.format].refuse_columns(layout.columns)
+            FORMATS[self._execution.format].refuse_columns(layout.columns, self._rules.definition.strict)
         part = Part(len(layout.header), TO_THE_END)
         return batches(layout.lines(text.read(reading_start(part)), part), self._rules, layout)
 
