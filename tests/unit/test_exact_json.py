@@ -299,3 +299,49 @@ def test_place_of_the_mistake_is_a_byte_of_the_row():
     with pytest.raises(Reject) as refused:
         exact_json.parse('{"é":x}'.encode())
     assert (refused.value.expected, refused.value.found) == ("a JSON value", "'x' at byte 6 of the row")
+
+
+SEED = (
+    '{"visitor":{"email":"[email protected]"}, "actions":[{"time":1444077951001, "name":"purchase", '
+    '"properties":{"price":20, "currency":"$"}]}'
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        (SEED, "a } is missing before the ] at byte 136"),
+        ('{"é":[1}', "a ] is missing before the } at byte 8"),
+        ('{"a":[[[1}', "3 ] are missing before the } at byte 9"),
+        ('[{"b":{"c":[]]', "2 } are missing before the ] at byte 13"),
+        ('{"a":[}', "a ] is missing before the } at byte 6"),
+        ("[{]", "a } is missing before the ] at byte 2"),
+        ('{"a":1]', ""),
+        ("[1}", ""),
+        ("}", ""),
+        ('[{"a":]', ""),
+        ('[{"a"]', ""),
+        ('{"a":1}}', ""),
+        ('{"a":[1,}', "remove the comma before it"),
+        ('{"a":{"b":"c"}', "add } at the end"),
+        ('{"a":"{{" , "b":[] ', "add } at the end"),
+        ('{"a":["x"', "the row was cut short"),
+        ('{"a":{"b":"c"', "the row was cut short"),
+        ('{"a":1', "the row was cut short"),
+        ('{"a":"x\\"', "the row was cut short"),
+        ('{"a":', "the row was cut short"),
+        ("[" * 1_030 + '{"a":1]', "a } is missing before the ] at byte 1036"),
+    ],
+)
+def test_hint_says_which_bracket_is_missing_and_where(text: str, hint: str):
+    """Where one kind closes before another that is open inside it, or the row ends one brace too soon (W18)."""
+    with pytest.raises(Reject) as refused:
+        exact_json.parse(text.encode())
+    assert (refused.value.reason, refused.value.hint) == (Reason.NOT_JSON, hint)
+
+
+def test_row_of_millions_of_open_brackets_is_judged_in_one_pass():
+    """The bracket that is meant is looked for once."""
+    with pytest.raises(Reject) as refused:
+        exact_json.parse(b'{"a":' + b"[" * 4_000_000 + b"}")
+    assert refused.value.hint == "4000000 ] are missing before the } at byte 4000005"
