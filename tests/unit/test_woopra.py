@@ -1,7 +1,9 @@
 """Woopra: what its cases do not show. What becomes of a line is whole, depends on it alone, and can be said again."""
 
 import json
+import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,14 +12,21 @@ from hypothesis import strategies as st
 
 from importer import users
 from importer.bad_rows import FileReason, ObjectProblem, Reason, Reject
+from importer.batches import Rules, batches
 from importer.definitions import TEXT_CSV, Definition
 from importer.formats import FORMATS, completed, recognise, woopra
 from importer.formats.reading import Lost, Reading, Written
 from importer.formats.writing import of_change
-from importer.model import Event, Misconfigured, Row, UserChange, event_id
+from importer.layouts import JSON_LINES
+from importer.model import TO_THE_END, Event, Misconfigured, Part, Row, UserChange, event_id
 from importer.rows import row_of
 from importer.sinks import SINKS
 from tests.unit.values import by_value
+
+ROOT = Path(__file__).parents[2]
+CASES = ROOT / "tests" / "cases" / "woopra"
+PAGE = ROOT / "docs" / "formats" / "woopra.md"
+SAMPLE = ROOT / "events" / "files" / "woopra.json"
 
 LINE = (
     b'{"visitor":{"id":"u1","email":"a@b.c","plan":"pro"},"os":"Mac","actions":['
@@ -450,6 +459,60 @@ def test_what_lines_cannot_say_is_lost_and_named():
             Lost.ERASURE,
         ],
     )
+
+
+# --- cases and samples ---
+
+
+def test_the_reasons_of_the_dialect_have_a_case_each():
+    """docs/formats/woopra.md points at these files."""
+    cases = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(CASES.glob("*.json"))]
+    assert {bad["reason"] for case in cases for bad in case["expect"]["bad"]} == {
+        "not_json",
+        "duplicate_key",
+        "too_deep",
+        "missing_field",
+        "wrong_type",
+        "nested_value",
+        "bad_time",
+        "time_unit",
+        "time_out_of_window",
+        "bad_name",
+        "too_long",
+        "not_allowed",
+        "placeholder_id",
+        "nothing_to_record",
+        "no_identifier",
+        "many_identifiers",
+        "event_too_large",
+        "number_out_of_range",
+    }
+
+
+def test_page_names_cases_that_exist_and_all_of_them():
+    """Links from docs/formats/woopra.md to the cases."""
+    linked = set(re.findall(r"tests/cases/woopra/([\w-]+)\.json", PAGE.read_text(encoding="utf-8")))
+    assert linked == {path.stem for path in CASES.glob("*.json")}
+
+
+def test_sample_file_shows_what_its_table_says():
+    """events/files/woopra.json: four good lines, and five bad ones each of its own kind."""
+    rules = Rules("woopra", Definition(), 1_795_176_000_000, tuple(SINKS.values()))
+    [batch] = batches(JSON_LINES.lines([SAMPLE.read_bytes()], Part(0, TO_THE_END)), rules)
+    assert [(bad.line, bad.reason) for bad in batch.bad_rows] == [
+        (1, "not_json"),
+        (6, "time_unit"),
+        (7, "no_identifier"),
+        (8, "not_allowed"),
+        (9, "not_allowed"),
+    ]
+    assert (batch.tally.good, batch.tally.events) == (4, 5)
+    assert {change.record for change in batch.user_changes if change.user_id == "u-81"} == {
+        "prop#plan",
+        "prop#address",
+        "prop#email",
+        "link#mette@example.com",
+    }
 
 
 def test_woopra_is_one_of_the_dialects():

@@ -20,6 +20,7 @@ _UINT64_MAX: Final = 2**64 - 1
 _SPACE = re.compile(r"[ \t\n\r]*")
 _ARRAYS = re.compile(r"\[+")
 _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")
+_MOST_MISSING: Final = 3  # brackets: who forgot more of them made another mistake
 _OBJECT: Final = ord("{")
 _CLOSING: Final = {_OBJECT: "}", ord("["): "]"}
 _LITERALS: Final[dict[str, Value]] = {"true": True, "false": False, "null": None}
@@ -91,7 +92,7 @@ def _missing(closing: str, unclosed: bytearray, byte: int) -> str:
     """What must be closed before what a bracket closes (W18); "" where it closes nothing that is open."""
     meant = unclosed.rfind(b"{" if closing == "}" else b"[") if closing in "}]" else -1
     inner = len(unclosed) - 1 - meant  # all of the other kind, as the last one of its own kind is the one meant
-    if meant < 0 or not inner:
+    if meant < 0 or not 0 < inner <= _MOST_MISSING:
         return ""
     other = _CLOSING[unclosed[-1]]
     return f"{f'a {other} is' if inner == 1 else f'{inner} {other} are'} missing before the {closing} at byte {byte}"

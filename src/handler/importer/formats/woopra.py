@@ -60,7 +60,7 @@ _ALIASES: Final[dict[str, tuple[str, ...]]] = {
 }
 _NEAR: Final = 0.8
 _LONGEST_NEAR: Final = 40  # characters
-_SHORTEST_NEAR: Final = 4  # of a name: one slip makes another word of a shorter one
+_SHORTEST_NEAR: Final = 4  # characters of a name: one slip makes another word of a shorter one
 _LOOKED_AT: Final = 200  # keys of an object
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -189,6 +189,8 @@ class WoopraReader:
             )
         if not action.keys() <= _OF_ACTION:
             other = next(key for key in action if key not in _ACTION)
+            if not other:
+                raise _empty_name(path)
             meant = _did_you_mean([other], "properties") if "properties" not in action else ""
             raise _no_place(
                 f"{path}.{shown(other)}",
@@ -417,11 +419,11 @@ def _refuse_against_strict(visit: Row, visitor: Row, actions: Sequence[_Action])
         _refuse_strict_properties(action.properties, f"actions[{index}].properties")
     for name, value in visit.items():
         if name not in VISIT_PROPERTIES:
-            meant = next(filter(None, (_did_you_mean([name], known) for known in VISIT_PROPERTIES)), "")
+            nearest = max(VISIT_PROPERTIES, key=lambda known: _likeness(name[:_LONGEST_NEAR], known))
             raise _no_place(
                 name,
                 expected="visitor, actions, or a generated visit property (W11)",
-                hint=meant or "properties of your own belong into an action or into visitor",
+                hint=_did_you_mean([name], nearest) or "properties of your own belong into an action or into visitor",
             )
         _refuse_nested(name, value)
     if visit.get("time") not in (None, ""):
@@ -445,7 +447,7 @@ def _refuse_text(value: Value, path: str) -> None:
             field=path,
             expected="milliseconds, as a number",
             found=fields.json_type(value),
-            hint="write the number without quotation marks" if isinstance(value, str) else "",
+            hint="a number stands without quotation marks" if isinstance(value, str) else "",
         )
 
 
@@ -499,16 +501,16 @@ def _did_you_mean(keys: Iterable[str], name: str, but: Sequence[str] = ()) -> st
     """
     # Bounded: an object may have a hundred thousand keys, and a key may be as long as a row.
     looked_at = (key for key in islice(keys, _LOOKED_AT) if len(key) <= _LONGEST_NEAR and key != name)
-    near = next((key for key in looked_at if key not in but and _is_near(key, name)), None)
+    near = next((key for key in looked_at if key not in but and _likeness(key, name) >= _NEAR), None)
     return f"{shown(near)} present: did you mean {name}?" if near is not None else ""
 
 
 @lru_cache(maxsize=4_096)  # names repeat from row to row, and likeness is dear
-def _is_near(key: str, name: str) -> bool:
+def _likeness(key: str, name: str) -> float:
     folded = "".join(c for c in key.lower() if c.isalnum())
     if folded == name or folded in _ALIASES.get(name, ()):
-        return True
-    return len(name) >= _SHORTEST_NEAR and SequenceMatcher(None, folded, name).ratio() >= _NEAR
+        return 1.0
+    return SequenceMatcher(None, folded, name).ratio() if len(name) >= _SHORTEST_NEAR else 0.0
 
 
 # ---- What others say, as lines of woopra ----------------------------------------------------------------------------
