@@ -637,10 +637,14 @@ def _settle_email(line: _Line, changes: _Changes, is_carrier: bool, taken: Taken
     if not isinstance(email, str) or not email:
         return
     both = {"id": user, "email": email}
-    records = [(user_id, record, line.time_ms) for user_id, record, _ in _records(user, {}, both)]
-    if is_carrier and said is not None and said.value == email and all(record in changes for record in records):
-        for record in records:
-            del changes[record]
+    implied = {(user_id, record, line.time_ms): value for user_id, record, value in _records(user, {}, both)}
+    if is_carrier and all(key in changes and _is_same(changes[key].value, implied[key]) for key in implied):
+        for key in implied:
+            del changes[key]
         line.visitor = {**both, **line.visitor}
     elif line.visitor.pop("email", None) is not None and email != user:
         taken.lose(Lost.IDENTIFIERS)
+
+
+def _is_same(one: Value, other: Value) -> bool:
+    return type(one) is type(other) and one == other
