@@ -2,7 +2,6 @@
 
 import re
 from dataclasses import fields, replace
-from types import SimpleNamespace
 from typing import Any
 
 import pytest

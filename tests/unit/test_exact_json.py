@@ -330,3 +330,43 @@ def test_other_wrong_escapes_have_no_hint(text: str):
     with pytest.raises(Reject) as refused:
         row_of(text.encode())
     assert (refused.value.reason, refused.value.hint) == (Reason.NOT_JSON, "")
+
+
+SEED = (
+    '{"visitor":{"email":"[email protected]"}, "actions":[{"time":1444077951001, "name":"purchase", '
+    '"properties":{"price":20, "currency":"$"}]}'
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        (SEED, "a } is missing before the ] at byte 136"),
+        ('{"é":[1}', "a ] is missing before the } at byte 8"),
+        ('{"a":[[[1}', "3 ] are missing before the } at byte 9"),
+        ('{"a":[[[[1}', ""),
+        ('[{"b":{"c":[]]', "2 } are missing before the ] at byte 13"),
+        ('{"a":[}', "a ] is missing before the } at byte 6"),
+        ("[{]", "a } is missing before the ] at byte 2"),
+        ('{"a":1]', ""),
+        ("[1}", ""),
+        ("}", ""),
+        ('[{"a":]', ""),
+        ('[{"a"]', ""),
+        ('{"a":1}}', ""),
+        ('{"a":[1,}', "remove the comma before it"),
+        ('{"a":{"b":"c"}', "add } at the end"),
+        ('{"a":"{{" , "b":[] ', "add } at the end"),
+        ('{"a":["x"', "the row was cut short"),
+        ('{"a":{"b":"c"', "the row was cut short"),
+        ('{"a":1', "the row was cut short"),
+        ('{"a":"x\\"', "the row was cut short"),
+        ('{"a":', "the row was cut short"),
+        ("[" * 1_030 + '{"a":1]', "a } is missing before the ] at byte 1036"),
+    ],
+)
+def test_hint_says_which_bracket_is_missing_and_where(text: str, hint: str):
+    """Where one kind closes before another that is open inside it, or the row ends one brace too soon (W18)."""
+    with pytest.raises(Reject) as refused:
+        exact_json.parse(text.encode())
+    assert (refused.value.reason, refused.value.hint) == (Reason.NOT_JSON, hint)

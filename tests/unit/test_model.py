@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from importer.model import LEGAL_MOVES, Event, Noted, Provenance, Status, Tally, UserChange, event_id, rank
+from importer.model import LEGAL_MOVES, Event, Noted, Provenance, Status, Tally, UserChange, event_id, event_ids, rank
 
 SOURCE = Provenance("cooladata", "default", "e1", "imports/a.json", 1_700_000_000_000)
 
@@ -29,6 +29,14 @@ def test_event_id_tells_format_row_and_index_apart():
         for index in (0, 1, 11)
     ]
     assert len(set(ids)) == len(ids)
+
+
+def test_events_of_one_row_get_ids_that_are_the_same_for_ever():
+    """The first has the id of the row; the later ones are made of it, so that a long row is hashed once."""
+    first, second, third = itertools.islice(event_ids("woopra", b'{"visitor":{"id":"u"}}'), 3)
+    assert first == event_id("woopra", b'{"visitor":{"id":"u"}}', 0)
+    assert [second, third] == [event_id("woopra", first.encode(), 1), event_id("woopra", first.encode(), 2)]
+    assert (first, second) == ("1a4120179da4c24de714ce38b83931db", "90a4803dfb8d34bd091992a32d94dc42")
 
 
 def test_event_key_sorts_by_time():

@@ -21,6 +21,7 @@ _UINT64_MAX: Final = 2**64 - 1
 _SPACE = re.compile(r"[ \t\n\r]*")
 _ARRAYS = re.compile(r"\[+")
 _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")
+_MOST_MISSING: Final = 3  # brackets: who forgot more of them made another mistake
 _OBJECT: Final = ord("{")
 _CLOSING: Final = {_OBJECT: "}", ord("["): "]"}
 _OCTAL: Final = re.compile(r"(?:\\[0-3][0-7]{2}){1,4}")
@@ -28,11 +29,16 @@ _LITERALS: Final[dict[str, Value]] = {"true": True, "false": False, "null": None
 
 
 class _Place(Exception):
-    """The text stops being JSON at this character."""
+    """The text stops being JSON at this character.
 
-    def __init__(self, at: int, expected: str) -> None:
+    Attributes:
+        unclosed: what is open there though nothing but its end could follow, the outermost first: "{" or "[" each.
+    """
+
+    def __init__(self, at: int, expected: str, unclosed: bytearray | None = None) -> None:
         self.at = at
         self.expected = expected
+        self.unclosed = unclosed or bytearray()
 
 
 def parse(text: bytes) -> Value:
@@ -62,19 +68,19 @@ def parse(text: bytes) -> Value:
             Reason.NOT_JSON,
             expected=place.expected,
             found=f"{found} at byte {byte} of the row",
-            hint=_hint(decoded, place.at),
+            hint=_hint(decoded, place, byte),
         ) from None
     if parser.refused is not None:
         raise parser.refused
     return value
 
 
-def _hint(text: str, at: int) -> str:
+def _hint(text: str, place: _Place, byte: int) -> str:
+    at = place.at
     if at >= len(text):
-        missing = text.count("{") - text.count("}")
-        return (
-            "add } at the end" if missing == 1 and text.rstrip().endswith(("}", "]", '"')) else "the row was cut short"
-        )
+        # One level is a slip; where more are open, or a number may go on, what follows is likely to be missing too.
+        slip = place.unclosed == b"{" and text.rstrip().endswith(("}", "]", '"'))
+        return "add } at the end" if slip else "the row was cut short"
     if text.startswith(("NaN", "Infinity", "-Infinity"), at):
         return "JSON has no NaN or Infinity: leave the property out"
     if text[at] == "'":
@@ -84,7 +90,17 @@ def _hint(text: str, at: int) -> str:
         return f"octal escapes are not JSON: write {_escaped(octal.group())}"
     if text[at] in "}]" and text[:at].rstrip().endswith(","):
         return "remove the comma before it"
-    return ""
+    return _missing(text[at], place.unclosed, byte)
+
+
+def _missing(closing: str, unclosed: bytearray, byte: int) -> str:
+    """What must be closed before what a bracket closes (W18); "" where it closes nothing that is open."""
+    meant = unclosed.rfind(b"{" if closing == "}" else b"[") if closing in "}]" else -1
+    inner = len(unclosed) - 1 - meant  # all of the other kind, as the last one of its own kind is the one meant
+    if meant < 0 or not 0 < inner <= _MOST_MISSING:
+        return ""
+    other = _CLOSING[unclosed[-1]]
+    return f"{f'a {other} is' if inner == 1 else f'{inner} {other} are'} missing before the {closing} at byte {byte}"
 
 
 def _escaped(octal: str) -> str:
@@ -120,6 +136,8 @@ class _Parser:
             closed = False
             if opened and self._take(_CLOSING[kinds[-1]]):
                 closed = True
+            elif opened and self.text.startswith(("}", "]"), self.at):
+                raise _Place(self.at, "a key in double quotes" if kinds[-1] == _OBJECT else "a JSON value", kinds)
             else:
                 if kinds and kinds[-1] == _OBJECT:
                     key = self._key(stack[-1][0] if len(kinds) <= MAX_DEPTH else None)
@@ -160,7 +178,7 @@ class _Parser:
                     break
                 closed = self._take(_CLOSING[kinds[-1]])
                 if not closed:
-                    raise _Place(self.at, f"',' or '{_CLOSING[kinds[-1]]}'")
+                    raise _Place(self.at, f"',' or '{_CLOSING[kinds[-1]]}'", kinds)
 
     def _skip(self) -> None:
         self.at = _SPACE.match(self.text, self.at).end()  # type: ignore[union-attr]  # matches the empty string too

@@ -6,9 +6,11 @@ begin in one cell of a fixed byte grid. Offsets count bytes, times are integer m
 """
 
 import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from enum import StrEnum
+from itertools import count
 from typing import Final, Protocol, TypeAlias
 
 # A change of anything that decides what a byte becomes (grid, row rules, ids) gets the next number. Executions pin it:
@@ -146,6 +148,18 @@ def event_id(format_name: str, row_text: bytes, index: int) -> str:
     `index` counts the events of a row from 0.
     """
     return hashlib.blake2b(b"%s\n%d\n%s" % (format_name.encode(), index, row_text), digest_size=16).hexdigest()
+
+
+def event_ids(format_name: str, row_text: bytes) -> Iterator[str]:
+    """Identities of the events of a row that may have many, in their order, without end.
+
+    Rule: the first is its `event_id`; of each later one it is that of its index and, for the row's bytes, the first's
+    identity. A row may have a hundred thousand events: its bytes, which may be eight million, are hashed once.
+    """
+    first = event_id(format_name, row_text, 0)
+    yield first
+    for index in count(1):
+        yield event_id(format_name, first.encode(), index)
 
 
 def rank(change: UserChange, source: Provenance) -> str:
