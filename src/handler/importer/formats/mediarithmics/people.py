@@ -19,8 +19,6 @@ from importer.formats.reading import Reading
 from importer.model import Row
 
 MOST_IDENTIFIERS: Final = 50  # of a row; each is linked with each other one, so these make 2,450 records
-PERSON: Final = "person"
-DEVICE: Final = "device"
 
 
 def association(row: Row, text: bytes, address: int, terms: Terms) -> Reading:
@@ -67,7 +65,7 @@ def identifier_deletion(row: Row, text: bytes, address: int, terms: Terms) -> Re
 
 def person_deletion(row: Row, text: bytes, address: int, terms: Terms) -> Reading:
     """The person is erased, with all identifiers."""
-    return _erasure(identifiers.typed(row, "", (*identifiers.TYPES, USER_POINT), terms), PERSON, address)
+    return _erasure(identifiers.typed(row, "", (*identifiers.TYPES, USER_POINT), terms), users.PERSON, address)
 
 
 def device_deletion(row: Row, text: bytes, address: int, terms: Terms) -> Reading:
@@ -75,12 +73,12 @@ def device_deletion(row: Row, text: bytes, address: int, terms: Terms) -> Readin
     found = identifiers.typed(row, "", (USER_AGENT,), terms)
     if not found.user_id.startswith(("vec:", identifiers.DEVICE_POINT)):
         raise Fields(row, (), terms).not_allowed("user_agent_id", "vec:… or udp:…", found.user_id)
-    return _erasure(found, DEVICE, address)
+    return _erasure(found, users.DEVICE, address)
 
 
 def _erasure(found: Identifier, scope: str, address: int) -> Reading:
     changes = Changes(address)
-    changes.add(found.user_id, users.ERASED, {"scope": scope})
+    changes.add(found.user_id, users.ERASED, {users.SCOPE: scope})
     return Reading([], changes.made, found.notes)
 
 

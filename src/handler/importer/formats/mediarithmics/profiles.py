@@ -7,7 +7,7 @@ what stands at its path:
     force_replace false                    each property as sent, whole
       and merge_objects true               each value inside the objects, at its path; arrays are values
     PARTIAL_UPDATE                         the same
-    PARTIAL_DELETE                         each of these paths goes, whatever stands there
+    PARTIAL_DELETE                         what stands at each of these paths goes, whatever it is
     DELETE                                 the whole profile goes
 
 Order of checks: operation, identifier, what to do, user_profile, other fields, then what is in the profile.
@@ -136,8 +136,8 @@ def _changes(profile: Row, strategy: str) -> Iterator[tuple[str, Value, bool]]:
     if "" in profile:
         raise Reject(Reason.BAD_NAME, field="user_profile", expected="a non-empty name", found='""')
     for path, record, value in _leaves(profile):
-        if isinstance(value, list) and strategy != _DEEP_MERGE:
-            _refuse_doubtful_array(path, value, strategy)
+        if strategy != _DEEP_MERGE:
+            _refuse_doubtful(path, value, strategy)
         if strategy == PARTIAL_DELETE:
             yield record, None, True
         elif value != {}:  # an empty object merged into another changes nothing
@@ -177,16 +177,24 @@ def _leaves(profile: Row) -> Iterator[tuple[tuple[str, ...], str, Value]]:
         todo += reversed(inner)
 
 
-def _refuse_doubtful_array(path: tuple[str, ...], array: list[Value], strategy: str) -> None:
-    """The vendor gives PARTIAL_UPDATE and PARTIAL_DELETE a meaning of their own for elements of arrays of objects, and
-    we could not read which: what would be stored is not known."""
-    if any(isinstance(element, dict) for element in array) or (array and strategy == PARTIAL_DELETE):
+def _refuse_doubtful(path: tuple[str, ...], value: Value, strategy: str) -> None:
+    """The vendor gives both partial strategies a meaning of their own for the elements of arrays of objects, which could
+    not be read; nor is it said what is taken away by naming an array, or an object with nothing in it."""
+    if strategy == PARTIAL_DELETE and isinstance(value, list | dict):
         raise Reject(
             Reason.AMBIGUOUS_COMMAND,
             field=_shown(path),
-            expected=f"no array of objects beside {strategy}" if strategy == PARTIAL_UPDATE else "null, or an object",
+            expected="null, or an object with what is to be taken away",
+            found="an empty object" if value == {} else "array",
+            hint="write null: it takes away whatever stands there",
+        )
+    if isinstance(value, list) and any(isinstance(element, dict) for element in value):
+        raise Reject(
+            Reason.AMBIGUOUS_COMMAND,
+            field=_shown(path),
+            expected=f"no array of objects beside {strategy}",
             found="array",
-            hint="to replace the array say force_replace false without update_strategy; to take it away write null",
+            hint="to replace the array say force_replace false without update_strategy",
         )
 
 
