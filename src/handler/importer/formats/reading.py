@@ -36,6 +36,7 @@ class Lost(StrEnum):
     ERASURE = "erasures"
     MILLISECONDS = "milliseconds of times"
     EXPIRY = "times to live"
+    TIME = "times of changes to users"
     NOT_TEXT = "types: in this dialect every value is text"
     NULL = "properties without a value"
 
