@@ -134,7 +134,7 @@ def converted(stored: Iterator[bytes], definition: Definition, to: str, out: Bin
         raise ObjectProblem(FileReason.DIALECT_UNKNOWN, said.doubt)
     dialect = said.format
     if layout.columns:
-        FORMATS[dialect].refuse_columns(layout.columns)
+        FORMATS[dialect].refuse_columns(layout.columns, definition.strict)
     part = Part(len(layout.header), TO_THE_END)
     rules = Rules(dialect, definition, SystemClock().now_ms())
     done = Conversion(dialect, to)

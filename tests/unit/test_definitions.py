@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import fields, replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -130,6 +131,14 @@ def test_utf_8_may_be_spelled_as_vendors_do(encoding: str):
 def test_rows_that_differ_may_be_one_event_where_not_all_of_them_is_its_identity(identity: str, ranked: bool):
     """Then, and only then, which of two is kept has to be decided by rank."""
     assert Definition(identity=identity).ranked is ranked
+
+
+DIALECTS = {
+    "plain": SimpleNamespace(DOCUMENTS={"": (NDJSON, TEXT_CSV)}, HAS_VENDOR_KEY=False),
+    "rich": SimpleNamespace(
+        DOCUMENTS={"": (NDJSON, TEXT_CSV), "ACTIVITY": (NDJSON,), "SEGMENT": (NDJSON, TEXT_CSV)}, HAS_VENDOR_KEY=True
+    ),
+}
 
 
 @pytest.fixture

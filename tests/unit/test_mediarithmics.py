@@ -451,9 +451,9 @@ def test_a_dissociation_takes_away_what_its_association_made(listed: list[Row]):
 def test_header_of_segments_that_no_row_could_fill_is_refused(columns: list[str], missing: str):
     """D24: what is done, to whom, in which segment."""
     with pytest.raises(ObjectProblem, match=missing) as caught:
-        mediarithmics.refuse_columns(columns)
+        mediarithmics.refuse_columns(columns, False)
     assert caught.value.code is FileReason.CSV_HEADER_MISSING
-    mediarithmics.refuse_columns(["operation", "user_agent_id", "segment_technical_name"])
+    mediarithmics.refuse_columns(["operation", "user_agent_id", "segment_technical_name"], False)
 
 
 def test_any_name_is_taken():

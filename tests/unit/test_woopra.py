@@ -200,7 +200,7 @@ def test_there_is_no_table_of_visits():
     with pytest.raises(Misconfigured):
         completed(Definition(format="woopra", mime_type=TEXT_CSV))
     with pytest.raises(ObjectProblem) as refused:
-        woopra.refuse_columns(["visitor"])
+        woopra.refuse_columns(["visitor"], False)
     assert refused.value.code is FileReason.CSV_HEADER_MISSING
 
 

@@ -241,8 +241,8 @@ class Tally:
             else:
                 notes[code] = replace(noted)
         top_users = dict(self.top_users)
-        for user, count in later.top_users.items():
-            top_users[user] = top_users.get(user, 0) + count
+        for user, events in later.top_users.items():
+            top_users[user] = top_users.get(user, 0) + events
         return Tally(
             self.lines + later.lines,
             self.blank + later.blank,

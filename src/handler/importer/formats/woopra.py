@@ -23,7 +23,6 @@ from typing import Final
 from importer import fields, users
 from importer.bad_rows import FileReason, ObjectProblem, Reason, Reject, shown
 from importer.definitions import LATEST_TIME_MS, NDJSON, Definition
-from importer.formats.cooladata import PLACEHOLDER_IDS, PLACEHOLDER_NOTE
 from importer.formats.reading import Lost, Reading, Written
 from importer.formats.writing import Taken, of_change
 from importer.model import Event, Row, UserChange, Value, event_id, event_ids
@@ -72,7 +71,7 @@ def refuse_name(base_name: str, mime_type: str) -> None:
     """See `Format`. The vendor's import has no file names: any will do."""
 
 
-def refuse_columns(columns: Sequence[str]) -> None:
+def refuse_columns(columns: Sequence[str], strict: bool) -> None:
     """See `Format`. No table holds a visit."""
     raise ObjectProblem(
         FileReason.CSV_HEADER_MISSING,
@@ -162,7 +161,7 @@ class WoopraReader:
             Event(id_, action.name, action.time_ms, user, action.properties, address, row, known)
             for action, id_ in zip(actions, event_ids(NAME, text), strict=False)
         ]
-        return Reading(events, changes, () if placeholder is None else (PLACEHOLDER_NOTE,))
+        return Reading(events, changes, () if placeholder is None else (Reason.PLACEHOLDER_ID.value,))
 
     def _action(self, action: Value, path: str) -> "_Action":
         """An action, checked (W3). What else it holds is refused: there is no place for it, and none must vanish."""
@@ -358,7 +357,7 @@ def _are_linked(id_: str, email: str) -> bool:
 
 
 def _is_placeholder(identifier: str) -> bool:
-    return identifier.strip().lower() in PLACEHOLDER_IDS
+    return identifier.strip().lower() in fields.PLACEHOLDER_IDS
 
 
 def _refuse_repeated(visit: Row, identifiers: Row, count: int, text_bytes: int) -> None:

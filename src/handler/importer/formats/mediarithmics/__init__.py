@@ -39,7 +39,7 @@ def refuse_name(base_name: str, mime_type: str) -> None:
     """Any name is taken."""
 
 
-def refuse_columns(columns: Sequence[str]) -> None:
+def refuse_columns(columns: Sequence[str], strict: bool) -> None:
     """A CSV of segments says what is done, to whom, and in which segment (D24)."""
     named: Row = dict.fromkeys(columns)
     accounts = [name for name in identifiers.IN_COMMAND if name != "compartment_id"]

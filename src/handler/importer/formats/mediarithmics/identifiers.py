@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from importer.bad_rows import Reason, Reject
-from importer.formats.cooladata import PLACEHOLDER_IDS, PLACEHOLDER_NOTE
+from importer.fields import PLACEHOLDER_IDS
 from importer.formats.mediarithmics.kinds import USER_ACCOUNT, USER_AGENT, USER_EMAIL, USER_POINT
 from importer.formats.mediarithmics.objects import UUID, Fields, Terms
 from importer.model import Row, Value
@@ -169,7 +169,7 @@ def _identifier(fields: Fields, name: str, kind: str, value: str, sent: Row, ema
             found=value,
             hint="send the id of a person, or no row",
         )
-    return Identifier(kind, value, sent, email, (PLACEHOLDER_NOTE,))
+    return Identifier(kind, value, sent, email, (Reason.PLACEHOLDER_ID.value,))
 
 
 def _only(found: dict[str, Identifier], fields: Fields, names: tuple[str, ...]) -> Identifier:

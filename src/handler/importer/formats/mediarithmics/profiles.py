@@ -178,7 +178,7 @@ def _leaves(profile: Row) -> Iterator[tuple[tuple[str, ...], str, Value]]:
 
 
 def _refuse_doubtful(path: tuple[str, ...], value: Value, strategy: str) -> None:
-    """The vendor gives both partial strategies a meaning of their own for the elements of arrays of objects, which could
+    """The vendor gives both partial strategies a meaning of their own for elements of arrays of objects, which could
     not be read; nor is it said what is taken away by naming an array, or an object with nothing in it."""
     if strategy == PARTIAL_DELETE and isinstance(value, list | dict):
         raise Reject(
