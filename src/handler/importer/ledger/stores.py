@@ -136,21 +136,22 @@ class StoreCheck:
             if key not in wanted or wanted[key][0] < ranked[0]:
                 wanted[key] = ranked
         found = self._stored.users(list(wanted))
-        erased = self.erased_after(user_id for user_id, name in wanted if (user_id, name) not in found)
-        for key, (rank_text, change) in wanted.items():
+        expected = {key: record_item(change, rank_text, self._source) for key, (rank_text, change) in wanted.items()}
+        erased = self.erased_after(key[0] for key in wanted if found.get(key) != expected[key])
+        for key, (_, change) in wanted.items():
             item = found.get(key)
-            if item is None and (change.user_id in erased or self._is_over(change)):
+            # Of the erased, whatever there is comes from later uploads.
+            if change.user_id in erased or (item is None and self._is_over(change)):
                 continue
-            where = (line_of(change.address), change.address, "/".join(key))
-            expected = record_item(change, rank_text, self._source)
-            if item is not None and change.record == ERASED:  # what the person's links were is no row's
+            if item is not None and change.record == ERASED:  # what the person's links were, no row says
                 item = {name: value for name, value in item.items() if name != LINKED}
+            where = (line_of(change.address), change.address, "/".join(key))
             if item is None:
                 self._findings.add(
-                    Kind.MISSING, Place.USERS, *where, expected=_shown(expected), found="there is no such item"
+                    Kind.MISSING, Place.USERS, *where, expected=_shown(expected[key]), found="there is no such item"
                 )
-            elif item != expected:
-                self._compare_record(expected, item, where)
+            elif item != expected[key]:
+                self._compare_record(expected[key], item, where)
 
     def _compare_record(self, expected: Item, item: Item, where: tuple[int, int, str]) -> None:
         expected_rank, found_rank = _text(expected["rank"]), _text(item.get("rank"))
