@@ -1,6 +1,7 @@
 """KISSmetrics: what its cases do not show. Any row is read or refused, written rows say the same, keys stay unsaid."""
 
 import json
+import re
 from collections import Counter
 from dataclasses import replace
 from decimal import Decimal
@@ -189,6 +190,35 @@ def test_other_units_are_refused_with_the_number_to_write(factor: int, unit: str
     assert hint == f"this looks like {unit}seconds: divide by {factor} ({seconds})"
 
 
+@pytest.mark.parametrize(
+    ("number", "is_seconds"),
+    [(19_999_999, True), (20_000_000, False), (20_121_015, False), (20_999_999, False), (21_000_000, True)],
+)
+def test_eight_digits_that_begin_with_20_are_a_date(number: int, is_seconds: bool):
+    """As seconds they would be ten days of August 1970: what can be read in two ways is not guessed."""
+    found = read(person(_n="e") | {"_t": number})
+    assert isinstance(found, Reading) == fields.is_seconds(number) == is_seconds
+
+
+def test_the_window_is_said_in_seconds():
+    """The first and the last that are taken."""
+    found = read(person(_n="e") | {"_t": 8}, earliest_ms=8_001, latest_ms=9_999)
+    assert found[2:4] == ("9…9 seconds since 1970 UTC", "8")
+    assert isinstance(read(person(_n="e") | {"_t": 9}, earliest_ms=8_001, latest_ms=9_999), Reading)
+
+
+@pytest.mark.parametrize("text", ["x" * 8_192, "é" * 4_096, "🚲" * 2_048])
+def test_eight_kilobytes_of_text_are_bytes_and_the_last_is_allowed(text: str):
+    """K10, strict."""
+    assert isinstance(read(person(a=text), strict=True), Reading)
+    assert read(person(a=text + "x"), strict=True)[:4] == (
+        Reason.TOO_LONG,
+        "a",
+        "at most 8192 bytes (K10)",
+        "8193 bytes",
+    )
+
+
 def test_what_is_said_of_a_calendar_time():
     """All of the reason, in words."""
     assert read(person(_n="e") | {"_t": "2012-10-15 04:06:30"}) == (
@@ -219,9 +249,17 @@ def test_a_number_in_a_string_is_that_number_or_stays_text(text: str):
     if isinstance(value, str):
         assert value == text
     else:
+        assert not isinstance(value, int) or -(2**63) <= value < 2**64
         exact = Decimal(value) if isinstance(value, int | Decimal) else Decimal(repr(value))
         assert exact == Decimal(text)
         assert without_last_zeros(format(exact, "f")) == without_last_zeros(text)
+
+
+def test_numbers_in_strings_have_the_types_a_reader_may_count_on():
+    """As rows have them: int within 64 bits, float where equal, Decimal else."""
+    texts = ["5", "999999999999999999", "18446744073709551615", "18446744073709551616", "1.50", "0.1234567890123456789"]
+    found = [read(person(a=text), numbers_in_strings=True).user_changes[0].value for text in texts]
+    assert [type(value) for value in found] == [int, int, int, Decimal, float, Decimal]
 
 
 def without_last_zeros(number: str) -> str:
@@ -230,7 +268,7 @@ def without_last_zeros(number: str) -> str:
 
 # --- writing ---
 
-IDS = st.text(min_size=1, max_size=4)
+IDS = st.one_of(st.sampled_from(["ada", "bob", "null"]), st.text(min_size=1, max_size=4))
 TIMES = st.one_of(
     st.integers(0, LATEST_TIME_MS), st.sampled_from([0, 1_350_273_990_000, 20_121_015_000, 1_350_273_990_007])
 )
@@ -238,7 +276,7 @@ PROPERTIES = st.dictionaries(NAMES, VALUES, max_size=4)
 EVENTS = st.builds(
     Event,
     event_id=st.just("0" * 32),
-    event_name=IDS,
+    event_name=st.one_of(IDS, IDS, st.just("")),
     event_time_ts=TIMES,
     user_id=IDS,
     properties=PROPERTIES,
@@ -303,7 +341,7 @@ def as_kept(reading: Reading) -> tuple[list[Event], Counter[Any], list[Lost]]:
         return time_ms - time_ms % 1000
 
     for event in reading.events:
-        if not fields.is_seconds(event.event_time_ts // 1000):
+        if not event.event_name or not fields.is_seconds(event.event_time_ts // 1000):
             lost.add(Lost.EVENT)
             continue
         for name, value in event.properties.items():
@@ -319,6 +357,7 @@ def as_kept(reading: Reading) -> tuple[list[Event], Counter[Any], list[Lost]]:
         time_ms = change.event_time_ts
         path = users.path_of(change.record) if change.record.startswith(users.PROPERTY) else None
         other = change.record.removeprefix(users.LINK) if change.record.startswith(users.LINK) else ""
+        placeholders = fields.is_placeholder(other) or fields.is_placeholder(change.user_id)
         is_plain = not change.deleted and change.expires_ms is None
         is_timed = time_ms is not None and fields.is_seconds(time_ms // 1000)
         if is_plain and is_timed and time_ms is not None and path is not None and len(path) == 1:
@@ -328,7 +367,7 @@ def as_kept(reading: Reading) -> tuple[list[Event], Counter[Any], list[Lost]]:
                 nested = isinstance(change.value, dict | list)
                 null = change.value in (None, "")
                 lost.add(Lost.NESTED if nested else Lost.NULL if null else Lost.PROPERTY_NAME)
-        elif is_plain and is_timed and time_ms is not None and other and other != change.user_id:
+        elif is_plain and is_timed and time_ms is not None and other and other != change.user_id and not placeholders:
             time_ms = second(time_ms)
             for end, far in ((change.user_id, other), (other, change.user_id)):
                 changes[end, users.LINK + far, True, time_ms] = 1
@@ -388,6 +427,9 @@ def test_written_rows_are_those_the_vendor_describes():
             UserChange("ada", "link#bob", True, time_ms, 0, 3),
             UserChange("bob", "link#ada", True, time_ms, 0, 4),
             UserChange("ada", "segment#vip", True, time_ms, 0, 5),
+            UserChange("ada", "link#ada", True, time_ms, 0, 6),
+            UserChange("ada", "link#null", True, time_ms, 0, 7),
+            UserChange("null", "link#ada", True, time_ms, 0, 8),
         ],
     )
     assert kissmetrics.written(reading) == Written(
@@ -397,7 +439,7 @@ def test_written_rows_are_those_the_vendor_describes():
             {"_p": "ada", "_t": 1350273990, "plan": "free"},
             {"_p": "ada", "_t": 1350273990, "_p2": "bob"},
         ],
-        [Lost.MILLISECONDS, Lost.NESTED, Lost.SEGMENT],
+        [Lost.MILLISECONDS, Lost.NESTED, Lost.SEGMENT, Lost.LINK],
     )
 
 
@@ -524,6 +566,13 @@ def test_dialect_has_the_vendors_rule_of_identity_and_both_layouts():
     assert FORMATS["kissmetrics"].HAS_VENDOR_KEY
     assert FORMATS["kissmetrics"].DOCUMENTS == {"": (NDJSON, TEXT_CSV)}
     kissmetrics.refuse_name("csv.json", NDJSON)
+
+
+def test_the_page_points_at_every_case_and_at_no_other():
+    """docs/formats/kissmetrics.md."""
+    page = (Path(__file__).parents[2] / "docs" / "formats" / "kissmetrics.md").read_text(encoding="utf-8")
+    pointed = set(re.findall(r"tests/cases/kissmetrics/([\w-]+)\.json", page))
+    assert pointed == {path.stem for path in CASES}
 
 
 def test_the_reasons_the_dialect_can_give_have_a_case_each():

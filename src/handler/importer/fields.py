@@ -63,13 +63,18 @@ def text(row: Row, field: str) -> str:
     raise Reject(Reason.WRONG_TYPE, field=field, expected="string", found=json_type(value), hint=hint)
 
 
+def is_placeholder(identifier: str) -> bool:
+    """Whether an identifier stands for nobody in particular."""
+    return identifier.strip().lower() in PLACEHOLDER_IDS
+
+
 def identifier_notes(identifier: str, field: str, strict: bool) -> tuple[str, ...]:
     """The note of a row whose identifier stands for nobody in particular; usually none.
 
     Raises:
         Reject: placeholder_id, with `strict`.
     """
-    if identifier.strip().lower() not in PLACEHOLDER_IDS:
+    if not is_placeholder(identifier):
         return ()
     if strict:
         raise Reject(Reason.PLACEHOLDER_ID, field=field, found=identifier, hint="send the id of a person, or no row")

@@ -133,7 +133,7 @@ def written(reading: Reading) -> Written:
 
 def _changes_written(taken: Taken) -> list[Row]:
     rows: list[Row] = []
-    last_set: Row = {}  # properties join the row before theirs, if that is of the same person and second
+    last_set: Row = {}  # properties join the set before theirs, if that is of the same person and second
     linked: set[tuple[str, str, int]] = set()
     for change in taken.reading.user_changes:
         time_ms = change.event_time_ts
@@ -152,11 +152,10 @@ def _changes_written(taken: Taken) -> list[Row]:
             else:
                 last_set = row | members
                 rows.append(last_set)
-        elif other and other != change.user_id:
+        elif other and other != change.user_id and not any(map(fields.is_placeholder, (other, change.user_id))):
             pair = (min(other, change.user_id), max(other, change.user_id), time_ms)
             if pair not in linked:  # else it is the other end of the same link
                 linked.add(pair)
-                last_set = {}
                 rows.append(row | {"_p2": other})
         else:
             taken.lose(of_change(change))
@@ -287,10 +286,12 @@ class KissmetricsReader:
                     raise _too_long(word, most, len(text))
 
     def _notes(self, person: str, other: str) -> dict[str, None]:
-        """Codes of notes, each once."""
-        notes = dict.fromkeys(fields.identifier_notes(person, self._words.person, self._strict))
+        """Codes of notes, each once. An alias of a placeholder would make one person of everybody, and for good (K16):
+        that is refused without strict too."""
+        refused = self._strict or bool(other)
+        notes = dict.fromkeys(fields.identifier_notes(person, self._words.person, refused))
         if other:
-            notes |= dict.fromkeys(fields.identifier_notes(other, self._words.alias, self._strict))
+            fields.identifier_notes(other, self._words.alias, refused)
         return notes
 
     def _properties(self, row: Row, notes: dict[str, None]) -> Row:
