@@ -474,6 +474,13 @@ def test_what_lines_cannot_say_is_lost_and_named():
     )
 
 
+@pytest.mark.parametrize("name", ["", "visitor", "actions", "id", "email", "cookie"])
+def test_a_visit_property_whose_name_means_something_else_is_lost(name: str):
+    """Each of them: it would not be read back as one."""
+    reading = Reading([Event("1" * 32, "a", 10**12, "u1", {}, 0, {name: "x"})], [])
+    assert woopra.written(reading).lost == [Lost.PROPERTY_NAME]
+
+
 # --- cases and samples ---
 
 
