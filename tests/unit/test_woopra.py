@@ -57,7 +57,9 @@ def line_of(row: Any) -> bytes:
 TEXTS = st.text(st.characters(codec="utf-8"), max_size=6)
 NAMES = st.one_of(
     TEXTS,
-    st.sampled_from(["a", "b", "plan", "os", "time", "visit_id", "type", "method", "cookie", "email", "id", "visitor"]),
+    st.sampled_from(
+        ["a", "plan", "os", "time", "visit_id", "type", "method", "visitor", "actions", *woopra.IDENTIFIERS]
+    ),
 )
 SCALARS = st.one_of(
     st.none(), st.booleans(), st.integers(-(2**63), 2**64 - 1), st.floats(allow_nan=False), TEXTS
@@ -429,10 +431,21 @@ def test_events_of_one_user_and_session_are_one_visit():
     )
 
 
+OF_THE_LINE: Row = {
+    "os": "Mac",
+    "": 1,
+    "visitor": 1,
+    "actions": [],
+    "cookie": "c",
+    "type": "delete",
+    "method": "delete",
+}
+
+
 def test_what_lines_cannot_say_is_lost_and_named():
     """Each kind once."""
     reading = Reading(
-        [Event("1" * 32, "a", 10**12, "u1", {}, 0, {"visitor": 1}, {"user_agent_id": "x"}, expires_ms=1)],
+        [Event("1" * 32, "a", 10**12, "u1", {}, 0, OF_THE_LINE, {"user_agent_id": "x"}, expires_ms=1)],
         [
             UserChange("u1", "prop#a", 1, 10**12 + 1, 0, 0),
             UserChange("u1", "prop#b", 1, None, 0, 1, deleted=True),
@@ -445,7 +458,7 @@ def test_what_lines_cannot_say_is_lost_and_named():
         ],
     )
     assert woopra.written(reading) == Written(
-        [{"visitor": {"id": "u1"}, "actions": [{"name": "a", "time": 10**12, "properties": {}}]}],
+        [{"visitor": {"id": "u1"}, "os": "Mac", "actions": [{"name": "a", "time": 10**12, "properties": {}}]}],
         [
             Lost.USER_PROPERTY_DELETED,
             Lost.LINK_DELETED,
@@ -459,6 +472,13 @@ def test_what_lines_cannot_say_is_lost_and_named():
             Lost.ERASURE,
         ],
     )
+
+
+@pytest.mark.parametrize("name", ["", "visitor", "actions", "id", "email", "cookie"])
+def test_a_visit_property_whose_name_means_something_else_is_lost(name: str):
+    """Each of them: it would not be read back as one."""
+    reading = Reading([Event("1" * 32, "a", 10**12, "u1", {}, 0, {name: "x"})], [])
+    assert woopra.written(reading).lost == [Lost.PROPERTY_NAME]
 
 
 # --- cases and samples ---

@@ -557,7 +557,7 @@ def written(reading: Reading) -> Written:
     for line in lines:
         carriers.setdefault((line.user, line.time_ms), line)
     for line in lines:
-        _settle_email(line, changes, line is carriers[line.user, line.time_ms], taken)
+        _settle_email(line, changes, taken)
     for change in changes.values():
         carrier = carriers.get((change.user_id, change.event_time_ts))
         path = users.path_of(change.record) if change.record.startswith(users.PROPERTY) else ()
@@ -625,7 +625,7 @@ def _has_another_meaning(name: str, value: Value) -> bool:
     return name in ("", "visitor", "actions", *IDENTIFIERS) or (name in ("type", "method") and value == "delete")
 
 
-def _settle_email(line: _Line, changes: _Changes, is_carrier: bool, taken: Taken) -> None:
+def _settle_email(line: _Line, changes: _Changes, taken: Taken) -> None:
     """An email beside an id says three things of the user (`_records`). Where all are to be said, it stays, or is added
     to a line without actions, and they are said; else it is left out."""
     if "id" not in line.visitor:
@@ -637,7 +637,7 @@ def _settle_email(line: _Line, changes: _Changes, is_carrier: bool, taken: Taken
         return
     both = {"id": user, "email": email}
     implied = {(user_id, record, line.time_ms): value for user_id, record, value in _records(user, {}, both)}
-    if is_carrier and all(key in changes and _is_same(changes[key].value, implied[key]) for key in implied):
+    if all(key in changes and _is_same(changes[key].value, implied[key]) for key in implied):
         for key in implied:
             del changes[key]
         line.visitor = {**both, **line.visitor}
