@@ -12,10 +12,12 @@ import pytest
 
 from importer.sinks.erasing import MARK
 from tests.faults.importing import Importer, installed, nothing_to_find
+from tests.support.cloud import START_MS
 from tests.support.faults import Fault, Nth
 
 PEOPLE = ("ann", "bob", "cy", "dee", "ann@x.org")
 T = 1_700_000_000_000  # ms; rows' times lie close together, so that they are often equal
+PAUSE_S = 4  # between two uploads
 DEFINITIONS: dict[str, dict[str, Any]] = {
     "deletions": {"document_type": "USER_POINTS_DELETION"},
     "identifiers": {"document_type": "USER_IDENTIFIERS_DELETION"},
@@ -80,17 +82,31 @@ def uploads(dice: random.Random, erasing: bool) -> list[tuple[str, bytes]]:
         made.append((f"imports/{number}.json", [dialect(dice) for _ in range(8)]))
     made.append(("imports/mixed.json", [dice.choice((cooladata, kissmetrics, woopra))(dice) for _ in range(8)]))
     made.append(("imports/once/k.json", [kissmetrics(dice) | {"_n": "signed up"} for _ in range(6)]))
-    made.append(("imports/dissociations/d.json", [{"identifiers": accounts(dice, 2)}]))
     if erasing:
         made.append(("imports/deletions/d.json", accounts(dice, 1)))
     else:  # who is cut off by a file that is read after an erasure is erased with it: decision 0023
+        made.append(("imports/dissociations/d.json", [{"identifiers": accounts(dice, 2)}]))
         made.append(("imports/identifiers/i.json", accounts(dice, 1)))
     dice.shuffle(made)
-    for _, rows in made:
+    for number, (_, rows) in enumerate(made):
         for row in rows:
             if "_p2" in row:
                 row.pop("_n", None)
+            if erasing:  # what was uploaded later also happened later: decision 0023 says what is given up otherwise
+                _happened(row, START_MS + (number + 1) * PAUSE_S * 1000)
     return [(key, b"".join(json.dumps(row).encode() + b"\n" for row in rows)) for key, rows in made]
+
+
+def _happened(row: dict[str, Any], begin_ms: int) -> None:
+    """Move a row's times, which lie within a second of T, to a second of that file."""
+    if "_t" in row:
+        row["_t"] = begin_ms // 1000
+    if "event_time_ts" in row:
+        row["event_time_ts"] += begin_ms - T
+    for action in row.get("actions", ()):
+        action["time"] += begin_ms - T
+    if "user_choice" in row:
+        row["user_choice"] = {**row["user_choice"], "$choice_ts": row["user_choice"]["$choice_ts"] + begin_ms - T}
 
 
 def tables(importer: Importer) -> list[Any]:
@@ -111,7 +127,7 @@ def read(files: list[tuple[str, bytes]], order: list[int], *faults: Fault, **set
             )
         told = []
         for key, body in files:
-            importer.cloud.clock.sleep(2)
+            importer.cloud.clock.sleep(PAUSE_S)
             told.append(importer.cloud.drop(key, body))
         for index in order:
             importer.notify(told[index])

@@ -6,6 +6,7 @@ nobody needs has to go. The workers' role may do what the import function's may 
 either of them does is tried here under the name of the import function's role.
 """
 
+import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -18,7 +19,7 @@ from importer.aws.dispatch import task_of
 from importer.executions import sweep_unfinished, sweep_waiting, work_on
 from importer.executions.ports import Workplace
 from importer.model import Unavailable
-from tests.faults.files import many_rows
+from tests.faults.files import many_rows, row
 from tests.faults.importing import VENDOR_ROWS, WORKLOADS, Importer, installed
 from tests.support.books import assert_books_balance, assert_nothing_lost
 from tests.support.clock import LambdaContext
@@ -35,6 +36,7 @@ NICETIES: dict[Permission, str] = {
     ): "pieces left behind are removed by the bucket's rule for unfinished uploads",
 }
 MISSING_IS_FORBIDDEN = Fault("missing_is_forbidden", lambda call: True, always=True)
+LINKS = "USER_IDENTIFIERS_ASSOCIATION_DECLARATIONS"
 BOTH = ("dynamodb", "firehose")
 TAGGED = {"Tagging": "team=web", "Metadata": {"sender": "nightly"}}
 REFUSED = b'{\n  "user_id": "u"\n}\n'
@@ -168,6 +170,37 @@ def _remove(cloud: Cloud, key: str) -> None:
         s3.delete_object(Bucket=cloud.bucket, Key=key, VersionId=version["VersionId"])
 
 
+def erased_person(importer: Importer) -> Prepared:
+    """Rows that were read before, an erasure, and rows uploaded before it that are read after."""
+    cloud = importer.cloud
+    for import_id, document_type in (("deletions", "USER_POINTS_DELETION"), ("links", LINKS)):
+        definition = {"document_type": document_type}
+        cloud.put_item(cloud.imports_table, {"pk": f"IMPORT#{import_id}", "sk": "IMPORT", "definition": definition})
+    ann, bob = ({"type": "USER_ACCOUNT", "user_account_id": name} for name in ("user-1", "bob"))
+    linked = json.dumps({"identifiers": [ann, bob]}).encode()
+    importer.deliver(cloud.drop("imports/links/linked.json", linked))
+    importer.deliver(cloud.drop("imports/read.json", many_rows(12)))
+    late = cloud.drop("imports/late.json", many_rows(12) + many_rows(13)[-1:])
+    cloud.clock.sleep(2)
+    erasure = cloud.drop("imports/deletions/ann.json", json.dumps(ann).encode())
+
+    def deliver() -> None:
+        importer.deliver(erasure)
+        importer.deliver(late)
+
+    return Prepared(importer, deliver, {}, whole=False)  # the oracle knows of no erasure
+
+
+def events_known_by_a_property(importer: Importer) -> Prepared:
+    """Rows that differ may be one event: each is a conditional write."""
+    cloud = importer.cloud
+    definition = {"format": "cooladata", "identity": "property:n"}
+    cloud.put_item(cloud.imports_table, {"pk": "IMPORT#known", "sk": "IMPORT", "definition": definition})
+    prepared = _import_of(importer, "imports/known/rows.json", b"\n".join(row(number) for number in range(6)))[1]
+    prepared.whole = False  # the oracle takes an event for its row
+    return prepared
+
+
 def sweep_of_waiting_files(importer: Importer) -> Prepared:
     """Two files nobody told us of, one of them in parts."""
     sources = {"imports/lost.json": VENDOR_ROWS, "imports/parts.json": many_rows(40)}
@@ -234,6 +267,8 @@ ALL = [
     *(Workload(one, versioned) for one in (tagged_file, file_deleted_before_a_crash) for versioned in (True, False)),
     Workload(file_in_parts, True, setup=IN_PARTS),
     Workload(mended_over_refused, True),
+    Workload(erased_person, True),
+    Workload(events_known_by_a_property, True),
     Workload(refused_file, True),
     *(
         Workload(one, True, setup=IN_PIECES)

@@ -70,7 +70,7 @@ class Calls(Generic[Job]):
     Args:
         in_flight: calls at the same time, at most; one at a time is made in the caller's thread.
         destination: what is written to, in words, for the message when it cannot be.
-        permission: the IAM action a call needs.
+        service: as IAM calls it; with the operation it names the permission a call lacks.
         rate: what the writes of all calls together keep to.
         writes: how many of them a job is.
     """
@@ -80,14 +80,14 @@ class Calls(Generic[Job]):
         clock: Clock,
         in_flight: int,
         destination: str,
-        permission: str,
+        service: str,
         rate: Rate | None = None,
         writes: Callable[[Job], int] = lambda _: 1,
     ) -> None:
         self._clock = clock
         self._window = Window(in_flight)
         self._destination = destination
-        self._permission = permission
+        self._service = service
         self._rate = rate or Rate(clock, 0)
         self._writes = writes
         # The caller's thread makes calls too.
@@ -190,7 +190,7 @@ class Calls(Generic[Job]):
     def _remedy(self, error: ClientError) -> str:
         code = error.response.get("Error", {}).get("Code", "")
         if "AccessDenied" in code:
-            return f"; allow {self._permission} on it"
+            return f"; allow {self._service}:{error.operation_name} on it"
         if code == "ResourceNotFoundException":
             return "; it is not there, or was deleted: deploy the stack again"
         if code.startswith("InvalidKMSResource"):

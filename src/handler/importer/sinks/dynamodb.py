@@ -55,8 +55,8 @@ class DynamoDBSink:
         self._table = events_table
         self._source = source
         name = f"the events table {events_table}"
-        self._calls: Calls[list[Item]] = Calls(clock, in_flight, name, "dynamodb:BatchWriteItem", rate, len)
-        self._single_calls: Calls[Item] = Calls(clock, in_flight, name, "dynamodb:PutItem", rate)
+        self._calls: Calls[list[Item]] = Calls(clock, in_flight, name, "dynamodb", rate, len)
+        self._single_calls: Calls[Item] = Calls(clock, in_flight, name, "dynamodb", rate)
         self._users = UserRecords(client, users_table, source, clock, in_flight, rate)
         self._erasing = Erasing(client, events_table, users_table, source, clock, in_flight, uploaded_ms)
 

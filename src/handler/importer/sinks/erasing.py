@@ -98,11 +98,8 @@ class Erasing:
         self._uploaded_ms = lru_cache(1_024)(uploaded_ms)
         self._mark_ms = -1  # as last read
 
-        def calls(what: str) -> Calls[Any]:
-            return Calls(clock, in_flight, f"the tables {events_table} and {users_table}", what)
-
-        self._reading, self._finding = calls("dynamodb:BatchGetItem"), calls("dynamodb:Query and PutItem")
-        self._deleting = calls("dynamodb:Query and DeleteItem")
+        tables = f"the tables {events_table} and {users_table}"
+        self._calls: Calls[Any] = Calls(clock, in_flight, tables, "dynamodb")
 
     # -- keeping rows out -------------------------------------------------------------------------------------------
 
@@ -129,7 +126,7 @@ class Erasing:
             return Left([left], put_off=True) if left else Left()
 
         keys: list[Item] = [{"user_id": {"S": user}, "record": {"S": ERASED}} for user in user_ids]
-        self._reading.run([keys[at : at + CALL_KEYS] for at in range(0, len(keys), CALL_KEYS)], get, breathe)
+        self._calls.run([keys[at : at + CALL_KEYS] for at in range(0, len(keys), CALL_KEYS)], get, breathe)
         return found
 
     def take_out(
@@ -158,7 +155,7 @@ class Erasing:
             return Left()
 
         persons = {user_id for user_id, said in erased.items() if _is_of_a_person(said)} | set(passed_on)
-        self._finding.run(sorted(persons & set(links)), remember, breathe)
+        self._calls.run(sorted(persons & set(links)), remember, breathe)
 
         def delete(what: Event | UserChange) -> Left[Event | UserChange]:
             if isinstance(what, Event):
@@ -169,7 +166,7 @@ class Erasing:
                 self._delete(self._users, key, "rank", rank(what, self._source))
             return Left()
 
-        self._deleting.run([*events, *changes], delete, breathe)
+        self._calls.run([*events, *changes], delete, breathe)
 
     def _read_mark(self) -> None:
         def get(key: Item) -> Left[Item]:
@@ -177,7 +174,7 @@ class Erasing:
             self._mark_ms = int(item["uploaded_ms"]["N"]) if item else 0
             return Left()
 
-        self._reading.run([MARK], get, lambda: None)
+        self._calls.run([MARK], get, lambda: None)
 
     # -- erasing ----------------------------------------------------------------------------------------------------
 
@@ -198,7 +195,7 @@ class Erasing:
                 _unless_refused(error)
             return Left()
 
-        self._finding.run([MARK], mark, breathe)
+        self._calls.run([MARK], mark, breathe)
         self._erase(
             [
                 _Person(change.user_id, record_item(change, rank(change, self._source), self._source))
@@ -208,10 +205,10 @@ class Erasing:
         )
 
     def _erase(self, persons: list[_Person], breathe: Callable[[], None]) -> None:
-        self._finding.run(persons, self._find, breathe)
+        self._calls.run(persons, self._find, breathe)
         jobs = [_Data(person, user_id) for person in persons for user_id in person.identifiers]
-        self._deleting.run(jobs, self._delete_data, breathe)
-        self._deleting.run(persons, self._delete_links, breathe)
+        self._calls.run(jobs, self._delete_data, breathe)
+        self._calls.run(persons, self._delete_links, breathe)
 
     def _find(self, person: _Person) -> Left[_Person]:
         """All identifiers of a person get the record, the one we begin with first."""

@@ -45,9 +45,7 @@ class FirehoseSink:
         self._source = source
         self._in_flight = in_flight
         self._gzip = gzip
-        self._calls: Calls[list[bytes]] = Calls(
-            clock, in_flight, f"the delivery stream {stream}", "firehose:PutRecordBatch"
-        )
+        self._calls: Calls[list[bytes]] = Calls(clock, in_flight, f"the delivery stream {stream}", "firehose")
 
     def write(
         self, events: list[Event], user_changes: list[UserChange], breathe: Callable[[], None] = lambda: None

@@ -35,7 +35,7 @@ class UserRecords:
         self._client = client
         self._table = table
         self._source = source
-        self._calls: Calls[UserChange] = Calls(clock, in_flight, f"the users table {table}", "dynamodb:PutItem", rate)
+        self._calls: Calls[UserChange] = Calls(clock, in_flight, f"the users table {table}", "dynamodb", rate)
 
     def write(self, changes: list[UserChange], breathe: Callable[[], None]) -> dict[int, Reject]:
         """Make the changes that outrank what the table holds; returns refused rows by address (see `Sink.write`)."""
