@@ -6,6 +6,7 @@ hold one of these, or that orjson refuses, goes to `exact_json`, which decides. 
 """
 
 import re
+from collections.abc import Iterator
 from decimal import Decimal
 from typing import Final
 
@@ -38,18 +39,38 @@ def row_of(text: bytes) -> Row:
     if type(row) is not dict:
         return _object(row)
     # Each key is followed by a colon. With no blank before any colon, `":` stands at least once for each pair, so as
-    # many as there are distinct keys means that no key stands twice. (A nested row: the exact path.)
-    if text.count(b'":') != len(row) or b" :" in text or b"\t:" in text or b"\r:" in text:
+    # many as there are distinct keys, in all objects together, means that no key stands twice in one of them.
+    pairs = text.count(b'":')
+    if (
+        (pairs != len(row) and pairs != _keys_of(row)) or b" :" in text or b"\t:" in text or b"\r:" in text
+    ):  # a string may hold such a thing, too: the exact path tells
         return _object(exact_json.parse(text))
     if _LONG_RUN in text.translate(_DIGITS) and not (
         b"[" not in text and all(map(_kept_exactly, _LONG_NUMBER.findall(text)))
     ):
         return _object(exact_json.parse(text))
-    if (b"e-" in text or b"E-" in text) and (
-        b"[" in text or any(type(value) is float and -1e-130 < value < 1e-130 for value in row.values())
+    if (b"e-" in text or b"E-" in text) and any(
+        type(value) is float and -1e-130 < value < 1e-130 for value in _values_of(row)
     ):
         return _object(exact_json.parse(text))
     return row
+
+
+def _keys_of(row: Row) -> int:
+    """Distinct keys of a row and of every object in it."""
+    return len(row) + sum(len(value) for value in _values_of(row) if type(value) is dict)
+
+
+def _values_of(row: Row) -> Iterator[Value]:
+    """Every value in a row, however deep; a list as a stack, since rows may nest a thousand times."""
+    todo: list[Value] = [row]
+    while todo:
+        value = todo.pop()
+        inner = value.values() if type(value) is dict else value if type(value) is list else ()
+        for member in inner:
+            yield member
+            if type(member) is dict or type(member) is list:
+                todo.append(member)
 
 
 def _object(value: Value) -> Row:

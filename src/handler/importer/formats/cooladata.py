@@ -16,7 +16,7 @@ from importer import fields, users
 from importer.bad_rows import FileReason, ObjectProblem, Reason, Reject, shown
 from importer.definitions import DAY_MS, HOUR_MS, NDJSON, TEXT_CSV, Definition
 from importer.formats.reading import Lost, Reading, Written
-from importer.formats.writing import Taken, of_change
+from importer.formats.writing import Taken, of_change, time_written
 from importer.model import Event, Row, UserChange, event_id
 
 NAME: Final = "cooladata"
@@ -113,14 +113,18 @@ def written(reading: Reading) -> Written:
     taken = Taken(reading)
     rows: list[Row] = []
     for event in reading.events:
-        row: Row = {"event_name": event.event_name, "event_time_ts": event.event_time_ts, "user_id": event.user_id}
+        row: Row = {
+            "event_name": event.event_name,
+            "event_time_ts": time_written(event.event_time_ts),
+            "user_id": event.user_id,
+        }
         row |= taken.flat(event.properties, lambda name: name in MANDATORY or name.startswith("{"))
         taken.lose_but(event, Lost.SESSION_PROPERTIES, Lost.IDENTIFIERS, Lost.EXPIRY)
         rows.append(row)
-    carriers = {(row["user_id"], row["event_time_ts"]): row for row in rows}
+    carriers = {(event.user_id, event.event_time_ts): row for event, row in zip(reading.events, rows, strict=True)}
     for change in reading.user_changes:
         path = users.path_of(change.record) if change.record.startswith(users.PROPERTY) else ()
-        row = carriers.get((change.user_id, change.event_time_ts), {})
+        row = carriers.get((change.user_id, change.event_time_ts or 0), {})
         if not row or len(path) != 1 or change.deleted or change.expires_ms is not None:
             taken.lose(of_change(change))
         else:

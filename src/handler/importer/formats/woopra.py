@@ -13,7 +13,6 @@ placeholders, a line that says nothing, size.
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from difflib import SequenceMatcher
 from functools import lru_cache
@@ -24,7 +23,7 @@ from importer import fields, users
 from importer.bad_rows import FileReason, ObjectProblem, Reason, Reject, shown
 from importer.definitions import LATEST_TIME_MS, NDJSON, Definition
 from importer.formats.reading import Lost, Reading, Written
-from importer.formats.writing import Taken, of_change
+from importer.formats.writing import Taken, of_change, time_written
 from importer.model import Event, Row, UserChange, Value, event_id, event_ids
 
 NAME: Final = "woopra"
@@ -61,7 +60,6 @@ _NEAR: Final = 0.8
 _LONGEST_NEAR: Final = 40  # characters
 _SHORTEST_NEAR: Final = 4  # characters of a name: one slip makes another word of a shorter one
 _LOOKED_AT: Final = 200  # keys of an object
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 # ---- What the port asks for -----------------------------------------------------------------------------------------
@@ -597,16 +595,11 @@ def _visits(reading: Reading, taken: Taken) -> list[_Line]:
         if "" in properties:
             taken.lose(Lost.PROPERTY_NAME)
             properties = {name: value for name, value in properties.items() if name}
-        line.actions.append({"name": event.event_name, "time": _time(event.event_time_ts), "properties": properties})
+        line.actions.append(
+            {"name": event.event_name, "time": time_written(event.event_time_ts), "properties": properties}
+        )
         line.time_ms = max(event.event_time_ts, line.time_ms or 0)
     return list(lines.values())
-
-
-def _time(time_ms: int) -> Value:
-    """A time that can be read back. Before March 1973 it is text: a number as small as one of seconds is refused."""
-    if time_ms >= fields.SECONDS_BELOW:
-        return time_ms
-    return (_EPOCH + timedelta(milliseconds=time_ms)).isoformat(timespec="milliseconds")
 
 
 def _visitor_of(event: Event, taken: Taken) -> Row:

@@ -1,12 +1,15 @@
 """What writers of all dialects share: keeping account of what cannot be carried."""
 
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from importer import users
+from importer.fields import SECONDS_BELOW
 from importer.formats.reading import Lost, Reading
 from importer.model import Event, Row, UserChange
 
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _OF_EVENT: Final[dict[Lost, Callable[[Event], bool]]] = {
     Lost.SESSION_PROPERTIES: lambda event: bool(event.session_properties),
     Lost.IDENTIFIERS: lambda event: any(value != event.user_id for value in (event.identifiers or {}).values()),
@@ -62,3 +65,10 @@ def of_change(change: UserChange) -> Lost:
     """What is lost with a change of a user."""
     kind = change.record[: change.record.find("#") + 1]
     return _OF_CHANGE[kind][change.deleted] if kind in _OF_CHANGE else Lost.ERASURE
+
+
+def time_written(time_ms: int) -> int | str:
+    """A time that can be read back. Before March 1973 it is text: a number as small as one of seconds is refused."""
+    if time_ms >= SECONDS_BELOW:
+        return time_ms
+    return (_EPOCH + timedelta(milliseconds=time_ms)).isoformat(timespec="milliseconds")

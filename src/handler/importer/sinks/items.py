@@ -88,16 +88,23 @@ def expires_at(expires_ms: int) -> str:
 
 def limit(text_bytes: int, reading: Reading) -> None:
     """Raises Reject for a row DynamoDB could not hold: too_long, number_out_of_range, too_deep, event_too_large."""
+    # What all events of a row have in common is one map. It is looked at once: there may be a hundred thousand events.
+    shared: Row | None = None
+    shared_in_doubt, shared_bytes = False, 0
     for event in reading.events:
         _check_key(event.user_id, "user_id", USER_ID_BYTES)
-        in_doubt = text_bytes + _OWN_BYTES > ITEM_BYTES
-        for values in (event.properties, event.session_properties, event.identifiers):
+        if event.session_properties is not shared:
+            shared = event.session_properties
+            shared_in_doubt, shared_bytes = bool(shared) and _check_values(shared or {}, text_bytes), 0
+        in_doubt = shared_in_doubt or text_bytes + _OWN_BYTES > ITEM_BYTES
+        for values in (event.properties, event.identifiers):
             if values:
                 in_doubt |= _check_values(values, text_bytes)
         if in_doubt:
+            shared_bytes = shared_bytes or size_bytes(shared)
             _check_size(
                 size_bytes(event.properties)
-                + size_bytes(event.session_properties)
+                + shared_bytes
                 + size_bytes(event.identifiers)
                 + len(event.user_id.encode())
                 + len(event.event_name.encode())

@@ -157,7 +157,7 @@ def limit(text_bytes: int, reading: Reading) -> None:
             Reason.EVENT_TOO_LARGE,
             expected=f"a row that becomes at most {ROW_BYTES} bytes on the stream",
             found=f"{total} bytes",
-            hint="each property of the user becomes a line with the user's id: send them in several rows",
+            hint="each of its events and changes becomes a line with all they share: send them in several rows",
         )
 
 
