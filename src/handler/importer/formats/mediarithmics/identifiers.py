@@ -71,6 +71,9 @@ def of_activity(fields: Fields) -> Identifier:
     """
     found = _plain(fields, "$")
     if fields.get("$email_hash") is not None:
+        if isinstance(fields.values["$email_hash"], str):
+            hint = 'write it as {"$hash": "…"}, or an address as {"$email": "…"}'
+            raise fields.wrong("$email_hash", "object", fields.values["$email_hash"], hint)
         inner = Fields(fields.object("$email_hash"), _OF_EMAIL_HASH, fields.terms, "$email_hash.")
         found["$email_hash"] = _email(inner, "$")
         inner.refuse_others()
@@ -92,7 +95,7 @@ def typed(element: Value, path: str, types: tuple[str, ...], terms: Terms) -> Id
     """
     if not isinstance(element, dict):
         raise Fields({}, (), terms).wrong(path, "object", element)
-    dollar = "$" if "$type" in element else ""
+    dollar = "$" if any(f"${name}" in element for name in _OF_ANY_TYPE) else ""
     inside = f"{path}." if path else ""
     fields = Fields(element, tuple(dollar + name for name in _OF_ANY_TYPE), terms, inside)
     kind = fields.one_of(f"{dollar}type", types)
