@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from importer.bad_rows import Reason, Reject
-from importer.fields import PLACEHOLDER_IDS
+from importer.fields import identifier_notes
 from importer.formats.mediarithmics.kinds import USER_ACCOUNT, USER_AGENT, USER_EMAIL, USER_POINT
 from importer.formats.mediarithmics.objects import UUID, Fields, Terms
 from importer.model import Row, Value
@@ -162,17 +162,8 @@ def _email(fields: Fields, dollar: str) -> Identifier:
 
 
 def _identifier(fields: Fields, name: str, kind: str, value: str, sent: Row, email: str = "") -> Identifier:
-    """The identifier in a field of that name, which must not be a placeholder (strict), or is noted."""
-    if value.strip().lower() not in PLACEHOLDER_IDS:
-        return Identifier(kind, value, sent, email)
-    if fields.terms.strict:
-        raise Reject(
-            Reason.PLACEHOLDER_ID,
-            field=fields.path + name,
-            found=value,
-            hint="send the id of a person, or no row",
-        )
-    return Identifier(kind, value, sent, email, (Reason.PLACEHOLDER_ID.value,))
+    """The identifier in a field of that name; noted if it stands for nobody in particular (strict: refused)."""
+    return Identifier(kind, value, sent, email, identifier_notes(value, fields.path + name, fields.terms.strict))
 
 
 def _only(found: dict[str, Identifier], fields: Fields, names: tuple[str, ...]) -> Identifier:
