@@ -13,7 +13,10 @@ ROOT = Path(__file__).parents[2]
 SECTIONS = "ABCDEFGHIN"
 ROW = re.compile(r"^\| (?P<ids>[A-Z]\d+(?:(?:, |–)[A-Z]\d+)*) \|", re.MULTILINE)
 NAMED = re.compile(rf"(?<![\w.])(?P<first>[{SECTIONS}]\d+)(?:–(?P<last>[{SECTIONS}]\d+))?(?!\w)")
-OF_DIALECTS = {"test_formats.py", "test_fields.py", "test_definitions.py", "test_cases.py", "oracle.py"}
+OF_DIALECTS = {
+    *("test_formats.py", "test_fields.py", "test_definitions.py", "test_cases.py", "test_mediarithmics.py"),
+    "oracle.py",
+}
 
 
 def ids_in(text: str) -> set[str]:

@@ -15,7 +15,7 @@ from importer.formats.mediarithmics import identifiers
 from importer.formats.mediarithmics.identifiers import Identifier
 from importer.formats.mediarithmics.objects import UUID, Changes, Fields, Terms
 from importer.formats.reading import Reading
-from importer.model import Event, Row, Value, event_id
+from importer.model import Event, Row, Value, event_ids
 
 FORMAT: Final = "mediarithmics"
 TYPES: Final = ("SITE_VISIT", "APP_VISIT", "TOUCH", "EMAIL", "DISPLAY_AD", "RECOMMENDER")
@@ -44,9 +44,6 @@ _OF_LOCATION: Final = ("$source",)
 # An activity's own fields become part of each of its events; without an end to that, a row of a few MiB could become
 # gigabytes. The stream's limit for a row is the same.
 MOST_REPEATED_BYTES: Final = 64 << 20
-# The id of an event is a hash of its whole row and its place there: so a row takes its length times its events to read.
-# Measured: a second for this much. It is 4,000 of the smallest events, 1,000 of a KiB each.
-MOST_HASHED_BYTES: Final = 1 << 30
 
 
 def reading(row: Row, text: bytes, address: int, terms: Terms) -> Reading:
@@ -72,7 +69,7 @@ def reading(row: Row, text: bytes, address: int, terms: Terms) -> Reading:
     minutes = fields.minutes("$ttl") or 0
     changes = Changes(address)
     events: list[Event] = []
-    for index, element in enumerate(listed):
+    for index, (element, id_) in enumerate(zip(listed, event_ids(FORMAT, text), strict=False)):
         name, time_ms, properties = _event(element, f"$events[{index}]", terms)
         base_ms = started_ms if isinstance(started_ms, int) else time_ms
         if index == 0 and who.email:
@@ -81,8 +78,7 @@ def reading(row: Row, text: bytes, address: int, terms: Terms) -> Reading:
             for record, value, deleted in profile_changes(properties, f"$events[{index}].$properties"):
                 changes.add(who.user_id, record, value, time_ms, deleted)
         expires_ms = fields.expiry("$ttl", base_ms, minutes)
-        made = Event(event_id(FORMAT, text, index), name, time_ms, who.user_id, properties, address, session)
-        made.identifiers = who.sent
+        made = Event(id_, name, time_ms, who.user_id, properties, address, session, who.sent)
         made.expires_ms = expires_ms
         events.append(made)
     if all(event.expires_ms is not None and event.expires_ms <= terms.now_ms for event in events):
@@ -206,23 +202,16 @@ def _nameless(path: str) -> Reject:
 
 
 def _refuse_too_much(text_bytes: int, count: int, session: Row, who: Identifier) -> None:
-    hint = "send the events in several activities"
-    if text_bytes * count > MOST_HASHED_BYTES:
+    if text_bytes * count <= MOST_REPEATED_BYTES:
+        return
+    repeated = (_weight(session) + _weight(who.sent) + len(who.user_id)) * count
+    if repeated > MOST_REPEATED_BYTES:
         raise Reject(
             Reason.EVENT_TOO_LARGE,
-            expected=f"at most {MOST_HASHED_BYTES} bytes, counting the row once for each of its events",
-            found=f"{count} events in {text_bytes} bytes",
-            hint=hint,
+            expected=f"at most {MOST_REPEATED_BYTES} bytes once its own fields stand in each of its events",
+            found=f"{repeated} bytes",
+            hint="send the events in several activities",
         )
-    if text_bytes * count > MOST_REPEATED_BYTES:
-        repeated = (_weight(session) + _weight(who.sent) + len(who.user_id)) * count
-        if repeated > MOST_REPEATED_BYTES:
-            raise Reject(
-                Reason.EVENT_TOO_LARGE,
-                expected=f"at most {MOST_REPEATED_BYTES} bytes once its own fields stand in each of its events",
-                found=f"{repeated} bytes",
-                hint=hint,
-            )
 
 
 def _weight(value: Value) -> int:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from importer.bad_rows import Reason, Reject
-from importer.fields import PLACEHOLDER_IDS
+from importer.fields import identifier_notes
 from importer.formats.mediarithmics.kinds import USER_ACCOUNT, USER_AGENT, USER_EMAIL, USER_POINT
 from importer.formats.mediarithmics.objects import UUID, Fields, Terms
 from importer.model import Row, Value
@@ -71,6 +71,9 @@ def of_activity(fields: Fields) -> Identifier:
     """
     found = _plain(fields, "$")
     if fields.get("$email_hash") is not None:
+        if isinstance(fields.values["$email_hash"], str):
+            hint = 'write it as {"$hash": "…"}, or an address as {"$email": "…"}'
+            raise fields.wrong("$email_hash", "object", fields.values["$email_hash"], hint)
         inner = Fields(fields.object("$email_hash"), _OF_EMAIL_HASH, fields.terms, "$email_hash.")
         found["$email_hash"] = _email(inner, "$")
         inner.refuse_others()
@@ -92,7 +95,7 @@ def typed(element: Value, path: str, types: tuple[str, ...], terms: Terms) -> Id
     """
     if not isinstance(element, dict):
         raise Fields({}, (), terms).wrong(path, "object", element)
-    dollar = "$" if "$type" in element else ""
+    dollar = "$" if any(f"${name}" in element for name in _OF_ANY_TYPE) else ""
     inside = f"{path}." if path else ""
     fields = Fields(element, tuple(dollar + name for name in _OF_ANY_TYPE), terms, inside)
     kind = fields.one_of(f"{dollar}type", types)
@@ -159,17 +162,8 @@ def _email(fields: Fields, dollar: str) -> Identifier:
 
 
 def _identifier(fields: Fields, name: str, kind: str, value: str, sent: Row, email: str = "") -> Identifier:
-    """The identifier in a field of that name, which must not be a placeholder (strict), or is noted."""
-    if value.strip().lower() not in PLACEHOLDER_IDS:
-        return Identifier(kind, value, sent, email)
-    if fields.terms.strict:
-        raise Reject(
-            Reason.PLACEHOLDER_ID,
-            field=fields.path + name,
-            found=value,
-            hint="send the id of a person, or no row",
-        )
-    return Identifier(kind, value, sent, email, (Reason.PLACEHOLDER_ID.value,))
+    """The identifier in a field of that name; noted if it stands for nobody in particular (strict: refused)."""
+    return Identifier(kind, value, sent, email, identifier_notes(value, fields.path + name, fields.terms.strict))
 
 
 def _only(found: dict[str, Identifier], fields: Fields, names: tuple[str, ...]) -> Identifier:

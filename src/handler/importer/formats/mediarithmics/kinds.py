@@ -29,6 +29,13 @@ USER_POINT: Final = "USER_POINT"
 
 _DELETION: Final = "a deletion"
 _DELETIONS: Final = (IDENTIFIERS_DELETION, POINTS_DELETION, DEVICE_DELETION)
+_COMMANDS: Final = (SEGMENT, PROFILE, CHOICE)  # whose rows have an operation
+_DELETED_BY: Final = {  # which deletions there are of a type of identifier (D28–D30)
+    USER_ACCOUNT: _DELETIONS[:2],
+    USER_EMAIL: _DELETIONS[:2],
+    USER_AGENT: _DELETIONS,
+    USER_POINT: _DELETIONS[1:2],
+}
 _SHAPE_OF: Final = {DISSOCIATION: ASSOCIATION, DEVICES_DELETION: _DELETION} | dict.fromkeys(_DELETIONS, _DELETION)
 
 # Fields of activities alone. Other `$` names may stand in an activity too, but these no other row has.
@@ -73,7 +80,7 @@ def kind_of(row: Row, document_type: str, terms: Terms) -> str:
         return SEGMENT  # nothing else comes as CSV (D6)
     shapes = _shapes(row)
     if document_type:
-        return _as_said(document_type, shapes)
+        return _as_said(document_type, shapes, row)
     if len(shapes) == 1:
         (shape,) = shapes
         if shape != _DELETION:
@@ -83,8 +90,8 @@ def kind_of(row: Row, document_type: str, terms: Terms) -> str:
             field="type",
             expected="an import definition that says which deletion it is",
             found=shapes[shape],
-            hint=f"drop it in the folder of an import with document_type {' or '.join(_DELETIONS)}: the rows of these "
-            "three look the same",
+            hint=f"drop it in the folder of an import with document_type {' or '.join(_deleted_by(row))}: by its row "
+            "alone no deletion is told from another",
         )
     if shapes:
         raise Reject(
@@ -111,20 +118,28 @@ def _shapes(row: Row) -> dict[str, str]:
     return found
 
 
-def _as_said(document_type: str, shapes: dict[str, str]) -> str:
+def _as_said(document_type: str, shapes: dict[str, str], row: Row) -> str:
     said = _SHAPE_OF.get(document_type, document_type)
     other = next((shape for shape in shapes if shape != said), None)
-    if other is None:
+    if other is not None:
+        found = shapes[other]
+        looks = "the row of a deletion" if other == _DELETION else f"a {other} row"
+        folders: tuple[str, ...] = _deleted_by(row) if other == _DELETION else (other,)
+    elif said not in _COMMANDS and not shapes and row.get("operation") in _OPERATIONS and not _typed(row):
+        found, looks, folders = f"operation {row['operation']}", "a command", _COMMANDS
+    else:
         return document_type
-    looks = "the row of a deletion" if other == _DELETION else f"a {other} row"
-    folder = " or ".join(_DELETIONS) if other == _DELETION else other
     raise Reject(
         Reason.AMBIGUOUS_COMMAND,
-        field=shapes[other].partition(" ")[0],
+        field=found.partition(" ")[0],
         expected=f"a {document_type} row",
-        found=shapes[other],
-        hint=f"this looks like {looks}: drop it in the folder of an import with document_type {folder}",
+        found=found,
+        hint=f"this looks like {looks}: drop it in the folder of an import with document_type {' or '.join(folders)}",
     )
+
+
+def _deleted_by(row: Row) -> tuple[str, ...]:
+    return _DELETED_BY[str(row.get("type"))]
 
 
 def _by_operation(fields: Fields) -> str:

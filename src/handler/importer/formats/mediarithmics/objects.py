@@ -184,7 +184,8 @@ class Fields:
         if value is None:
             return None
         if self.terms.strict and isinstance(value, str) and not self.terms.is_text:
-            raise self.wrong(name, "milliseconds as a number", value, "write it without quotes")
+            hint = "write it without quotes" if _DIGITS.match(value.strip()) else ""
+            raise self.wrong(name, "milliseconds since 1970 UTC, as a number", value, hint)
         return fields.time_ms(value, self.path + name, window, self.terms.date_format)
 
     def expiry(self, name: str, base_ms: int, minutes: int) -> int | None:
