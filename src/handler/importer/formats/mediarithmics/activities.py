@@ -88,8 +88,8 @@ def reading(row: Row, text: bytes, address: int, terms: Terms) -> Reading:
 
 def link(changes: Changes, who: Identifier, time_ms: int | None = None) -> None:
     """An address and its hash are one person, said at both."""
-    changes.add(who.user_id, users.LINK + who.email, time_ms=time_ms)
-    changes.add(who.email, users.LINK + who.user_id, time_ms=time_ms)
+    changes.add(who.user_id, users.LINK + who.email, True, time_ms=time_ms)
+    changes.add(who.email, users.LINK + who.user_id, True, time_ms=time_ms)
 
 
 def profile_changes(properties: Row, path: str) -> Iterator[tuple[str, Value, bool]]:

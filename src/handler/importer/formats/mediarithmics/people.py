@@ -26,8 +26,8 @@ def association(row: Row, text: bytes, address: int, terms: Terms) -> Reading:
     found = _identifiers(row, terms)
     changes = Changes(address)
     for one, other in combinations(_user_ids(found), 2):
-        changes.add(one, users.LINK + other)
-        changes.add(other, users.LINK + one)
+        changes.add(one, users.LINK + other, True)
+        changes.add(other, users.LINK + one, True)
     for identifier in found:
         if identifier.email:
             link(changes, identifier)

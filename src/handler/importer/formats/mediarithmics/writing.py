@@ -243,8 +243,8 @@ def _in_activity(run: _Run, base_ms: int | None, taken: Taken, left: _Left) -> R
     inner: Row = {"$hash": hashed} if hashed else {}
     if isinstance(hashed, str) and isinstance(email, str) and email != hashed:
         links: list[_Said] = [
-            (hashed, users.LINK + email, None, False, base_ms),
-            (email, users.LINK + hashed, None, False, base_ms),
+            (hashed, users.LINK + email, True, False, base_ms),
+            (email, users.LINK + hashed, True, False, base_ms),
         ]
         if not left.take(links):
             taken.lose(Lost.IDENTIFIERS)  # written, it would link them
