@@ -22,7 +22,7 @@ from cli.importing import Outcome
 from cli.stack import Stack
 from importer.aws.clock import SystemClock
 from importer.definitions import DEFAULT
-from importer.model import Event, Status
+from importer.model import COUNTS, Event, Status
 from importer.preview import previewed
 from importer.sinks import SINKS
 
@@ -100,12 +100,13 @@ class _Show:
 
     def _table(self, outcomes: list[Outcome]) -> None:
         numbers = ("lines", "blank", "good", "bad", "events", "user changes")
-        made = show.table("file", "outcome", *numbers, numbers=numbers)
+        made = show.table("file", "dialect", "outcome", *numbers, numbers=numbers)
         for outcome in outcomes:
             receipt = outcome.receipt
             status = outcome.execution.status.value if outcome.execution else "unknown"
             made.add_row(
                 Text(outcome.path.name, no_wrap=True),
+                receipt["format"] if receipt else "",
                 Text(status, style="green" if status == Status.SUCCEEDED else "red"),
                 *(
                     [f"{receipt[name]:,}" for name in ("lines", "blank", "good")]
@@ -119,8 +120,10 @@ class _Show:
 
     def _books(self, outcomes: list[Outcome]) -> None:
         receipts = [outcome.receipt for outcome in outcomes if outcome.receipt]
-        lines, blank, rows, good, bad = (sum(r[n] for r in receipts) for n in ("lines", "blank", "rows", "good", "bad"))
-        self._say(f"{lines:,} lines = {rows:,} rows + {blank:,} blank;  {rows:,} rows = {good:,} good + {bad:,} bad.")
+        sums = {name: sum(receipt[name] for receipt in receipts) for name in COUNTS}
+        fates = " + ".join(f"{sums[fate]:,} {fate}" for fate in show.FATES if sums[fate])
+        self._say(f"{sums['lines']:,} lines = {sums['rows']:,} rows + {sums['blank']:,} blank;")
+        self._say(f"{sums['rows']:,} rows = {fates}.")
         for outcome in outcomes:
             receipt = outcome.receipt
             if receipt is None:
@@ -171,11 +174,11 @@ class _Show:
             made.add_row(
                 Text(str(item["user_id"])),
                 Text(str(item["record"]).removeprefix("prop#")),
-                Text(show.said(item["value"])),
-                show.utc(int(item["event_time_ts"])),
+                Text("removed", style="dim") if item.get("deleted") else Text(show.said(item["value"])),
+                show.utc(int(item["event_time_ts"])) if "event_time_ts" in item else Text("its upload", style="dim"),
             )
         show.put_table(self.out, made)
-        self._say("(The latest row wins, in whatever order the rows came.)")
+        self._say("(The latest row wins, in whatever order the rows came. `importer user ID` shows one person.)")
 
     def _places(self, outcome: Outcome) -> None:
         if outcome.execution is None or outcome.receipt is None:
@@ -299,7 +302,8 @@ class _Show:
         with explained(self.connection.name):
             answer = self.connection.dynamodb.scan(TableName=self.connection.stack.users_table)
         plain = [{name: _deserialize(value) for name, value in item.items()} for item in answer["Items"]]
-        return sorted(plain, key=lambda item: (item["user_id"], item["record"]))
+        known = (item for item in plain if "rank" in item)
+        return sorted(known, key=lambda item: (item["user_id"], item["record"]))
 
     def _step(self, number: int, text: str) -> None:
         self.out.print()

@@ -465,7 +465,7 @@ def sums(out: Console, receipt: Mapping[str, Any]) -> None:
         label(out, "books", Text("not all of the file was read", style="yellow"))
 
 
-_FATES: Final = {
+FATES: Final = {
     "good": "green",
     "bad": "red",
     "expired": "yellow",  # not there in receipts before there were rows that could expire
@@ -478,7 +478,7 @@ def _counted(out: Console, counts: Mapping[str, Any]) -> None:
     """Lines and rows, each as the sum it is; good and bad always, other fates where there are any."""
     label(out, "lines", f"{counts['lines']:,} = {many(counts['rows'], 'row')} + {counts['blank']:,} blank")
     terms: list[str | Text] = []
-    for fate, style in _FATES.items():
+    for fate, style in FATES.items():
         count = counts.get(fate, 0)
         if count or fate in ("good", "bad"):
             terms += [" + " if terms else "", Text(f"{count:,} {fate}", style=style if count else "")]
@@ -486,7 +486,7 @@ def _counted(out: Console, counts: Mapping[str, Any]) -> None:
 
 
 def balanced(receipt: Mapping[str, Any]) -> bool:
-    rows = sum(receipt.get(fate, 0) for fate in _FATES)
+    rows = sum(receipt.get(fate, 0) for fate in FATES)
     return bool(receipt["lines"] == receipt["rows"] + receipt["blank"] and receipt["rows"] == rows)
 
 
