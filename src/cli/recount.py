@@ -14,7 +14,7 @@ from importer.aws.stored import StoredTables
 from importer.bad_rows import shown
 from importer.ledger import Books, CannotRecount, Finding, Kind, Place, Verdict, verify
 from importer.ledger.verify import MOST_FINDINGS
-from importer.model import Execution, Status
+from importer.model import Execution, Status, Tally
 
 _STYLE = {Kind.MISSING: "red", Kind.EXTRA: "yellow", Kind.DIFFERENT: "magenta"}
 _WHAT = {
@@ -103,6 +103,7 @@ def _page(out: Console, execution: Execution, verdict: Verdict) -> None:
     out.print(Text(shown(execution.source.key), style="bold").append(f"  {execution.id}", style="dim"))
     books_say = (
         f"{show.many(sums.rows, 'row')} = {sums.good:,} {_where_good_rows_are(execution)} + {sums.bad:,} in errors/"
+        + "".join(f" + {count:,} {fate}" for fate, count in _other_fates(sums))
     )
     if verdict.balanced:
         as_far = "" if execution.status is Status.SUCCEEDED else f" as far as it was read ({execution.status.value})"
@@ -118,8 +119,16 @@ def _page(out: Console, execution: Execution, verdict: Verdict) -> None:
         if left:
             show.paragraph(out, f"{left:,} more: --findings N shows them.", indent=0)
         show.paragraph(out, "docs/verify.md says what each means and what to do.", indent=0)
+    if verdict.gone:
+        items = show.many(verdict.gone, "item")
+        show.paragraph(out, f"Since then {items} expired, or went with persons who were erased.", indent=0)
     for sentence in verdict.unchecked:
         show.paragraph(out, f"Not checked: {sentence}.", "dim", indent=0)
+
+
+def _other_fates(sums: Tally) -> list[tuple[str, int]]:
+    fates = (("expired", sums.expired), ("erased", sums.erased), ("withheld", sums.withheld))
+    return [(fate, count) for fate, count in fates if count]
 
 
 def _where_good_rows_are(execution: Execution) -> str:

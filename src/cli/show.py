@@ -349,6 +349,9 @@ def findings(out: Console, name: str, size: int, found: Findings, limit_bytes: i
         text = " · ".join(f"{shown(event)} {count:,}" for event, count in ranked[:SHOWN_NAMES])
         more = f" · and {len(ranked) - SHOWN_NAMES:,} other names" if len(ranked) > SHOWN_NAMES else ""
         label(out, "events", text + more)
+    if found.user_records:
+        told = ", ".join(many(count, kind) for kind, count in found.user_records.items())
+        label(out, "users", told)
     if found.earliest_ms is not None:
         label(out, "time", f"{utc(found.earliest_ms)} to {utc(found.latest_ms)}")
     for code, noted in sorted(tally.notes.items()):
@@ -363,9 +366,6 @@ def findings(out: Console, name: str, size: int, found: Findings, limit_bytes: i
     ):
         if known:
             _property_table(out, title, known)
-    if found.user_records:
-        told = ", ".join(many(count, kind) for kind, count in found.user_records.items())
-        label(out, "persons", told)
     if found.names_left_out:
         paragraph(out, f"and {found.names_left_out:,} more values and events under names that are not listed", "yellow")
     diagnosis(out, whole_file(tally.rows, found.reasons.folded()))
@@ -455,14 +455,15 @@ def sums(out: Console, receipt: Mapping[str, Any]) -> None:
     label(
         out,
         "written",
-        many(receipt["events"], "event") + (f", {many(changes, 'change')} of user properties" if changes else ""),
+        many(receipt["events"], "event") + (f", {many(changes, 'change')} of user records" if changes else ""),
     )
     for note in receipt["notes"]:
         label(out, "note", f"{note['code']}: {many(note['count'], 'row')}, the first is line {note['first_line']:,}")
     if not balanced(receipt):
         label(out, "books", Text("these sums do not balance: please report this with the receipt", style="bold red"))
     if not receipt["complete"]:
-        label(out, "books", Text("not all of the file was read", style="yellow"))
+        read = "not all of the file was read" if receipt.get("unread") else "read to its end, and not moved"
+        label(out, "books", Text(read, style="yellow"))
 
 
 FATES: Final = {

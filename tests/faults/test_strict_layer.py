@@ -127,7 +127,18 @@ def transaction(token: str, *numbers: int) -> Act:
 
 INVALID = (400, "ValidationException")
 
+
+def members(cloud: Cloud) -> None:
+    cloud.client("dynamodb").query(
+        TableName=cloud.users_table,
+        IndexName="by_segment",
+        KeyConditionExpression="segment = :s",
+        ExpressionAttributeValues={":s": {"S": "vip"}},
+    )
+
+
 MOTO_ACCEPTS = {
+    "reserved word in a key condition": (members, INVALID),
     "batch of 26 items": (batch(26), INVALID),
     "number of 39 digits": (put(n={"N": "1" * 39}), INVALID),
     "number of 39 digits in a batch": (batch(2, n={"N": "1" * 39}), INVALID),

@@ -10,12 +10,14 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import re
 from collections.abc import Callable, Iterator
 from decimal import Decimal
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 from botocore.awsrequest import AWSResponse
+from moto.dynamodb.parsing.reserved_keywords import ReservedKeywords
 
 if TYPE_CHECKING:
     from .wire import Call
@@ -33,6 +35,7 @@ COPY_SOURCE_BYTES = 5 * 1024**3
 STREAM_RECORDS = 500
 STREAM_REQUEST_BYTES = 4 * 1024 * 1024
 STREAM_RECORD_BYTES = 1000 * 1024
+RESERVED_WORDS = frozenset(ReservedKeywords.get_reserved_keywords())
 TOKEN_LIFE_MS = 10 * 60 * 1000
 
 
@@ -155,6 +158,21 @@ def expression_is_at_most_4_kb(call: Call) -> AWSResponse | None:
                 call,
                 f"Invalid {name}: Expression size has exceeded the maximum allowed size; expression size: {size_bytes}",
             )
+    return None
+
+
+def names_are_not_reserved(call: Call) -> AWSResponse | None:
+    """A reserved word needs a placeholder; moto looks at some expressions only.
+
+    Source: docs.aws.amazon.com/amazondynamodb/latest/developerguide/ReservedWords.html, as moto has it.
+    """
+    for name, text in call.document.items():
+        if name.endswith("Expression") and isinstance(text, str):
+            words = re.findall(r"(?<![#:\w])[A-Za-z_]\w*", text)
+            # What an expression itself is made of is written in capitals by us, or is a function.
+            reserved = [word for word in words if word.islower() and word.upper() in RESERVED_WORDS]
+            if reserved:
+                return _invalid(call, f"Invalid {name}: Attribute name is a reserved keyword: {reserved[0]}")
     return None
 
 
@@ -353,14 +371,16 @@ def message_holds_only_xml_characters(call: Call) -> AWSResponse | None:
 
 Rule = Callable[["Call"], "AWSResponse | None"]
 
-_WRITES_VALUES = (request_is_at_most_16_mb, values_are_storable, expression_is_at_most_4_kb, item_is_at_most_400_kb)
+_EXPRESSIONS = (expression_is_at_most_4_kb, names_are_not_reserved)
+_WRITES_VALUES = (request_is_at_most_16_mb, values_are_storable, *_EXPRESSIONS, item_is_at_most_400_kb)
 
 RULES: dict[tuple[str, str], tuple[Rule, ...]] = {
     ("dynamodb", "BatchWriteItem"): (batch_holds_at_most_25_requests, *_WRITES_VALUES),
     ("dynamodb", "PutItem"): _WRITES_VALUES,
     ("dynamodb", "UpdateItem"): _WRITES_VALUES,
-    ("dynamodb", "DeleteItem"): (expression_is_at_most_4_kb,),
-    ("dynamodb", "Query"): (expression_is_at_most_4_kb,),
+    ("dynamodb", "DeleteItem"): _EXPRESSIONS,
+    ("dynamodb", "Query"): _EXPRESSIONS,
+    ("dynamodb", "Scan"): _EXPRESSIONS,
     ("dynamodb", "TransactWriteItems"): (values_are_storable, token_means_the_same_request),
     ("s3", "PutObject"): (key_is_at_most_1024_bytes, body_has_the_md5_it_claims),
     ("s3", "UploadPart"): (upload_is_known, body_has_the_md5_it_claims, pieces_are_numbered_1_to_10000),

@@ -33,7 +33,7 @@ _KINDS: Final = {
     users.PROPERTY: "",
     users.SEGMENT: "segment membership",
     users.CONSENT: "consent",
-    users.LINK: "link between identifiers",
+    users.LINK: "link",
     users.ERASED: "erasure",
 }
 

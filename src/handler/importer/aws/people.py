@@ -66,7 +66,8 @@ class StoredPeople:
         asked: dict[str, Any] = {
             "TableName": self._users,
             "IndexName": INDEX,
-            "KeyConditionExpression": "segment = :segment",
+            "KeyConditionExpression": "#segment = :segment",  # a reserved word
+            "ExpressionAttributeNames": {"#segment": "segment"},
             "ExpressionAttributeValues": {":segment": {"S": segment_id}},
         }
         while True:

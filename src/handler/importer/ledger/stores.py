@@ -48,6 +48,7 @@ class StoreCheck:
         self._findings = findings
         self._claims: dict[_Claim, tuple[int, int, str]] = {}  # → line, offset and what the item should say instead
         self.unproven = 0
+        self.gone = 0  # items that are rightly not there any more
         self._other = lru_cache(256)(books.records.execution)
 
     def erased_after(self, user_ids: Iterable[str]) -> set[str]:
@@ -74,6 +75,7 @@ class StoreCheck:
         for key, event in wanted.items():
             item = found.get(key)
             if item is None and (event.user_id in erased or self._is_over(event)):
+                self.gone += 1
                 continue
             where = (line_of(event.address), event.address, "/".join(key))
             expected = event_item(event, self._source)
@@ -142,6 +144,7 @@ class StoreCheck:
             item = found.get(key)
             # Of the erased, whatever there is comes from later uploads.
             if change.user_id in erased or (item is None and self._is_over(change)):
+                self.gone += item != expected[key]
                 continue
             if item is not None and change.record == ERASED:  # what the person's links were, no row says
                 item = {name: value for name, value in item.items() if name != LINKED}

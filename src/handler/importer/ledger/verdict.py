@@ -77,6 +77,7 @@ class Verdict:
         differences: all of them, by kind.
         scanned: the tables were searched for items that no row accounts for.
         unchecked: sentences: what this recount cannot say.
+        gone: items that are rightly not there any more: expired, or of persons erased since.
     """
 
     execution_id: str
@@ -85,6 +86,7 @@ class Verdict:
     differences: dict[Kind, int]
     scanned: bool
     unchecked: tuple[str, ...]
+    gone: int = 0
 
     @property
     def balanced(self) -> bool:
@@ -101,6 +103,7 @@ class Verdict:
             "findings": [finding.document() for finding in self.findings],
             "scanned": self.scanned,
             "unchecked": list(self.unchecked),
+            "gone": self.gone,
         }
 
 
@@ -143,8 +146,10 @@ class Findings:
             finding = replace(finding, line=row.line, offset=row.offset)
         self.kept = [finding, *self.kept][: self.most]
 
-    def verdict(self, execution_id: str, recounted: Tally, scanned: bool, unchecked: Iterable[str]) -> Verdict:
-        return Verdict(execution_id, recounted, tuple(self.kept), dict(self.counts), scanned, tuple(unchecked))
+    def verdict(
+        self, execution_id: str, recounted: Tally, scanned: bool, unchecked: Iterable[str], gone: int
+    ) -> Verdict:
+        return Verdict(execution_id, recounted, tuple(self.kept), dict(self.counts), scanned, tuple(unchecked), gone)
 
 
 def _apart(expected: str, found: str) -> tuple[str, str]:

@@ -187,7 +187,7 @@ class _Recount:
                 f"{self._store.unproven:,} items that name another row of this file as the last to write them: "
                 "whether it is such a row"
             )
-        return self._findings.verdict(self._execution.id, self._sums, self._scan, said)
+        return self._findings.verdict(self._execution.id, self._sums, self._scan, said, self._store.gone)
 
     # -- the walk -----------------------------------------------------------------------------------------------
 
