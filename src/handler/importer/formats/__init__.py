@@ -14,7 +14,7 @@ from typing import Final, Protocol
 
 from importer.bad_rows import Reason, Reject
 from importer.definitions import BY_PROPERTY, Definition
-from importer.formats import cooladata, kissmetrics, mediarithmics, woopra
+from importer.formats import cooladata, kissmetrics, mediarithmics, segment, woopra
 from importer.formats.reading import Reading, Written
 from importer.model import Event, Misconfigured, Row, Value
 
@@ -59,7 +59,9 @@ class Format(Protocol):
 
 DEFAULT: Final = cooladata.NAME
 UNKNOWN: Final = "unknown"  # of an execution whose file cannot be said to be of one dialect or another
-FORMATS: Final[dict[str, Format]] = {format.NAME: format for format in (cooladata, kissmetrics, woopra, mediarithmics)}
+FORMATS: Final[dict[str, Format]] = {
+    format.NAME: format for format in (cooladata, kissmetrics, woopra, mediarithmics, segment)
+}
 
 
 # ---- By definition --------------------------------------------------------------------------------------------------
