@@ -4,17 +4,54 @@ import pytest
 
 from importer.bad_rows import FileReason, ObjectProblem, Reject
 from importer.definitions import DAY_MS, HOUR_MS, NDJSON, TEXT_CSV, Definition
-from importer.formats import DEFAULT, FORMATS, Recognised, cooladata, recognise
+from importer.formats import DEFAULT, FORMATS, Recognised, RowReader, cooladata, reader, recognise
 from importer.formats.reading import Reading
 from importer.model import Event, UserChange, event_id
 from importer.rows import row_of
 
 ROW = b'{"event_name":"e","event_time_ts":1425920218354,"user_id":"u","a":1,"{u}b":2}'
+# Rows of every kind a dialect has; among their own fields some that others have as marks, as values or inside.
+ROWS_OF = {
+    "cooladata": [
+        ROW,
+        b'{"event_name":"e","event_time_ts":1425920218354,"user_id":"u","type":"track","visitor":"v","operation":"+"}',
+    ],
+    "kissmetrics": [
+        b'{"_p":"u","_t":1425920218,"_n":"e","type":"page","userId":"u"}',
+        b'{"_p":"u","_t":1425920218,"plan":"pro","type":"identify","userId":"u"}',
+        b'{"_p":"u","_t":1425920218,"_p2":"v"}',
+    ],
+    "woopra": [
+        b'{"visitor":{"id":"u","userId":"u"},"actions":[{"name":"e","time":1425920218354}],"type":"visit"}',
+        b'{"visitor":{"email":"a@b.c","plan":"pro"}}',
+    ],
+    "mediarithmics": [
+        b'{"$ts":1425920218354,"$type":"SITE_VISIT","$session_status":"NO_SESSION","$user_account_id":"u",'
+        b'"$events":[{"$event_name":"e","$ts":1425920218354,"$properties":{}}],"userId":"u"}',
+        b'{"operation":"UPDATE","user_account_id":"u","segment_id":"1","expiration_duration":0}',
+        b'{"operation":"UPSERT","user_account_id":"u","force_replace":true,"user_profile":{"type":"track"}}',
+        b'{"operation":"UPSERT","user_account_id":"u","force_replace":true,"user_choice":{"$processing_id":"1"}}',
+        b'{"identifiers":[{"type":"USER_AGENT","user_agent_id":"vec:1"},'
+        b'{"type":"USER_ACCOUNT","user_account_id":"u"}]}',
+        b'{"type":"USER_ACCOUNT","user_account_id":"u"}',
+        b'{"type":"USER_EMAIL","hash":"h"}',
+    ],
+    "segment": [
+        b'{"type":"track","userId":"u","timestamp":"2015-03-09","event":"e","properties":{"event_name":"e","_p":"u"}}',
+        b'{"type":"page","anonymousId":"a","timestamp":"2015-03-09","context":{"visitor":{"id":"u"}}}',
+        b'{"type":"screen","userId":"u","timestamp":"2015-03-09","name":"n"}',
+        b'{"type":"group","userId":"u","timestamp":"2015-03-09","groupId":"g"}',
+        b'{"type":"identify","userId":"u","timestamp":"2015-03-09","traits":{"event_time_ts":1}}',
+        b'{"type":"alias","userId":"u","timestamp":"2015-03-09","previousId":"a"}',
+        b'{"type":"track","messageId":"m","timestamp":"2015-03-09","event":"e"}',
+    ],
+}
+OF_EACH = [(name, row) for name, rows in ROWS_OF.items() for row in rows]
 
 
 def test_every_dialect_stands_under_its_own_name():
     """`FORMATS` is the whole list."""
-    names = ["cooladata", "kissmetrics", "woopra", "mediarithmics"]
+    names = ["cooladata", "kissmetrics", "woopra", "mediarithmics", "segment"]
     assert [(name, dialect.NAME) for name, dialect in FORMATS.items()] == [(name, name) for name in names]
     assert DEFAULT in FORMATS
 
@@ -33,6 +70,35 @@ def test_without_evidence_the_default_says_what_is_missing():
     assert [recognise([]), recognise([{}, {"x": 1}])] == [Recognised("cooladata", ())] * 2
 
 
+def outcome(read: RowReader, row: bytes) -> object:
+    """The reading, or what the reject says."""
+    try:
+        return read(row_of(row), row, 7)
+    except Reject as reject:
+        return reject.message, reject.hint
+
+
+@pytest.mark.parametrize(("dialect", "row"), OF_EACH)
+def test_row_is_told_by_its_marks_whose_it_is(dialect: str, row: bytes):
+    """It bears most marks of its own dialect, and all marks of no other."""
+    marks = {name: len(format.evidence(row_of(row))) for name, format in FORMATS.items()}
+    assert [name for name, count in marks.items() if count == max(marks.values())] == [dialect]
+    assert [name for name, format in FORMATS.items() if format.claims(row_of(row))] in ([dialect], [])
+    assert recognise([row_of(row)]).format == dialect
+
+
+@pytest.mark.parametrize("file", FORMATS)
+@pytest.mark.parametrize(("dialect", "row"), OF_EACH)
+def test_row_means_the_same_in_a_file_of_any_dialect(file: str, dialect: str, row: bytes):
+    """Whatever stands around it, it is read by its own."""
+    read = outcome(reader(file, Definition(), 0), row)
+    if isinstance(read, Reading):
+        assert {event.format for event in read.events} <= {dialect if dialect != file else ""}
+        for event in read.events:
+            event.format = ""
+    assert read == outcome(FORMATS[dialect].reader(Definition(), 0), row)
+
+
 def test_row_becomes_its_event_and_user_changes():
     """The reading, whole; the event's id is that of the row's text."""
     assert cooladata.reader(Definition(), 0)(row_of(ROW), ROW, 40) == Reading(
@@ -46,12 +112,6 @@ def test_reader_gives_the_same_whatever_it_read_before():
     strict = Definition(strict=True)
     now_ms = 1_425_920_218_354
     rows = [ROW, ROW.replace(b'"a"', b'"select"'), ROW.replace(b'"a"', b'"A"'), ROW.replace(b'"a"', b'"a-b"'), ROW]
-
-    def outcome(read: object, row: bytes) -> object:
-        try:
-            return read(row_of(row), row, 0)  # type: ignore[operator]
-        except Reject as reject:
-            return reject.message
 
     one = cooladata.reader(strict, now_ms)
     assert [outcome(one, row) for row in rows] == [outcome(cooladata.reader(strict, now_ms), row) for row in rows]

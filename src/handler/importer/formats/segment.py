@@ -48,7 +48,7 @@ OWN_FIELDS: Final[Mapping[str, tuple[str, ...]]] = {
 TYPES: Final = tuple(OWN_FIELDS)  # S3
 IDENTIFIERS: Final = ("userId", "anonymousId")  # the higher first (S4)
 _OF_ALL: Final = ("type", *IDENTIFIERS, "timestamp", "writeKey")
-_MARKS: Final = ("messageId", "originalTimestamp", "receivedAt", "sentAt")
+_ADDED: Final = ("messageId", "originalTimestamp", "receivedAt", "sentAt")
 _OTHER_TIMES: Final = {
     "originalTimestamp": "when it happened by the sender's own clock",
     "sentAt": "when it was sent by the sender's own clock",
@@ -88,21 +88,19 @@ def refuse_columns(columns: Sequence[str], strict: bool) -> None:
 
 
 def claims(row: Row) -> bool:
-    """By its type and somebody it is about (S3, S4)."""
+    """By what no message lacks: its type, somebody it is about, its time (S3, S4, S10)."""
     # A tuple: what is no string may be anything, and not all of it can be looked up in a set.
-    return row.get("type") in TYPES and ("userId" in row or "anonymousId" in row)
+    return row.get("type") in TYPES and "timestamp" in row and ("userId" in row or "anonymousId" in row)
 
 
 def evidence(row: Row) -> Sequence[str]:
-    """The type; beside one, somebody it is about and what only Segment adds. Without a type these are anybody's words.
-
-    No more than three: a flat row of another dialect may have been made of a message, and keep all that it had.
-    """
-    if row.get("type") not in TYPES:
+    """The type with what stands beside it: each alone is a word that others may use too. So it is one mark, and another
+    one what only Segment adds. A flat row of another dialect that was made of a message has more of its own."""
+    of_whom = [name for name in IDENTIFIERS if name in row]
+    added = [name for name in _ADDED if name in row]
+    if row.get("type") not in TYPES or not (of_whom or added):
         return []
-    of_whom = [f"field {name}" for name in IDENTIFIERS if name in row][:1]
-    added = [f"field {name}" for name in _MARKS if name in row][:1]
-    return [f"type {row['type']}", *of_whom, *added]
+    return [f"type {row['type']} with {[*of_whom, *added][0]}", *(f"field {name}" for name in added[:1] if of_whom)]
 
 
 def vendor_key(event: Event, index: int) -> str | None:
