@@ -130,6 +130,11 @@ def test_the_page_has_every_dialect_with_its_document_types():
             assert table.get((f"`{name}`", f"`{kind}`" if kind else "–")) == listed
 
 
+def test_the_page_of_formats_has_every_dialect():
+    """docs/formats.md: what a row of each is, and where its facts stand."""
+    assert [row[0] for row in table_of("## Dialects", page=DOCS)] == [f"`{name}`" for name in FORMATS]
+
+
 def table_of(heading: str, number: int = 0, page: Path = OPERATIONS) -> list[list[str]]:
     """Cells of the rows of a table of a page below a heading, without its head."""
     text = page.read_text(encoding="utf-8")

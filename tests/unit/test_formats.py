@@ -1,10 +1,13 @@
 """Dialects: the register, recognition, and what the cases do not show of CoolaData."""
 
+import re
+from pathlib import Path
+
 import pytest
 
 from importer.bad_rows import FileReason, ObjectProblem, Reject
 from importer.definitions import DAY_MS, HOUR_MS, NDJSON, TEXT_CSV, Definition
-from importer.formats import DEFAULT, FORMATS, Recognised, RowReader, cooladata, reader, recognise
+from importer.formats import DEFAULT, FORMATS, Format, Recognised, RowReader, cooladata, reader, recognise
 from importer.formats.reading import Reading
 from importer.model import Event, UserChange, event_id
 from importer.rows import row_of
@@ -54,6 +57,19 @@ def test_every_dialect_stands_under_its_own_name():
     names = ["cooladata", "kissmetrics", "woopra", "mediarithmics", "segment"]
     assert [(name, dialect.NAME) for name, dialect in FORMATS.items()] == [(name, name) for name in names]
     assert DEFAULT in FORMATS
+
+
+def test_guide_goes_through_the_port_name_by_name():
+    """docs/add-a-format.md: whoever adds a dialect finds each name there, and no other."""
+    guide = (Path(__file__).parents[2] / "docs" / "add-a-format.md").read_text(encoding="utf-8")
+    table = guide.partition("## The port")[2].partition("## The reader")[0]
+    port = {*Format.__annotations__, *(name for name in vars(Format) if callable(vars(Format)[name]))}
+    assert set(re.findall(r"^\| `(\w+)", table, re.MULTILINE)) == {name for name in port if not name.startswith("_")}
+
+
+def test_rows_of_every_dialect_are_told_apart():
+    """Each has some in the table above."""
+    assert list(ROWS_OF) == list(FORMATS)
 
 
 def test_dialect_is_recognised_by_what_speaks_for_it():

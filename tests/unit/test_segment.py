@@ -26,7 +26,6 @@ from tests.unit.values import by_value
 ROOT = Path(__file__).parents[2]
 CASES = ROOT / "tests" / "cases" / "segment"
 PAGE = ROOT / "docs" / "formats" / "segment.md"
-GUIDE = ROOT / "docs" / "add-a-format.md"
 SAMPLE = ROOT / "events" / "files" / "segment.json"
 
 T = 1_449_947_461_249
@@ -401,7 +400,7 @@ def test_messages_are_written_in_the_vendors_words():
         [
             Event("1" * 32, "buy", T, "u1", {"n": [1]}, 0, {"messageId": "m1"}, {"userId": "u1", "anonymousId": "a1"}),
             Event("2" * 32, "page", T, "a1", {"name": "Home", "category": 7}, 0, None, {"anonymousId": "a1"}),
-            Event("3" * 32, "screen", 5, "u1", {}, 0, {"event": "kept"}),
+            Event("3" * 32, "screen", 5, "u1", {}, 0, {"event": "kept"}, {"id": "u1"}),
             Event("4" * 32, "group", T, "u1", {"name": "Acme", "groupId": "g1"}, 0),
             Event("5" * 32, "group", T, "u1", {"name": "Acme"}, 0),
         ],

@@ -57,11 +57,14 @@ class Format(Protocol):
         """Raises ObjectProblem(csv_header_missing) for the header of a CSV no row of which could be good."""
 
 
+def _by_name(*dialects: Format) -> dict[str, Format]:
+    # The type of these parameters is what makes mypy hold each module against `Format`.
+    return {dialect.NAME: dialect for dialect in dialects}
+
+
 DEFAULT: Final = cooladata.NAME
 UNKNOWN: Final = "unknown"  # of an execution whose file cannot be said to be of one dialect or another
-FORMATS: Final[dict[str, Format]] = {
-    format.NAME: format for format in (cooladata, kissmetrics, woopra, mediarithmics, segment)
-}
+FORMATS: Final = _by_name(cooladata, kissmetrics, woopra, mediarithmics, segment)
 
 
 # ---- By definition --------------------------------------------------------------------------------------------------

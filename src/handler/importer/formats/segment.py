@@ -224,15 +224,12 @@ def _identifiers(row: Row) -> dict[str, str]:
 
 
 def _linked_identifiers(row: Row) -> dict[str, str]:
-    """The two of an alias, taken out of the row; the third it may have is the sender's browser, of which it says
-    nothing (S9).
+    """The two of an alias, taken out of the row (S9). Of its sender's browser, which it may name too, it says nothing.
 
     Raises:
         Reject: missing_field, wrong_type.
     """
-    found = {name: _text(row, name) for name in ("userId", "previousId")}
-    row.pop("anonymousId", None)
-    return found
+    return {name: _text(row, name) for name in ("userId", "previousId")}
 
 
 def _track(row: Row) -> tuple[str, Row]:
@@ -410,8 +407,8 @@ def _empty_name(path: str) -> Reject:
 def _did_you_mean(keys: Iterable[str], name: str) -> str:
     """The hint for a missing name, if one of these keys is a near miss of it; else ""."""
     # Bounded: an object may have a hundred thousand keys, and a key may be as long as a row.
-    looked_at = (key for key in islice(keys, _LOOKED_AT) if len(key) <= _LONGEST_NEAR and key not in _OTHER_TIMES)
-    near = next((key for key in looked_at if key != name and _likeness(key, name) >= _NEAR), None)
+    looked_at = (key for key in islice(keys, _LOOKED_AT) if len(key) <= _LONGEST_NEAR)
+    near = next((key for key in looked_at if _likeness(key, name) >= _NEAR), None)
     return f"{shown(near)} present: did you mean {name}?" if near is not None else ""
 
 
