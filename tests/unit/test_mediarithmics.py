@@ -696,9 +696,11 @@ VALUES |= st.builds(lambda time, yes: {"$choice_ts": time, "$choice_acceptance_v
 
 @st.composite
 def user_changes(draw: st.DrawFn) -> UserChange:
+    record = draw(RECORDS)
+    value = draw(VALUES | st.just(True) if record.startswith(users.LINK) else VALUES)
     times = st.none() | st.sampled_from([TIME_MS, TIME_MS + 1])
     expiries = st.none() | st.integers(1, LATEST_TIME_MS)
-    return UserChange(draw(IDS), draw(RECORDS), draw(VALUES), draw(times), 0, 0, draw(st.booleans()), draw(expiries))
+    return UserChange(draw(IDS), record, value, draw(times), 0, 0, draw(st.booleans()), draw(expiries))
 
 
 OF_KIND = {
@@ -718,7 +720,7 @@ def kept(changes: list[UserChange], kind: str, lost: set[Lost]) -> Counter[tuple
             user_id, record, value, deleted, time_ms, expires_ms = said(change)
             time_ms = None if Lost.TIME in lost and kind != users.CONSENT else time_ms
             expires_ms = None if Lost.EXPIRY in lost else expires_ms
-            counted[user_id, record, value if kind != users.LINK else None, deleted, time_ms, expires_ms] += 1
+            counted[user_id, record, value, deleted, time_ms, expires_ms] += 1
     return counted
 
 

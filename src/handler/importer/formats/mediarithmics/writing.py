@@ -277,7 +277,7 @@ def _commands(changes: list[UserChange], people: dict[str, Row], taken: Taken) -
                 taken.lose(Lost.TIME)
         elif change.record.startswith(users.CONSENT) and len(users.path_of(change.record)) == 2:
             fields_of.add(change)
-        elif change.record.startswith(users.LINK) and not change.deleted and change.record != users.LINK:
+        elif _is_link(change):
             other = change.record.removeprefix(users.LINK)
             if pairs.get((other, change.user_id)):
                 pairs[other, change.user_id] -= 1
@@ -298,6 +298,15 @@ def _commands(changes: list[UserChange], people: dict[str, Row], taken: Taken) -
     yield from fields_of.ended(taken)
     if any(pairs.values()):
         taken.lose(Lost.LINK)
+
+
+def _is_link(change: UserChange) -> bool:
+    return (
+        change.record.startswith(users.LINK)
+        and change.record != users.LINK
+        and not change.deleted
+        and change.value is True
+    )
 
 
 class _Profiles:
