@@ -24,6 +24,7 @@ from importer.ledger.verdict import Findings, Kind, Place
 from importer.model import Event, Execution, UserChange, event_rank, rank, uploaded_ms_of
 from importer.sinks.erasing import LINKED
 from importer.sinks.items import EXPIRES, AttributeValue, Item, event_item, record_item
+from importer.sinks.users import FIRST
 from importer.users import ERASED
 
 MOST_CLAIMS: Final = 100_000  # some 500 bytes each
@@ -146,8 +147,8 @@ class StoreCheck:
             if change.user_id in erased or (item is None and self._is_over(change)):
                 self.gone += item != expected[key]
                 continue
-            if item is not None and change.record == ERASED:  # what the person's links were, no row says
-                item = {name: value for name, value in item.items() if name != LINKED}
+            if item is not None:  # what the person's links were, and since when, no single row says
+                item = {name: value for name, value in item.items() if name not in (LINKED, FIRST)}
             where = (line_of(change.address), change.address, "/".join(key))
             if item is None:
                 self._findings.add(

@@ -7,8 +7,9 @@ Calls are made in rounds of a few for each that may be in flight; between two ro
 
 import random
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 
@@ -54,6 +55,21 @@ def said(error: Exception | None) -> str:
 def is_passing(error: ClientError) -> bool:
     """Whether AWS failed in a way that passes by itself."""
     return int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)) >= 500
+
+
+def unless_refused(error: ClientError) -> None:
+    """Raises the error unless it says that a condition does not hold."""
+    if error.response.get("Error", {}).get("Code") != "ConditionalCheckFailedException":
+        raise error
+
+
+@contextmanager
+def suppress_refusal() -> Iterator[None]:
+    """A conditional write inside may be refused: what is there is to stay."""
+    try:
+        yield
+    except ClientError as error:
+        unless_refused(error)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,8 @@ Three steps, each safe to repeat:
 2. Each identifier of the person, found along its links, gets the record `erased`. It stays for good.
 3. Events and records whose file was uploaded before are deleted. Links go last, those found last first: whoever goes on
    after a crash still finds the way to every identifier that is not done. The records `erased` keep them in mind, since
-   a later erasure of one means the others as well, whichever of two erasures is read first.
+   a later erasure of one means the others as well, whichever of two erasures is read first. A link that was said before
+and again after an erasure leads on, and stays.
 
 Any other writer reads the mark after it has written. Does it speak of a later upload than its own, the writer looks
 whom of its rows are erased and takes them out again; else step 3 is still to come, and sees what was written. So no
@@ -30,8 +31,9 @@ from typing import TYPE_CHECKING, Any, Final
 from botocore.exceptions import ClientError
 
 from importer.model import Clock, Event, Provenance, UserChange, rank, uploaded_ms_of
-from importer.sinks.calls import Calls, Left
+from importer.sinks.calls import Calls, Left, suppress_refusal, unless_refused
 from importer.sinks.items import Item, record_item
+from importer.sinks.users import FIRST
 from importer.users import ERASED, LINK, PERSON, SCOPE
 
 if TYPE_CHECKING:
@@ -47,7 +49,7 @@ CALL_KEYS: Final = 100
 LINKED: Final = "linked"  # of a record `erased`: the other identifiers its own was linked with
 MOST_REMEMBERED: Final = 1_000  # of them at a time
 _KEY: Final = ("user_id", "record", LINKED)
-_RECORD: Final = "user_id, #record, #rank, deleted"
+_RECORD: Final = f"user_id, #record, #rank, deleted, {FIRST}"
 _NAMES: Final = {"#record": "record", "#rank": "rank"}
 
 
@@ -192,7 +194,7 @@ class Erasing:
                     ExpressionAttributeValues=now,
                 )
             except ClientError as error:
-                _unless_refused(error)
+                unless_refused(error)
             return Left()
 
         self._calls.run([MARK], mark, breathe)
@@ -230,18 +232,20 @@ class Erasing:
 
     def _linked(self, user_id: str, person: _Person) -> dict[str, str]:
         """Other identifiers → rank of the link, of those links that hold."""
-        links = {str(record["record"]["S"]).removeprefix(LINK): record for record in self._links(user_id, person)}
-        cut = links.pop("", None)  # all links so far were cut
-        cut_rank = "" if cut is None else str(cut["rank"]["S"])
+        cut_rank = self._cut_rank(user_id, person)
         return {
-            other: record["rank"]["S"]
-            for other, record in links.items()
-            if not record.get("deleted", {}).get("BOOL", False) and record["rank"]["S"] > cut_rank
+            str(record["record"]["S"]).removeprefix(LINK): record["rank"]["S"]
+            for record in self._links(user_id)
+            if _first_ms(record) < person.before_ms
+            and not record.get("deleted", {}).get("BOOL", False)
+            and record["rank"]["S"] > cut_rank
         }
 
     def _cut_rank(self, user_id: str, person: _Person) -> str:
-        first = next(self._links(user_id, person), None)
-        return str(first["rank"]["S"]) if first is not None and first["record"]["S"] == LINK else ""
+        """Rank of the record that all links until then were cut; "" if they were not."""
+        first = next(self._links(user_id), None)
+        is_cut = first is not None and first["record"]["S"] == LINK and _is_before(first, person)
+        return str(first["rank"]["S"]) if first is not None and is_cut else ""
 
     def _put_erased(self, person: _Person, user_id: str) -> set[str]:
         """Make the record of an identifier; which others it was linked with when it was erased before."""
@@ -263,7 +267,7 @@ class Erasing:
             )
             found = answer.get("Attributes", {})
         except ClientError as error:
-            _unless_refused(error)  # erased by a later upload already
+            unless_refused(error)  # erased by a later upload already
             found = self._client.get_item(TableName=self._users, Key=key, ConsistentRead=True).get("Item", {})
         return set(found.get(LINKED, {}).get("SS", ()))
 
@@ -302,7 +306,10 @@ class Erasing:
 
     def _delete_links(self, person: _Person) -> Left[_Person]:
         for user_id in reversed(list(person.identifiers)):
-            for record in self._links(user_id, person):
+            for record in self._links(user_id):
+                if not _is_before(record, person):  # said again since: from then on it counts
+                    self._begin_link_again(record, person)
+                    continue
                 self._delete(self._users, _key(record, "record"), "rank", record["rank"]["S"])
                 other = str(record["record"]["S"]).removeprefix(LINK)
                 if other and not _is_of_a_person(person.erased):  # its other end is nobody's who is erased
@@ -312,10 +319,27 @@ class Erasing:
 
     # -- calls ------------------------------------------------------------------------------------------------------
 
-    def _links(self, user_id: str, person: _Person) -> Iterator[Item]:
-        """Link records of uploads before the erasure; the one of all links comes first."""
+    def _links(self, user_id: str) -> Iterator[Item]:
+        """Link records; the one of all links comes first."""
         records = self._pages(self._users, user_id, _RECORD, _NAMES, only_links=True)
-        return (record for record in records if _is_before(record, person))
+        return (record for record in records if "rank" in record)
+
+    def _begin_link_again(self, record: Item, person: _Person) -> None:
+        """A link that was said before the erasure and again after it was first said after it, from now on."""
+        if _first_ms(record) >= person.before_ms:
+            return
+        with suppress_refusal():
+            self._client.update_item(
+                TableName=self._users,
+                Key=_key(record, "record"),
+                UpdateExpression="SET #first = :first",
+                ConditionExpression="#rank = :rank",
+                ExpressionAttributeNames={"#rank": "rank", "#first": FIRST},
+                ExpressionAttributeValues={
+                    ":rank": record["rank"],
+                    ":first": {"N": str(uploaded_ms_of(record["rank"]["S"]))},
+                },
+            )
 
     def _pages(
         self, table: str, user_id: str, projection: str, names: dict[str, str], only_links: bool = False
@@ -347,17 +371,16 @@ class Erasing:
                 ExpressionAttributeValues={":value": {"S": value}},
             )
         except ClientError as error:
-            _unless_refused(error)
-
-
-def _unless_refused(error: ClientError) -> None:
-    """Raises the error unless it says that a condition does not hold."""
-    if error.response.get("Error", {}).get("Code") != "ConditionalCheckFailedException":
-        raise error
+            unless_refused(error)
 
 
 def _is_before(record: Item, person: _Person) -> bool:
     return "rank" in record and uploaded_ms_of(record["rank"]["S"]) < person.before_ms
+
+
+def _first_ms(link: Item) -> int:
+    """When the first file was uploaded that said so."""
+    return min(int(link[FIRST]["N"]) if FIRST in link else 2**63, uploaded_ms_of(link["rank"]["S"]))
 
 
 def _is_of_a_person(erased: Item) -> bool:

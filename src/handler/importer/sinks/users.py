@@ -6,18 +6,22 @@ no read back, and what older rules made of the row does not stay.
 """
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from botocore.exceptions import ClientError
 
 from importer.bad_rows import Reject
 from importer.model import Clock, Provenance, UserChange, rank
-from importer.sinks.calls import Calls, Left
-from importer.sinks.items import record_item, refusal
+from importer.sinks.calls import Calls, Left, suppress_refusal, unless_refused
+from importer.sinks.items import EXPIRES, Item, record_item, refusal
 from importer.sinks.pace import Rate
+from importer.users import LINK
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
+
+
+FIRST: Final = "first_uploaded_ms"  # of a link
 
 
 class UserRecords:
@@ -56,25 +60,55 @@ class UserRecords:
         refused: dict[int, Reject] = {}
 
         def put(change: UserChange) -> Left[UserChange]:
-            rank_text = rank(change, self._source)
+            item = record_item(change, rank(change, self._source), self._source)
+            is_link = change.record.startswith(LINK) and change.record != LINK and not change.deleted
             try:
-                self._client.put_item(
-                    TableName=self._table,
-                    Item=record_item(change, rank_text, self._source),
-                    ConditionExpression="attribute_not_exists(#rank) OR #rank <= :rank",
-                    ExpressionAttributeNames={"#rank": "rank"},
-                    ExpressionAttributeValues={":rank": {"S": rank_text}},
-                )
+                if is_link:
+                    self._link(item)
+                else:
+                    self._client.put_item(
+                        TableName=self._table,
+                        Item=item,
+                        ConditionExpression="attribute_not_exists(#rank) OR #rank <= :rank",
+                        ExpressionAttributeNames={"#rank": "rank"},
+                        ExpressionAttributeValues={":rank": item["rank"]},
+                    )
             except ClientError as error:
-                code = error.response.get("Error", {}).get("Code")
-                if code == "ValidationException":
+                if error.response.get("Error", {}).get("Code") == "ValidationException":
                     refused[change.address] = refusal(error)
-                elif code != "ConditionalCheckFailedException":
-                    raise
+                else:
+                    unless_refused(error)
             return Left()
 
         self._calls.run(list(folded.values()), put, breathe)
         return refused
+
+    def _link(self, item: Item) -> None:
+        """A link keeps its highest rank, and beside it the first upload that made it: an erasure in between means both
+        ends, whichever of the two uploads is read first (`erasing`)."""
+        key: Item = {name: item[name] for name in ("user_id", "record")}
+        told = {name: item[name] for name in item if name not in key}
+        with suppress_refusal():
+            self._client.update_item(
+                TableName=self._table,
+                Key=key,
+                UpdateExpression="SET "
+                + ", ".join(f"#{name} = :{name}" for name in told)
+                + " REMOVE deleted, #expires",
+                ConditionExpression="attribute_not_exists(#rank) OR #rank <= :rank",
+                ExpressionAttributeNames={f"#{name}": name for name in told} | {"#expires": EXPIRES},
+                ExpressionAttributeValues={f":{name}": value for name, value in told.items()},
+            )
+        with suppress_refusal():
+            self._client.update_item(
+                TableName=self._table,
+                Key=key,
+                UpdateExpression="SET #first = :first",
+                # Not where it was erased meanwhile.
+                ConditionExpression="attribute_exists(#rank) AND (attribute_not_exists(#first) OR #first > :first)",
+                ExpressionAttributeNames={"#rank": "rank", "#first": FIRST},
+                ExpressionAttributeValues={":first": {"N": str(self._source.uploaded_ms)}},
+            )
 
     def _order(self, change: UserChange) -> tuple[int, int, int]:
         """What tells the ranks of one source apart. Their texts may take a KiB each, and a row have half a million."""
