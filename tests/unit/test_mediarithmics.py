@@ -758,7 +758,7 @@ def assert_all_but_what_was_lost(reading: Reading) -> None:
 
 
 @given(st.lists(events(), max_size=4), st.lists(user_changes(), max_size=5))
-@settings(deadline=None, max_examples=500)
+@settings(deadline=None, max_examples=300)
 def test_what_was_written_is_read_again(made: list[Event], changes: list[UserChange]):
     """Of readings of any dialect: names, times, users, properties and changes, but what was said to be lost."""
     assert_all_but_what_was_lost(Reading(made, changes))
@@ -790,6 +790,14 @@ def test_what_only_a_definition_can_say_is_lost(document_type: str, row: Row, lo
     """Rows of several kinds in one list: deletions look alike."""
     assert mediarithmics.written(told(row, document_type=document_type)).rows == []
     assert mediarithmics.written(told(row, document_type=document_type)).lost == [lost]
+
+
+def test_links_that_no_association_says_are_lost():
+    """One end alone, and an identifier linked with itself."""
+    one, other = (UserChange("u", users.LINK + name, True, None, 0, 0) for name in ("v", "u"))
+    for changes in ([one], [other, other]):
+        written = mediarithmics.written(Reading([], changes))
+        assert (written.rows, written.lost) == ([], [Lost.LINK])
 
 
 def test_profiles_are_written_in_few_rows():

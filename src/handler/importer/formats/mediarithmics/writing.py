@@ -303,7 +303,7 @@ def _commands(changes: list[UserChange], people: dict[str, Row], taken: Taken) -
 def _is_link(change: UserChange) -> bool:
     return (
         change.record.startswith(users.LINK)
-        and change.record != users.LINK
+        and change.record not in (users.LINK, users.LINK + change.user_id)
         and not change.deleted
         and change.value is True
     )
