@@ -9,10 +9,13 @@ The rooms, in the order a file walks through them:
     4  layouts        how rows stand in a file: rows (JSON lines; 4½ exact_json judges the doubtful ones) or csv_rows
        fields         checked readers of one field
     5  formats/       a row                                          → events and user changes, one file per vendor
+       users          what is known of a person                      → records that may come in any order
+       recognition    the first bytes of a file                      → its dialect
     6  batches        lines                                          → batches: the pure core
-    7  sinks/         a batch                                        → durable, in DynamoDB, on Firehose, or both
+    7  sinks/         a batch                                        → durable, in DynamoDB, on Firehose, or both;
+                                                                       erasing keeps out who was erased
     8  bad_rows       why a row is refused, and where refused rows wait
-       receipts       tallies                                        → the receipt
+       receipts       tallies                                        → the receipt; diagnosis: what most bad rows share
     9  executions/    start · advance · settle · sweep: the only room with effects, and their order
     10 ledger/        what was left behind                           → counted once more: verify; reads only
 

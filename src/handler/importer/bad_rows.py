@@ -118,8 +118,7 @@ def _sentence(reason: Reason, field: str, expected: str, found: str) -> str:
     return f"{subject}; found {found}" if found else subject
 
 
-# What each code says in a message. Codes of dialects and sinks that are not in the house yet have their sentence too,
-# so that the register stays whole.
+# What each code says in a message.
 _SAYS: dict[Reason, str] = {
     Reason.LINE_TOO_LONG: "the line is longer than the limit",
     Reason.NOT_UTF8: "not valid UTF-8",
