@@ -24,6 +24,7 @@ class Bench:
         self.sqs = session.client("sqs", endpoint_url=stack.endpoint_url)
         self.functions = session.client("lambda", endpoint_url=stack.endpoint_url)
         self.tables = session.resource("dynamodb", endpoint_url=stack.endpoint_url)
+        self.dynamodb = session.client("dynamodb", endpoint_url=stack.endpoint_url)
 
     def drop(self, name: str, body: bytes, **more: Any) -> None:
         self.s3.put_object(Bucket=self.stack.bucket, Key=f"imports/{name}", Body=body, **more)

@@ -11,12 +11,18 @@ import boto3
 import pytest
 
 from cli import twin
+from importer.aws.clock import SystemClock
+from importer.aws.people import StoredPeople
+from importer.aws.tables import ImportsTable
+from importer.definitions import Definition
+from importer.users import person
 from tests.e2e.bench import Bench, rows_of, today, until
 
 pytestmark = pytest.mark.xdist_group("twin")
 
 ROOT = Path(__file__).parents[2]
 SAMPLES = ROOT / "events" / "files"
+T = 1425920218354
 
 
 @pytest.fixture(scope="module")
@@ -178,6 +184,52 @@ def test_a_large_file_is_cut_and_its_books_are_those_of_one_that_is_not(bench: B
     assert bench.get(f"completed_imports/{today()}/cut.json") == file.body
     assert bench.keys("imports/cut") == bench.keys("work/") == []
     assert bench.messages(bench.stack.part_queue_url) == bench.messages(bench.stack.dead_letter_queue_url) == 0
+
+
+PERSON_ROWS = (
+    b'{"event_name":"login","event_time_ts":1795176000000,"user_id":"p1","{u}city":"Paris"}\n'
+    b'{"_p":"p1","_t":1795176001,"_p2":"p1@example.org"}\n'
+    b'{"visitor":{"id":"p1","level":3},"actions":[{"name":"buy","time":1795176002000,"properties":{"price":3}}]}\n'
+    b'{"user_account_id":"p1","operation":"UPDATE","segment_id":"vip","expiration_duration":0}\n'
+    b'{"type":"track","userId":"p1@example.org","event":"seen","timestamp":"2026-11-20T12:00:03Z","messageId":"m1"}\n'
+)
+
+
+def test_a_person_of_five_dialects_is_put_together_and_erased(bench: Bench) -> None:
+    """Read back under the names DynamoDB takes: links, segment by its index; then gone from both tables, for good."""
+    imports = ImportsTable(bench.dynamodb, bench.stack.imports_table)
+    imports.create_definition(Definition("gdpr", format="mediarithmics", document_type="USER_POINTS_DELETION"), 1)
+    stored = StoredPeople(bench.dynamodb, bench.stack.events_table, bench.stack.users_table, SystemClock())
+    bench.drop("person.json", PERSON_ROWS)
+    receipt = bench.receipt("person.json")
+    assert (receipt["good"], receipt["bad"], receipt["events"]) == (5, 0, 3)
+    found = person("p1@example.org", stored.records, SystemClock().now_ms())
+    assert (sorted(found.identifiers), found.properties) == (["p1", "p1@example.org"], {"city": "Paris", "level": 3})
+    assert [record.user_id for record in stored.members("vip")] == ["p1"]
+
+    time.sleep(1.1)  # S3 tells uploads apart by the second
+    bench.drop("gdpr/p1.json", b'{"type":"USER_ACCOUNT","user_account_id":"p1"}\n')
+    assert bench.receipt("gdpr/p1.json")["status"] == "SUCCEEDED"
+    assert [bench.events("p1"), bench.events("p1@example.org"), list(stored.members("vip"))] == [[], [], []]
+    assert person("p1", stored.records, SystemClock().now_ms()).properties == {}
+
+
+def test_a_file_stored_as_a_whole_or_not_at_all(bench: Bench) -> None:
+    """20 MiB in parts of 8, one bad row near the end: nothing of it is stored; mended, all of it."""
+    ImportsTable(bench.dynamodb, bench.stack.imports_table).create_definition(Definition("whole", atomic=True), 1)
+    rows = b"".join(
+        b'{"user_id":"whole-%d","event_time_ts":%d,"event_name":"e","filler":"%s"}\n' % (n % 9, T + n, b"x" * 30_000)
+        for n in range(700)
+    )
+    bench.drop("whole/rows.json", rows.replace(b'"user_id":"whole-6","event_time_ts":%d,' % (T + 690), b'"user_id":,'))
+    receipt = bench.receipt("whole/rows.json")
+    assert (receipt["error"]["code"], receipt["withheld"], receipt["bad"]) == ("atomic_refused", 699, 1)
+    assert bench.events("whole-0") == []
+    time.sleep(1.1)
+    bench.drop("whole/mended.json", rows)
+    receipt = bench.receipt("whole/mended.json")
+    assert (receipt["status"], receipt["good"], receipt["parts"]) == ("SUCCEEDED", 700, 3)
+    assert len(bench.event_times("whole-0")) == 78
 
 
 def test_a_range_of_a_version_is_all_that_is_sent(bench: Bench) -> None:
