@@ -305,7 +305,5 @@ def test_a_row_that_would_flood_the_stream_is_refused():
 def test_row_of_a_hundred_thousand_events_is_written():
     """A visit, an activity: what its file adds to each line is not the row's fault."""
     visit, identifiers = {"os": "Mac", "visit_id": "0" * 32}, {"id": "u-81", "email": "mette@example.com"}
-    events = [
-        Event("0" * 32, "pv", 1_444_120_000_000 + n, "u-81", {}, 0, visit, identifiers) for n in range(100_000)
-    ]
+    events = [Event("0" * 32, "pv", 1_444_120_000_000 + n, "u-81", {}, 0, visit, identifiers) for n in range(100_000)]
     assert refused(4_000_000, Reading(events, [])) is None

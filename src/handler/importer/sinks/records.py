@@ -189,7 +189,8 @@ def _check_levels(name: str, value: Value) -> None:
         member, level = todo.pop()
         if isinstance(member, dict | list):
             if level > LEVELS:
-                raise Reject(Reason.TOO_DEEP, field=name, expected=f"at most {LEVELS} levels on the stream")
+                expected = f"at most {LEVELS} levels on the stream"
+                raise Reject(Reason.TOO_DEEP, field=name, expected=expected, about=name)
             todo += [(inner, level + 1) for inner in (member.values() if isinstance(member, dict) else member)]
 
 
