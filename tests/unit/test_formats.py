@@ -7,7 +7,7 @@ import pytest
 
 from importer.bad_rows import FileReason, ObjectProblem, Reject
 from importer.definitions import DAY_MS, HOUR_MS, NDJSON, TEXT_CSV, Definition
-from importer.formats import DEFAULT, FORMATS, Format, Recognised, RowReader, cooladata, reader, recognise
+from importer.formats import DEFAULT, FORMATS, Format, Recognised, RowReader, completed, cooladata, reader, recognise
 from importer.formats.reading import Reading
 from importer.model import Event, UserChange, event_id
 from importer.rows import row_of
@@ -113,6 +113,39 @@ def test_row_means_the_same_in_a_file_of_any_dialect(file: str, dialect: str, ro
         for event in read.events:
             event.format = ""
     assert read == outcome(FORMATS[dialect].reader(Definition(), 0), row)
+
+
+WHOLE_IN_ONE = [
+    (
+        "woopra",
+        b'{"visitor":{"id":"u"},"$type":"TOUCH","$session_status":"NO_SESSION","$ts":1605262037783,'
+        b'"actions":[{"name":"a","time":1605262037783}]}',
+    ),
+    ("kissmetrics", b'{"_p":"u","_t":1605262037,"$ts":1,"operation":"UPDATE"}'),
+]
+
+
+@pytest.mark.parametrize(("dialect", "row"), WHOLE_IN_ONE)
+@pytest.mark.parametrize("file", FORMATS)
+def test_row_that_is_whole_in_one_dialect_is_its_own(file: str, dialect: str, row: bytes):
+    """It bears as many marks of another, as rows do that `importer convert` made: names of properties, no more."""
+    marks = {name: len(format.evidence(row_of(row))) for name, format in FORMATS.items()}
+    assert [count for name, count in marks.items() if count == max(marks.values())] == [marks[dialect]] * 2
+    assert recognise([row_of(row)]).format == dialect
+    read = outcome(reader(file, Definition(), 0), row)
+    assert isinstance(read, Reading)
+    assert {event.format or file for event in read.events} <= {dialect}
+
+
+def test_hint_says_whose_row_it_is_where_a_field_means_another_thing_here():
+    """`type` is a kind of deletion, and a kind of message."""
+    deletions = completed(Definition(document_type="USER_POINTS_DELETION"))
+    row = b'{"type":"track","userId":"u","event":"e","timestamp":"2026-01-01T00:00:00Z"}'
+    assert outcome(reader("mediarithmics", deletions, 0), row) == (
+        "type: the value is not one of those allowed; expected one of USER_ACCOUNT, USER_EMAIL, USER_AGENT, "
+        "USER_POINT, found track",
+        "this looks like a row of segment: drop it where an import reads segment",
+    )
 
 
 def test_row_becomes_its_event_and_user_changes():

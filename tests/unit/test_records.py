@@ -300,3 +300,10 @@ def test_a_row_that_would_flood_the_stream_is_refused():
     changes = [UserChange(user, f"prop#{number}", 1, T, 0, number) for number in range(2_000)]
     assert refused(60_000, Reading([], changes)) is Reason.EVENT_TOO_LARGE
     assert refused(60_000, Reading([], changes[:1_000])) is None
+
+
+def test_row_of_a_hundred_thousand_events_is_written():
+    """A visit, an activity: what its file adds to each line is not the row's fault."""
+    visit, identifiers = {"os": "Mac", "visit_id": "0" * 32}, {"id": "u-81", "email": "mette@example.com"}
+    events = [Event("0" * 32, "pv", 1_444_120_000_000 + n, "u-81", {}, 0, visit, identifiers) for n in range(100_000)]
+    assert refused(4_000_000, Reading(events, [])) is None

@@ -15,7 +15,7 @@ from typing import Any, BinaryIO, Final
 
 import orjson
 
-from importer.model import LongLine, S3Object
+from importer.model import LongLine, S3Object, Value
 
 SHOWN_CHARACTERS = 120  # of a found value: enough to recognise it, too little to copy a row into a reason
 
@@ -74,10 +74,18 @@ class FileReason(StrEnum):
 
 
 class Reject(Exception):
-    """The row's fault. `message` says what is wrong, `hint` what to do about it."""
+    """The row's fault. `message` says what is wrong, `hint` what to do about it; `about` the value or name that it is
+    about, where whoever refuses it does not know its place (`row_paths`)."""
 
     def __init__(
-        self, reason: Reason, field: str = "", expected: str = "", found: str = "", hint: str = "", message: str = ""
+        self,
+        reason: Reason,
+        field: str = "",
+        expected: str = "",
+        found: str = "",
+        hint: str = "",
+        message: str = "",
+        about: Value = None,
     ) -> None:
         self.reason = reason
         self.field = shown(field)
@@ -85,7 +93,12 @@ class Reject(Exception):
         self.found = shown(found)
         self.hint = hint
         self.message = message or _sentence(reason, self.field, expected, self.found)
+        self.about = about
         super().__init__(self.message)
+
+    def at(self, field: str) -> "Reject":
+        """The same said of another place."""
+        return Reject(self.reason, field, self.expected, self.found, self.hint)
 
 
 class ObjectProblem(Exception):

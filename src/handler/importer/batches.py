@@ -20,6 +20,7 @@ from importer.layouts import JSON_LINES, Layout
 from importer.lines import BOM, MAX_LINE_BYTES
 from importer.model import Erased, Event, Line, LongLine, Noted, Tally, UserChange
 from importer.parts import BATCH_LINES, GRID_BYTES, cell_start
+from importer.row_paths import placed
 
 TOP_USERS: Final = 10  # of a batch
 
@@ -189,11 +190,13 @@ def _judge(
         return
     try:
         row = layout.row_of(text)
-        if layout.names:
-            text = layout.names + text
-        reading = read(row, text, offset)
-        for limit in limits:
-            limit(len(text), reading)
+        named = layout.names + text if layout.names else text
+        reading = read(row, named, offset)
+        try:
+            for limit in limits:
+                limit(len(named), reading)
+        except Reject as reject:  # reading took the row apart
+            raise placed(reject, layout.row_of(text)) from None
     except Reject as reject:
         batch.bad_rows.append(BadRow.of(reject, number, offset, raw))
         tally.bad += 1

@@ -10,6 +10,7 @@ import json
 import json.decoder
 import re
 from decimal import Decimal, InvalidOperation
+from itertools import pairwise
 from typing import Final
 
 from importer.bad_rows import Reason, Reject
@@ -21,6 +22,8 @@ _UINT64_MAX: Final = 2**64 - 1
 _SPACE = re.compile(r"[ \t\n\r]*")
 _ARRAYS = re.compile(r"\[+")
 _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")
+_NOTHING: Final = "nothing more"
+_AFTER_THE_ROW: Final = {"{": "write it on a line of its own", ",": "remove the comma: only a line break divides rows"}
 _MOST_MISSING: Final = 3  # brackets: who forgot more of them made another mistake
 _OBJECT: Final = ord("{")
 _CLOSING: Final = {_OBJECT: "}", ord("["): "]"}
@@ -88,6 +91,8 @@ def _hint(text: str, place: _Place, byte: int) -> str:
     octal = _OCTAL.match(text, at)
     if octal is not None:
         return f"octal escapes are not JSON: write {_escaped(octal.group())}"
+    if place.expected == _NOTHING and text[:at].rstrip().endswith("}"):
+        return _AFTER_THE_ROW.get(text[at], "")
     if text[at] in "}]" and text[:at].rstrip().endswith(","):
         return "remove the comma before it"
     return _missing(text[at], place.unclosed, byte)
@@ -140,7 +145,7 @@ class _Parser:
                 raise _Place(self.at, "a key in double quotes" if kinds[-1] == _OBJECT else "a JSON value", kinds)
             else:
                 if kinds and kinds[-1] == _OBJECT:
-                    key = self._key(stack[-1][0] if len(kinds) <= MAX_DEPTH else None)
+                    key = self._key(stack if len(kinds) <= MAX_DEPTH else [])
                 found = self._value()
                 if isinstance(found, _Opened):
                     kinds.append(found.kind)
@@ -165,7 +170,7 @@ class _Parser:
                 self._skip()
                 if not kinds:
                     if self.at < len(self.text):
-                        raise _Place(self.at, "nothing more")
+                        raise _Place(self.at, _NOTHING)
                     return value
                 if len(kinds) <= MAX_DEPTH:
                     container = stack[-1][0]
@@ -193,12 +198,12 @@ class _Parser:
         if self.refused is None:  # a hostile row has a million more of them
             self.refused = Reject(reason, field, expected, found, hint)
 
-    def _key(self, container: dict[str, Value] | list[Value] | None) -> str:
+    def _key(self, stack: list[tuple[dict[str, Value] | list[Value], str]]) -> str:
         if not self.text.startswith('"', self.at):
             raise _Place(self.at, "a key in double quotes")
         key = self._string()
-        if container is not None and key in container:
-            self._refuse(Reason.DUPLICATE_KEY, field=key, hint="keep one of them")
+        if stack and key in stack[-1][0]:
+            self._refuse(Reason.DUPLICATE_KEY, field=_path(stack) + key, hint="keep one of them")
         self._skip()
         if not self._take(":"):
             raise _Place(self.at, "':'")
@@ -256,6 +261,14 @@ class _Parser:
             return near if Decimal(repr(near)) == exact else exact
         except InvalidOperation:
             return exact
+
+
+def _path(stack: list[tuple[dict[str, Value] | list[Value], str]]) -> str:
+    """Where the innermost container stands, as what comes before a name in it: `actions[1].`."""
+    path = "".join(
+        f"[{len(outer)}]" if isinstance(outer, list) else f".{key}" for (outer, _), (_, key) in pairwise(stack)
+    )
+    return f"{path}.".removeprefix(".")
 
 
 class _Opened:

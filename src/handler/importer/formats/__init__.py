@@ -141,7 +141,7 @@ class _Reader:
         try:
             return self._read(row, text, address)
         except Reject as reject:
-            if reject.reason in (Reason.MISSING_FIELD, Reason.NO_IDENTIFIER):
+            if reject.reason in (Reason.MISSING_FIELD, Reason.NO_IDENTIFIER, Reason.NOT_ALLOWED):
                 other = _owner(marked, self._name)
                 # Of a row that is whole in another dialect, no name is a slip of ours.
                 if other != self._name and (not reject.hint or FORMATS[other].claims(marked)):
@@ -179,10 +179,18 @@ class _AnyReader:
 
 def _owner(row: Row, own: str) -> str:
     """The dialect a row bears most marks of; in doubt the file's own."""
-    marks = {name: len(dialect.evidence(row)) for name, dialect in FORMATS.items()}
-    most = max(marks.values())
-    owners = [name for name, count in marks.items() if count == most]
+    owners = _owners(row, {name: dialect.evidence(row) for name, dialect in FORMATS.items()})
     return owners[0] if len(owners) == 1 else own
+
+
+def _owners(row: Row, evidence: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
+    """The dialects that have most marks in a row; none if there are no marks. A row that is whole in one of them is no
+    other's: a visit may bring properties that are called `$type` and `$ts`, as those do that were converted."""
+    most = max(map(len, evidence.values()))
+    owners = [name for name, marks in evidence.items() if most and len(marks) == most]
+    if len(owners) > 1:
+        owners = [name for name in owners if FORMATS[name].claims(row)] or owners
+    return tuple(owners)
 
 
 class _Identified:
@@ -247,9 +255,8 @@ def recognise(rows: Iterable[Row]) -> Recognised:
     owned = dict.fromkeys(FORMATS, 0)
     torn: dict[tuple[str, ...], int] = {}
     for row in rows:
-        evidence = {name: tuple(dialect.evidence(row)) for name, dialect in FORMATS.items()}
-        most = max(map(len, evidence.values()))
-        owners = tuple(name for name, marks in evidence.items() if most and len(marks) == most)
+        evidence = {name: dialect.evidence(row) for name, dialect in FORMATS.items()}
+        owners = _owners(row, evidence)
         if len(owners) == 1:
             owned[owners[0]] += 1
             found[owners[0]].update(dict.fromkeys(evidence[owners[0]]))

@@ -11,7 +11,7 @@ from botocore.exceptions import ClientError
 from importer.bad_rows import Reason, Reject
 from importer.formats.reading import Reading
 from importer.model import Event, Provenance, Row, Unavailable, UserChange, Value, event_rank
-from importer.users import SEGMENT
+from importer.users import CONSENT, PROPERTY, SEGMENT, path_of
 
 # Quota: docs.aws.amazon.com/amazondynamodb/latest/developerguide/Constraints.html
 ITEM_BYTES: Final = 400 << 10
@@ -111,8 +111,8 @@ def limit(text_bytes: int, reading: Reading) -> None:
             )
     for change in reading.user_changes:
         _check_key(change.user_id, "user_id", USER_ID_BYTES)
-        _check_key(change.record, change.record.partition("#")[2], RECORD_BYTES)
-        nested = _check_values({change.record: change.value}, text_bytes)
+        _check_record(change.record)
+        nested = _check_values({_named(change.record): change.value}, text_bytes)
         if nested or text_bytes + _OWN_BYTES > ITEM_BYTES:
             _check_size(size_bytes(change.value) + 2 * len(change.record.encode()) + len(change.user_id.encode()))
 
@@ -147,8 +147,26 @@ def _check_size(own_bytes: int) -> None:
 def _check_key(value: str, field: str, most_bytes: int) -> None:
     if len(value) * 4 > most_bytes and len(value.encode()) > most_bytes:
         raise Reject(
-            Reason.TOO_LONG, field=field, expected=f"at most {most_bytes} bytes", found=f"{len(value.encode())} bytes"
+            Reason.TOO_LONG,
+            field=field,
+            expected=f"at most {most_bytes} bytes",
+            found=f"{len(value.encode())} bytes",
+            about=value,
         )
+
+
+def _check_record(record: str) -> None:
+    """A record's key: the kind, and a name or an identifier of the row, which is what is too long."""
+    if len(record) * 4 > RECORD_BYTES and len(record.encode()) > RECORD_BYTES:
+        names = path_of(record) if record.startswith((PROPERTY, CONSENT)) else (record.partition("#")[2],)
+        longest = max(names, key=len)
+        ours = len(record.encode()) - len(longest.encode())
+        _check_key(longest, longest, RECORD_BYTES - ours)
+
+
+def _named(record: str) -> str:
+    """What of a record's key the sender may have called so."""
+    return ".".join(path_of(record)) if record.startswith(PROPERTY) else ""
 
 
 def _check_values(values: Row, text_bytes: int) -> bool:
@@ -173,7 +191,7 @@ def _check_deep(value: Value, path: str) -> None:
         member, place, level = todo.pop()
         if isinstance(member, dict | list):
             if level > LEVELS:
-                raise Reject(Reason.TOO_DEEP, field=path, expected=f"at most {LEVELS} levels in DynamoDB")
+                raise Reject(Reason.TOO_DEEP, field=path, expected=f"at most {LEVELS} levels in DynamoDB", about=path)
             if isinstance(member, dict):
                 for name in member:
                     _check_name(name)
@@ -191,16 +209,17 @@ def _check_deep(value: Value, path: str) -> None:
 
 def _check_name(name: str) -> None:
     if len(name) * 4 > NAME_BYTES and len(name.encode()) > NAME_BYTES:
-        raise Reject(Reason.TOO_LONG, field=name, expected=f"a name of at most {NAME_BYTES} bytes")
+        raise Reject(Reason.TOO_LONG, field=name, expected=f"a name of at most {NAME_BYTES} bytes", about=name)
 
 
 def _out_of_range(field: str, value: Value) -> Reject:
     return Reject(
         Reason.NUMBER_OUT_OF_RANGE,
-        field=field,
+        field=field.removeprefix("."),
         expected=f"at most {DIGITS} significant digits, 1e{SMALLEST_EXPONENT} to 1e{LARGEST_EXPONENT + 1}",
         found=str(value),
         hint="send it as a string",
+        about=value,
     )
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from importer.bad_rows import Reason, Reject
-from importer.fields import identifier_notes
+from importer.fields import identifier_notes, is_placeholder
 from importer.formats.mediarithmics.kinds import USER_ACCOUNT, USER_AGENT, USER_EMAIL, USER_POINT
 from importer.formats.mediarithmics.objects import UUID, Fields, Terms
 from importer.model import Row, Value
@@ -158,12 +158,20 @@ def _email(fields: Fields, dollar: str) -> Identifier:
     if email:
         sent["email"] = email
     name = f"{dollar}hash" if hashed else f"{dollar}email"
-    return _identifier(fields, name, USER_EMAIL, hashed or email, sent, email if hashed and email != hashed else "")
+    linked = email if hashed and are_linked(hashed, email) else ""
+    return _identifier(fields, name, USER_EMAIL, hashed or email, sent, linked)
+
+
+def are_linked(hashed: str, email: str) -> bool:
+    """Whether a hash and the address beside it say that both are one person: those of nobody in particular would make
+    one of everybody."""
+    return hashed != email and not is_placeholder(hashed) and not is_placeholder(email)
 
 
 def _identifier(fields: Fields, name: str, kind: str, value: str, sent: Row, email: str = "") -> Identifier:
     """The identifier in a field of that name; noted if it stands for nobody in particular (strict: refused)."""
-    return Identifier(kind, value, sent, email, identifier_notes(value, fields.path + name, fields.terms.strict))
+    notes = identifier_notes(value, fields.path + name, fields.terms.refuses_placeholders)
+    return Identifier(kind, value, sent, email, notes)
 
 
 def _only(found: dict[str, Identifier], fields: Fields, names: tuple[str, ...]) -> Identifier:

@@ -54,6 +54,7 @@ class Terms:
     Attributes:
         is_text: every value is text (CSV), so numbers are read from it.
         window: accepted times of events, both ends inclusive.
+        refuses_placeholders: identifiers that stand for nobody in particular are refused, not noted.
     """
 
     strict: bool
@@ -61,6 +62,7 @@ class Terms:
     window: tuple[int, int]
     date_format: str
     now_ms: int
+    refuses_placeholders: bool
 
     @classmethod
     def of(cls, definition: Definition, now_ms: int) -> "Terms":
@@ -71,6 +73,7 @@ class Terms:
             (definition.earliest_ms, definition.latest_ms),
             definition.date_format,
             now_ms,
+            definition.strict,
         )
 
 
@@ -172,6 +175,8 @@ class Fields:
             return None
         minutes = _whole(value, self.terms.is_text)
         if minutes is None:
+            if self.terms.is_text and isinstance(value, str):  # in a CSV everything is text: that is not what is wrong
+                raise self.not_allowed(name, MINUTES_EXPECTED, value)
             hint = "write it without quotes" if isinstance(value, str) and _DIGITS.match(value.strip()) else ""
             raise self.wrong(name, MINUTES_EXPECTED, value, hint)
         if not 0 <= minutes < _LARGEST:

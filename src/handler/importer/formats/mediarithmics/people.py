@@ -5,6 +5,7 @@ row that named them, in whatever order. How the vendor writes a dissociation is 
 association's, and takes away the links that one would have made.
 """
 
+from dataclasses import replace
 from itertools import combinations
 from typing import Final
 
@@ -22,8 +23,9 @@ MOST_IDENTIFIERS: Final = 50  # of a row; each is linked with each other one, so
 
 
 def association(row: Row, text: bytes, address: int, terms: Terms) -> Reading:
-    """All identifiers of the row are one person's."""
-    found = _identifiers(row, terms)
+    """All identifiers of the row are one person's. One that stands for nobody in particular would make one person of
+    everybody: that is refused without strict too."""
+    found = _identifiers(row, replace(terms, refuses_placeholders=True))
     changes = Changes(address)
     for one, other in combinations(_user_ids(found), 2):
         changes.add(one, users.LINK + other, True)

@@ -86,7 +86,7 @@ def _data_bag(fields: Fields) -> Value:
             reason=reject.reason,
             field="data_bag",
             expected="an object of JSON, written as a string",
-            found=reject.found,
+            found=reject.found.replace("of the row", "of data_bag") or reject.field,
             hint=reject.hint,
         ) from None
     if not isinstance(parsed, dict):

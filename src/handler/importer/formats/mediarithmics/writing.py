@@ -18,7 +18,7 @@ import orjson
 from importer import users
 from importer.bad_rows import Reject
 from importer.definitions import LATEST_TIME_MS, Definition
-from importer.fields import SECONDS_BELOW
+from importer.fields import SECONDS_BELOW, is_placeholder
 from importer.formats.mediarithmics import activities, choices, identifiers, profiles
 from importer.formats.mediarithmics.kinds import USER_ACCOUNT, USER_AGENT, USER_EMAIL
 from importer.formats.mediarithmics.objects import MINUTE_MS, Fields, Terms
@@ -27,6 +27,7 @@ from importer.formats.writing import Taken, of_change
 from importer.model import Event, Row, UserChange, Value
 
 _TERMS: Final = Terms.of(Definition(), 0)
+_IDS: Final = ("user_account_id", "user_agent_id", "hash")
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _DEFAULTS: Final[Row] = {"$type": "TOUCH", "$session_status": "NO_SESSION"}  # as in the vendor's sample (D21)
 _Said: TypeAlias = tuple[str, str, Value, bool, int | None]  # user, record, value, deleted, time
@@ -241,7 +242,7 @@ def _in_activity(run: _Run, base_ms: int | None, taken: Taken, left: _Left) -> R
         return {f"${name}": value for name, value in known.items()}
     hashed, email = known.get("email_hash"), known.get("email")
     inner: Row = {"$hash": hashed} if hashed else {}
-    if isinstance(hashed, str) and isinstance(email, str) and email != hashed:
+    if isinstance(hashed, str) and isinstance(email, str) and email and identifiers.are_linked(hashed, email):
         links: list[_Said] = [
             (hashed, users.LINK + email, True, False, base_ms),
             (email, users.LINK + hashed, True, False, base_ms),
@@ -281,7 +282,11 @@ def _commands(changes: list[UserChange], people: dict[str, Row], taken: Taken) -
             other = change.record.removeprefix(users.LINK)
             if pairs.get((other, change.user_id)):
                 pairs[other, change.user_id] -= 1
-                yield {"identifiers": [_typed(other, people), _typed(change.user_id, people)]}
+                both = [_typed(other, people), _typed(change.user_id, people)]
+                if any(is_placeholder(str(one[name])) for one in both for name in _IDS if name in one):
+                    taken.lose(Lost.LINK)  # read again, it is refused
+                    continue
+                yield {"identifiers": list(both)}
                 if change.event_time_ts is not None:
                     taken.lose(Lost.TIME)
             else:
