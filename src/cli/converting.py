@@ -19,7 +19,7 @@ from importer.bad_rows import FileReason, ObjectProblem
 from importer.batches import Batch, Rules, batches
 from importer.compression import opened, peeked
 from importer.definitions import DATE_FORMATS, NDJSON, TEXT_CSV, Definition
-from importer.formats import FORMATS, completed
+from importer.formats import FORMATS, completed, judge_columns
 from importer.formats.reading import Lost, Reading
 from importer.layouts import layout_of
 from importer.lines import HEAD_BYTES, reading_start, skipped
@@ -134,7 +134,7 @@ def converted(stored: Iterator[bytes], definition: Definition, to: str, out: Bin
         raise ObjectProblem(FileReason.DIALECT_UNKNOWN, said.doubt)
     dialect = said.format
     if layout.columns:
-        FORMATS[dialect].refuse_columns(layout.columns, definition.strict)
+        judge_columns(dialect, layout.columns, definition)
     part = Part(len(layout.header), TO_THE_END)
     rules = Rules(dialect, definition, SystemClock().now_ms())
     done = Conversion(dialect, to)

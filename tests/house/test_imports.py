@@ -25,7 +25,7 @@ FLOORS = [
     {"layouts", "recognition"},
     {"formats", "rows", "csv_rows", "lines", "parts", "compression", "receipts", "diagnosis", "costs"},
     {"exact_json"},
-    {"fields", "users"},
+    {"fields", "users", "row_paths"},
     {"bad_rows", "definitions", "notification", "documents", "sha256"},
     {"model"},
 ]

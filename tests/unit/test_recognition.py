@@ -59,6 +59,8 @@ def test_rows_torn_between_two_dialects_are_refused_with_what_to_do():
     torn = recognised(TORN * 2)
     assert (torn.format, "importer imports create --format" in torn.doubt) == (UNKNOWN, True)
     assert (recognised(TORN + KISS).format, recognised(TORN + KISS).doubt) == ("kissmetrics", "")
+    woopra = b'{"visitor":{"id":"v"},"level":1}\n'
+    assert (recognised(TORN + woopra * 9).format, recognised(TORN + woopra * 9).doubt) == ("woopra", "")
 
 
 def test_a_definition_that_names_a_dialect_is_asked_first():

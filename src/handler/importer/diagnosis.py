@@ -15,7 +15,7 @@ _REMEDIES: Final = {
     Reason.NOT_UTF8: "the file is not UTF-8: `iconv -f WINDOWS-1252 -t UTF-8 FILE` if it comes from Windows or an old "
     "database, else name its own encoding after -f",
     Reason.NOT_JSON: "write each row as one JSON object on a line of its own; `jq -c . FILE` does so, and says where "
-    "it cannot",
+    "it cannot. (Rows of CSV are read under an import definition with mime_type TEXT_CSV)",
     Reason.NOT_AN_OBJECT: "each line has to be one JSON object; `jq -c '.[]' FILE` takes an array apart",
     Reason.NOT_CSV: "write the file as RFC 4180 has it: a field with a comma, quotation mark or line break wholly in "
     "quotation marks, and each mark inside it twice",

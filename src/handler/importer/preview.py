@@ -133,7 +133,7 @@ def previewed(
         if said.doubt:
             raise ObjectProblem(FileReason.DIALECT_UNKNOWN, said.doubt)
         if layout.columns:
-            formats.FORMATS[found.format].refuse_columns(layout.columns, definition.strict)
+            formats.judge_columns(found.format, layout.columns, definition)
         rules = Rules(said.format, definition, now_ms, limits)
         found.read_to = len(layout.header)
         part = Part(len(layout.header), stop)

@@ -14,7 +14,7 @@ from importer.executions.plain_text import HEAD_STORED_BYTES, PlainText, longest
 from importer.executions.ports import Workplace
 from importer.executions.settling import close_failed, settle
 from importer.executions.starting import judge_name, start
-from importer.formats import FORMATS
+from importer.formats import FORMATS, judge_columns
 from importer.lines import reading_start
 from importer.model import (
     RULES_VERSION,
@@ -223,7 +223,7 @@ def _read_on(place: Workplace, execution: Execution, ours: Held) -> bool:
         text = PlainText(place.objects, source, ours.breathe, state.border, longest, straight)
         layout = text.layout(definition.mime_type)
         if layout.columns:
-            FORMATS[execution.format].refuse_columns(layout.columns, definition.strict)
+            judge_columns(execution.format, layout.columns, definition)
             place.objects.put(source.bucket, header_key(execution), layout.header, "application/octet-stream")
         todo = ours.begin(text, len(layout.header))
         if todo.start == len(layout.header):

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final, Protocol
 
-from importer.bad_rows import Reason, Reject
+from importer.bad_rows import ObjectProblem, Reason, Reject
 from importer.definitions import BY_PROPERTY, Definition
 from importer.formats import cooladata, kissmetrics, mediarithmics, segment, woopra
 from importer.formats.reading import Reading, Written
@@ -230,6 +230,27 @@ class _Identified:
         return f"property\0{name}\0{value}\0{index}"
 
 
+def judge_columns(name: str, columns: Sequence[str], definition: Definition) -> None:
+    """See `Format.refuse_columns`; where the columns are plainly another dialect's, that is said as well.
+
+    Raises:
+        ObjectProblem: csv_header_missing.
+    """
+    if name not in FORMATS:
+        return
+    try:
+        FORMATS[name].refuse_columns(columns, definition.strict)
+    except ObjectProblem as problem:
+        other = _owner(dict.fromkeys(columns, ""), name)
+        if other == name:
+            raise
+        raise ObjectProblem(
+            problem.code,
+            f"these columns look like those of {other}, and this import reads {name}: drop the file in the folder of "
+            f"an import with `format` {other} (`importer imports create --format {other} --mime-type TEXT_CSV …`)",
+        ) from problem
+
+
 # ---- By its rows ----------------------------------------------------------------------------------------------------
 
 
@@ -265,7 +286,8 @@ def recognise(rows: Iterable[Row]) -> Recognised:
     best = max(owned, key=lambda name: (owned[name], name == DEFAULT))
     counts = {name: count for name, count in owned.items() if count}
     for owners, count in torn.items():
-        if not set(owners) & set(counts):
+        # A single odd row among many that are plain costs itself at most, and not the file.
+        if not set(owners) & set(counts) and count >= sum(counts.values()):
             names = " and of ".join(owners)
             doubt = (
                 f"{count} of its first rows bear marks of {names} alike, and none decides: say which it is in the "

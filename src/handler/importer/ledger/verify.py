@@ -30,7 +30,7 @@ from importer.batches import Batch, batches
 from importer.documents import document
 from importer.executions.pinned import rules_of
 from importer.executions.plain_text import PlainText
-from importer.formats import FORMATS, UNKNOWN
+from importer.formats import FORMATS, UNKNOWN, judge_columns
 from importer.layouts import Layout
 from importer.ledger.papers import ErrorRows, Reasons, stored_bytes
 from importer.ledger.ports import Books, Key
@@ -268,8 +268,8 @@ class _Recount:
             self._judge_damage(problem)
 
     def _batches_of(self, text: PlainText, layout: Layout) -> Iterator[Batch]:
-        if layout.columns and self._execution.format in FORMATS:
-            FORMATS[self._execution.format].refuse_columns(layout.columns, self._rules.definition.strict)
+        if layout.columns:
+            judge_columns(self._execution.format, layout.columns, self._rules.definition)
         part = Part(len(layout.header), TO_THE_END)
         return batches(layout.lines(text.read(reading_start(part)), part), self._rules, layout)
 
