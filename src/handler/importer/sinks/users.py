@@ -61,10 +61,9 @@ class UserRecords:
 
         def put(change: UserChange) -> Left[UserChange]:
             item = record_item(change, rank(change, self._source), self._source)
-            is_link = change.record.startswith(LINK) and change.record != LINK and not change.deleted
             try:
-                if is_link:
-                    self._link(item)
+                if change.record.startswith(LINK) and change.record != LINK:
+                    self._link(item, change.deleted)
                 else:
                     self._client.put_item(
                         TableName=self._table,
@@ -83,22 +82,26 @@ class UserRecords:
         self._calls.run(list(folded.values()), put, breathe)
         return refused
 
-    def _link(self, item: Item) -> None:
-        """A link keeps its highest rank, and beside it the first upload that made it: an erasure in between means both
-        ends, whichever of the two uploads is read first (`erasing`)."""
+    def _link(self, item: Item, is_cut: bool) -> None:
+        """A link keeps its highest rank, and beside it the first upload that ever made it: an erasure in between means
+        both ends, whichever of the two uploads is read first (`erasing`)."""
         key: Item = {name: item[name] for name in ("user_id", "record")}
         told = {name: item[name] for name in item if name not in key}
+        gone = [name for name in ("value", "deleted", "event_time_ts", EXPIRES) if name not in told]
         with suppress_refusal():
             self._client.update_item(
                 TableName=self._table,
                 Key=key,
-                UpdateExpression="SET "
-                + ", ".join(f"#{name} = :{name}" for name in told)
-                + " REMOVE deleted, #expires",
+                UpdateExpression=(
+                    f"SET {', '.join(f'#{name} = :{name}' for name in told)}"
+                    f" REMOVE {', '.join(f'#{name}' for name in gone)}"
+                ),
                 ConditionExpression="attribute_not_exists(#rank) OR #rank <= :rank",
-                ExpressionAttributeNames={f"#{name}": name for name in told} | {"#expires": EXPIRES},
+                ExpressionAttributeNames={f"#{name}": name for name in (*told, *gone)},
                 ExpressionAttributeValues={f":{name}": value for name, value in told.items()},
             )
+        if is_cut:
+            return
         with suppress_refusal():
             self._client.update_item(
                 TableName=self._table,
