@@ -16,6 +16,7 @@ from importer.model import ERASED_ROW, Event, Provenance, UserChange
 from importer.sinks import erasing
 from importer.sinks.dynamodb import DynamoDBSink
 from importer.sinks.users import FIRST
+from tests.support import strict
 from tests.support.cloud import Cloud
 from tests.support.faults import Fault, plan
 
@@ -306,3 +307,35 @@ def test_where_nobody_was_erased_it_costs_two_small_reads(installation: Installa
         sink.write(*Upload(1, events=("x",)).rows())
     reads = [call.operation for call in delivery.calls if call.operation in ("GetItem", "BatchGetItem", "Query")]
     assert reads == ["GetItem"] * 3
+
+
+def hub(number: int, many: int, length: int = 0) -> Upload:
+    """Somebody with many identifiers."""
+    return Upload(number, links=tuple(("a", f"{other:04d}{'x' * length}") for other in range(many)))
+
+
+def test_an_erasure_gets_on_although_calls_are_throttled_again_and_again(installation: Installation):
+    """No single call in which a person's many identifiers must all be found, nor all links be deleted."""
+    installation.read(hub(1, 40))
+    with plan(installation.cloud, *(Fault("throttled", at) for at in range(20, 2_000, 20))):
+        installation.read(Upload(2, erased=("a",)))
+    assert people(installation) == set()
+
+
+def test_a_breath_is_taken_between_the_identifiers_of_a_person(installation: Installation):
+    """A lease is 45 seconds, a person may have ten thousand of them."""
+    installation.read(hub(1, 40))
+    breaths: list[int] = []
+    eraser = Upload(2, erased=("a",))
+    installation.sink(eraser).write(*eraser.rows(), lambda: breaths.append(1))
+    assert len(breaths) > 40
+
+
+def test_more_identifiers_than_an_item_can_remember_are_erased_all_the_same(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch
+):
+    """400 KB (here 40), and an identifier may be 1,019 bytes long."""
+    monkeypatch.setattr(strict, "ITEM_BYTES", 40_000)
+    installation.read(hub(1, 45, 1_000))
+    installation.read(Upload(2, erased=("a",)))
+    assert people(installation) == set()

@@ -189,7 +189,7 @@ def _items_in(call: Call) -> Iterator[dict]:
     document = call.document
     if call.operation == "UpdateItem":
         stored = call.cloud.stored(document["TableName"], document["Key"])
-        yield {**stored, **_assigned(document)}
+        yield {**stored, **_assigned(document), **_grown(document, stored)}
     if "Item" in document:
         yield document["Item"]
     for requests in document.get("RequestItems", {}).values():
@@ -206,6 +206,19 @@ def _assigned(document: dict) -> dict:
         if value in values:
             assigned[names.get(name, name)] = values[value]
     return assigned
+
+
+def _grown(document: dict, stored: dict) -> dict:
+    """The sets an UpdateExpression ADDs to, as they will be."""
+    names, values = document.get("ExpressionAttributeNames", {}), document.get("ExpressionAttributeValues", {})
+    _, added, actions = document.get("UpdateExpression", "").partition("ADD ")
+    grown = {}
+    for name, value in (action.split()[:2] for action in actions.split(",") if added):
+        kind, some = next(iter(values[value].items()))
+        if kind in ("SS", "NS", "BS"):
+            before = stored.get(names.get(name, name), {}).get(kind, [])
+            grown[names.get(name, name)] = {kind: sorted({*before, *some})}
+    return grown
 
 
 def _size_of(value: dict) -> int:

@@ -40,10 +40,12 @@ class SegmentsMissing(Exception):
 
 
 def work_of(execution: Execution) -> str:
-    """Prefix of everything an execution keeps until it has ended. By rules version: a late write of an older worker
-    must not mix in.
+    """Prefix of everything an execution keeps until it has ended. By rules version and round: a late write of an older
+    worker, or of one that only checks, must not mix in. Without a check it is named as ever: an execution that an
+    earlier version has read to its end is settled by this one.
     """
-    return f"work/{execution.id}/{execution.round}/"
+    checked = "-checked" if execution.checked else ""
+    return f"work/{execution.id}/{execution.rules_version}{checked}/"
 
 
 def segments_of(execution: Execution) -> str:

@@ -25,7 +25,6 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
 from botocore.exceptions import ClientError
@@ -47,7 +46,7 @@ PAGE: Final = 100  # items deleted between two breaths
 # Quota: docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_BatchGetItem.html
 CALL_KEYS: Final = 100
 LINKED: Final = "linked"  # of a record `erased`: the other identifiers its own was linked with
-MOST_REMEMBERED: Final = 1_000  # of them at a time
+REMEMBERED_BYTES: Final = 64 << 10  # of them at a time
 _KEY: Final = ("user_id", "record", LINKED)
 _RECORD: Final = f"user_id, #record, #rank, deleted, {FIRST}"
 _NAMES: Final = {"#record": "record", "#rank": "rank"}
@@ -60,11 +59,23 @@ class _Person:
     start: str
     erased: Item
     identifiers: dict[str, None] = field(default_factory=dict)  # in the order they were found
+    queue: deque[tuple[str, str]] = field(default_factory=deque)  # still to be looked at, and rank of the link there
+
+    def __post_init__(self) -> None:
+        self.queue.append((self.start, ""))
 
     @property
     def before_ms(self) -> int:
         """What was uploaded before is gone."""
         return uploaded_ms_of(self.erased["rank"]["S"])
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """Some of what there is to do for a person; how far it is, the person knows."""
+
+    person: _Person
+    times: int = 0  # so that a job that got somewhere is another one
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,27 +218,31 @@ class Erasing:
         )
 
     def _erase(self, persons: list[_Person], breathe: Callable[[], None]) -> None:
-        self._calls.run(persons, self._find, breathe)
+        self._calls.run([_Step(person) for person in persons], self._find, breathe)
         jobs = [_Data(person, user_id) for person in persons for user_id in person.identifiers]
         self._calls.run(jobs, self._delete_data, breathe)
-        self._calls.run(persons, self._delete_links, breathe)
+        self._calls.run([_Step(person) for person in persons], self._delete_links, breathe)
 
-    def _find(self, person: _Person) -> Left[_Person]:
-        """All identifiers of a person get the record, the one we begin with first."""
-        person.identifiers = {}
-        queue = deque([(person.start, "")])
-        while queue and len(person.identifiers) < MOST_IDENTIFIERS:
-            user_id, rank_text = queue.popleft()
-            if user_id in person.identifiers or (rank_text and rank_text < self._cut_rank(user_id, person)):
-                continue
-            person.identifiers[user_id] = None
-            former = self._put_erased(person, user_id)  # before the links are read: a link written later sees it
-            if not _is_of_a_person(person.erased):
-                break
-            linked = self._linked(user_id, person)
-            self._remember(user_id, set(linked) - former)
-            queue.extend(linked.items())
-            queue.extend((other, "") for other in sorted(former - set(linked)))
+    def _find(self, job: _Step) -> Left[_Step]:
+        """All identifiers of a person get the record, the one we begin with first. One of them is looked at; others
+        are left: a person may have thousands, and what is throttled or lost meanwhile must not begin with the first.
+        """
+        person = job.person
+        while person.queue and len(person.identifiers) < MOST_IDENTIFIERS:
+            user_id, rank_text = person.queue[0]
+            if user_id not in person.identifiers and not (rank_text and rank_text < self._cut_rank(user_id, person)):
+                former = self._put_erased(person, user_id)  # before the links are read: a link written later sees it
+                if not _is_of_a_person(person.erased):
+                    person.identifiers[user_id] = None
+                    return Left()
+                linked = self._linked(user_id, person)
+                self._remember(user_id, set(linked) - former)
+                person.queue.extend(linked.items())
+                person.queue.extend((other, "") for other in sorted(former - set(linked)))
+                person.identifiers[user_id] = None
+                person.queue.popleft()
+                return Left([_Step(person, job.times + 1)])
+            person.queue.popleft()
         return Left()
 
     def _linked(self, user_id: str, person: _Person) -> dict[str, str]:
@@ -272,16 +287,29 @@ class Erasing:
         return set(found.get(LINKED, {}).get("SS", ()))
 
     def _remember(self, user_id: str, others: set[str]) -> None:
-        """Keep whom an erased identifier was linked with: the links go, and the next erasure means them too."""
-        some = list(islice(sorted(others), MOST_REMEMBERED))
-        if some:
-            self._client.update_item(
-                TableName=self._users,
-                Key={"user_id": {"S": user_id}, "record": {"S": ERASED}},
-                UpdateExpression="ADD #linked :some",
-                ExpressionAttributeNames={"#linked": LINKED},
-                ExpressionAttributeValues={":some": {"SS": some}},
-            )
+        """Keep whom an erased identifier was linked with: the links go, and the next erasure means them too.
+
+        As many as the item holds (400 KB): the erasure itself must not fail for it.
+        """
+        left = deque(sorted(others))
+        while left:
+            some = [left.popleft()]
+            size_bytes = len(some[0].encode())
+            while left and size_bytes + len(left[0].encode()) <= REMEMBERED_BYTES:
+                some.append(left.popleft())
+                size_bytes += len(some[-1].encode())
+            try:
+                self._client.update_item(
+                    TableName=self._users,
+                    Key={"user_id": {"S": user_id}, "record": {"S": ERASED}},
+                    UpdateExpression="ADD #linked :some",
+                    ExpressionAttributeNames={"#linked": LINKED},
+                    ExpressionAttributeValues={":some": {"SS": some}},
+                )
+            except ClientError as error:
+                if "item size" not in str(error.response.get("Error", {}).get("Message", "")).lower():
+                    raise
+                return
 
     def _delete_data(self, job: _Data) -> Left[_Data]:
         """Delete a page of what an identifier has."""
@@ -304,8 +332,12 @@ class Erasing:
                 return Left([_Data(job.person, job.user_id, job.times + 1)])
         return Left()
 
-    def _delete_links(self, person: _Person) -> Left[_Person]:
-        for user_id in reversed(list(person.identifiers)):
+    def _delete_links(self, job: _Step) -> Left[_Step]:
+        """Delete a page of a person's links, those found last first."""
+        person = job.person
+        todo = PAGE
+        while person.identifiers:
+            user_id = next(reversed(person.identifiers))
             for record in self._links(user_id):
                 if not _is_before(record, person):  # said again since: from then on it counts
                     self._begin_link_again(record, person)
@@ -315,6 +347,10 @@ class Erasing:
                 if other and not _is_of_a_person(person.erased):  # its other end is nobody's who is erased
                     key: Item = {"user_id": {"S": other}, "record": {"S": f"{LINK}{user_id}"}}
                     self._delete(self._users, key, "rank", record["rank"]["S"])
+                todo -= 1
+                if todo <= 0:
+                    return Left([_Step(person, job.times + 1)])
+            del person.identifiers[user_id]
         return Left()
 
     # -- calls ------------------------------------------------------------------------------------------------------
