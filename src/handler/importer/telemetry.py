@@ -48,6 +48,7 @@ class Metric(StrEnum):
     EXECUTIONS_FAILED = "ExecutionsFailed"
     ROWS_GOOD = "RowsGood"
     ROWS_BAD = "RowsBad"
+    ROWS_NOT_STORED = "RowsNotStored"
     EVENTS_WRITTEN = "EventsWritten"
     IMPORT_MILLISECONDS = "ImportMilliseconds"
     WAITING_FILES = "WaitingFiles"
@@ -62,6 +63,7 @@ MEANING: Final[dict[Metric, str]] = {
     Metric.EXECUTIONS_FAILED: "files refused as a whole; the source is still in imports/",
     Metric.ROWS_GOOD: "rows now in the store, of files that ended",
     Metric.ROWS_BAD: "rows now in errors/, of files that ended",
+    Metric.ROWS_NOT_STORED: "rows neither stored nor bad: expired, of erased persons, or withheld, of files that ended",
     Metric.EVENTS_WRITTEN: "events written to each enabled sink, of files that ended",
     Metric.IMPORT_MILLISECONDS: "from a file's first delivery to its end",
     Metric.WAITING_FILES: "files that have been in imports/ for five minutes or more and were not refused",
@@ -104,6 +106,9 @@ class LogKey(StrEnum):
     ERROR_CODE = "error_code"
     GOOD = "good"
     BAD = "bad"
+    EXPIRED = "expired"
+    ERASED = "erased"
+    WITHHELD = "withheld"
     RECEIPT = "receipt"
     RENEWED = "renewed"
     WAITING_FILES = "waiting_files"
@@ -120,6 +125,7 @@ class LogKey(StrEnum):
 
 
 _FILE: Final = (LogKey.BUCKET, LogKey.KEY)
+_FATES: Final = (LogKey.GOOD, LogKey.BAD, LogKey.EXPIRED, LogKey.ERASED, LogKey.WITHHELD)
 _EXECUTION: Final = (*_FILE, LogKey.EXECUTION_ID, LogKey.STATUS, LogKey.PHASE)
 
 SAYS: Final[dict[Message, tuple[str, tuple[LogKey, ...]]]] = {
@@ -127,7 +133,7 @@ SAYS: Final[dict[Message, tuple[str, tuple[LogKey, ...]]]] = {
     Message.WAITED: ("this delivery returns and leaves the work to another", (*_EXECUTION, LogKey.RENEWED)),
     Message.CLOSED: (
         "an execution has ended",
-        (*_EXECUTION, LogKey.ERROR_CODE, LogKey.GOOD, LogKey.BAD, LogKey.RECEIPT),
+        (*_EXECUTION, LogKey.ERROR_CODE, *_FATES, LogKey.RECEIPT),
     ),
     Message.DELIVER_AGAIN: ("level ERROR, with the exception: this try of a file failed, Lambda makes another", _FILE),
     Message.FAILED: ("level ERROR, with the exception: the invocation failed, not at a file", ()),
@@ -160,6 +166,9 @@ HOLDS: Final[dict[LogKey, str]] = {
     LogKey.ERROR_CODE: "why it FAILED: a file reason",
     LogKey.GOOD: "rows in the store",
     LogKey.BAD: "rows in errors/",
+    LogKey.EXPIRED: "rows whose own time to live was over",
+    LogKey.ERASED: "rows of persons erased after the upload",
+    LogKey.WITHHELD: "good rows of a file that is stored as a whole or not at all, and was not",
     LogKey.RECEIPT: "key of its receipt",
     LogKey.RENEWED: "whether the other worker was seen to be alive",
     LogKey.WAITING_FILES: "as the metric WaitingFiles",
@@ -211,9 +220,11 @@ class PowertoolsTelemetry:
             sums = outcome.sums
             self._count(Metric.ROWS_GOOD, sums.good)
             self._count(Metric.ROWS_BAD, sums.bad)
+            self._count(Metric.ROWS_NOT_STORED, sums.rows - sums.good - sums.bad)
             self._count(Metric.EVENTS_WRITTEN, sums.events)
             self._count(Metric.IMPORT_MILLISECONDS, outcome.end_date - execution.created_ms)
             said |= {LogKey.GOOD: sums.good, LogKey.BAD: sums.bad, LogKey.RECEIPT: outcome.destination.receipt}
+            said |= {LogKey.EXPIRED: sums.expired, LogKey.ERASED: sums.erased, LogKey.WITHHELD: sums.withheld}
         self._log.info(Message.CLOSED, extra=said)
 
     def swept(self, bucket: str, waiting: Waiting) -> None:
