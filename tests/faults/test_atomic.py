@@ -145,3 +145,28 @@ def test_a_file_with_more_bad_rows_than_allowed_fails():
             assert (found["status"], found["code"], found["bad"] > 2) == ("FAILED", "too_many_bad_rows", True)
             assert importer.cloud.objects("imports/") == {"imports/few/rows.json": body}
             nothing_late_matters(importer)
+
+
+def test_too_many_bad_rows_of_a_file_that_is_only_checked_are_no_rows_in_the_store():
+    """The sentence says so."""
+    with installed() as importer:
+        definition = {"id": "few", "max_bad_rows": 2, "atomic": True}
+        importer.cloud.put_item(
+            importer.cloud.imports_table, {"pk": "IMPORT#few", "sk": "IMPORT", "definition": definition}
+        )
+        importer.notify(importer.cloud.drop("imports/few/rows.json", many_rows(55)))
+        importer.run_until_quiet()
+        error = receipt_of(importer)["error"]
+        assert (error["code"], "Nothing of it was stored" in error["message"]) == ("too_many_bad_rows", True)
+        assert stored(importer) == 0
+
+
+@pytest.mark.parametrize("part_bytes", [1 << 28, 2048])
+def test_the_second_round_does_not_wait_for_the_leases_of_the_first(part_bytes: int):
+    """Whoever checked a part is done with it."""
+    with installed(part_bytes=part_bytes) as importer:
+        begun_ms = importer.cloud.clock.now_ms()
+        importer.notify(importer.cloud.drop(KEY, GOOD))
+        importer.run_until_quiet()
+        assert importer.cloud.clock.now_ms() - begun_ms < 10_000
+        assert_books_balance(importer.cloud, {KEY: GOOD})

@@ -15,7 +15,7 @@ from importer.batches import Batch, Rules, batches
 from importer.definitions import Definition
 from importer.formats.reading import Reading
 from importer.lines import lines, reading_start
-from importer.model import Noted, Part, Tally
+from importer.model import ERASED_ROW, Noted, Part, Tally
 from importer.parts import WHOLE
 
 RULES = Rules("cooladata", Definition(), 1_795_176_000_000)
@@ -155,6 +155,15 @@ def test_rows_a_sink_refuses_become_bad_rows_in_their_place():
     ]
     assert (batch.tally.good, batch.tally.bad, batch.tally.events, batch.tally.user_changes) == (0, 4, 0, 0)
     assert batch.tally.notes in ({}, {"placeholder_id": Noted(0, 3)})
+
+
+def test_rows_of_erased_persons_leave_no_name_among_those_that_turn_up_most():
+    """Nothing of them is stored: nor are they in `top_identifiers`."""
+    importer.batches.GRID_BYTES = importer.parts.GRID_BYTES = 1_000  # put back by the fixture
+    (batch,) = read(ROWS[0] + b"\n", WHOLE, 1_000)
+    assert batch.tally.top_users
+    batch.take_out({0: ERASED_ROW})
+    assert batch.tally == Tally(lines=1, erased=1)
 
 
 def test_part_without_lines_has_no_batches():

@@ -64,6 +64,7 @@ class Batch:
         self.tally.notes = _notes(self)
         self.tally.events -= sum(event.address in not_stored for event in self.events)
         self.tally.user_changes -= sum(change.address in not_stored for change in self.user_changes)
+        _sample(self, [event for event in self.events if event.address not in not_stored])  # no names of the erased
         self.bad_rows.sort(key=lambda row: row.offset)
 
     def withhold(self) -> None:
@@ -144,13 +145,22 @@ def _ended(batch: Batch, next_offset: int) -> Batch:
     batch.next_offset = next_offset
     batch.tally.lines = len(batch.lines)
     batch.tally.notes = _notes(batch)
-    if _is_sampled(batch.start):
-        batch.tally.sampled = len(batch.events)
-        users = Counter(event.user_id for event in batch.events)
-        # By name where counts are equal, so that the same events always give the same ten.
-        most = nsmallest(TOP_USERS, users.items(), key=lambda user: (-user[1], user[0]))
-        batch.tally.top_users = {shown(user): count for user, count in most}
+    _sample(batch, batch.events)
     return batch
+
+
+def _sample(batch: Batch, events: Sequence[Event]) -> None:
+    """The users that turn up most in a sampled batch."""
+    if not _is_sampled(batch.start):
+        return
+    batch.tally.sampled = len(events)
+    users = Counter(event.user_id for event in events)
+    # By name where counts are equal, so that the same events always give the same ten.
+    most = nsmallest(TOP_USERS, users.items(), key=lambda user: (-user[1], user[0]))
+    batch.tally.top_users = {}
+    for user, count in most:  # names that are cut may look alike
+        name = shown(user)
+        batch.tally.top_users[name] = batch.tally.top_users.get(name, 0) + count
 
 
 def _is_sampled(offset: int) -> bool:

@@ -362,11 +362,11 @@ class ImportsTable:
             ":one": 1,
             ":bool": "BOOL",
         }
-        free = (  # a fence holds for the attempts until then: a redrive begins the next one
+        unfenced = (  # a fence holds for the attempts until then: a redrive begins the next one
             "(attribute_not_exists(fenced) OR fenced < :attempt"
             " OR (attribute_type(fenced, :bool) AND :attempt > :one))"  # as version 0.2.0 wrote it
-            " AND (attribute_not_exists(#owner) OR lease_until_ms < :now OR #owner = :me)"
         )
+        unowned = "(attribute_not_exists(#owner) OR lease_until_ms < :now OR #owner = :me)"
         names = {"#owner": "owner", "#start": "start", "#stop": "stop"}
         taken = "SET #owner = :me, lease_until_ms = :until, #start = :start, #stop = :stop, rules_version = :round"
         if not self._conditional(
@@ -377,7 +377,7 @@ class ImportsTable:
                 " tries = if_not_exists(tries, :none) + :one"
             ),
             ConditionExpression=(
-                f"attribute_not_exists(done) AND {free}"
+                f"attribute_not_exists(done) AND {unfenced} AND {unowned}"
                 " AND (attribute_not_exists(rules_version) OR rules_version = :round)"
             ),
             ExpressionAttributeNames=names,
@@ -397,7 +397,10 @@ class ImportsTable:
                         f"{taken}, next_offset = :start, tally = :zero, tries = :one, hops = :none, waits = :none"
                         " REMOVE done, sha256, border"
                     ),
-                    ConditionExpression=f"{free} AND rules_version < :round",
+                    # Who was done with it in that round writes nothing any more, however long the lease.
+                    ConditionExpression=(
+                        f"{unfenced} AND ({unowned} OR attribute_exists(done)) AND rules_version < :round"
+                    ),
                     ExpressionAttributeNames=names,
                     ExpressionAttributeValues=_marshalled(values),
                 )

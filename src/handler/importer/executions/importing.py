@@ -152,7 +152,7 @@ def _judge_whole(place: Workplace, execution: Execution) -> None:
     if not (execution.is_checking or definition.max_bad_rows):
         return
     bad = sum(part.tally.bad for part in place.records.parts(execution.id))
-    _judge_count(definition, bad)
+    _judge_count(execution, definition, bad)
     if bad and execution.is_checking:
         raise ObjectProblem(
             FileReason.ATOMIC_REFUSED,
@@ -249,7 +249,7 @@ def _read_on(place: Workplace, execution: Execution, ours: Held) -> bool:
                     "application/octet-stream",
                 )
             ours.move_behind(batch)  # 3 the position moves last, tallies absolute
-            _judge_count(definition, ours.state.tally.bad)
+            _judge_count(execution, definition, ours.state.tally.bad)
     except Unavailable:
         ours.give_back()
         raise
@@ -266,13 +266,14 @@ def _doubt(place: Workplace, execution: Execution) -> str:
     return recognised_stored([head], definition_of(execution)).doubt
 
 
-def _judge_count(definition: Definition, bad: int) -> None:
+def _judge_count(execution: Execution, definition: Definition, bad: int) -> None:
     """Raises ObjectProblem where more rows are bad than the import allows."""
     if 0 < definition.max_bad_rows < bad:
+        stored = "Nothing of it was stored" if execution.is_checking else "What was read until then is imported"
         raise ObjectProblem(
             FileReason.TOO_MANY_BAD_ROWS,
-            f"more than {definition.max_bad_rows:,} rows are bad, which is all this import allows (max_bad_rows). What "
-            "was read until then is imported; errors/ has the bad rows. Mend them, and drop the whole file again",
+            f"more than {definition.max_bad_rows:,} rows are bad, which is all this import allows (max_bad_rows). "
+            f"{stored}; errors/ has the bad rows. Mend them, and drop the whole file again",
         )
 
 

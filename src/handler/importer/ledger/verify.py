@@ -418,6 +418,8 @@ class _Recount:
             events=told.events if 0 <= events <= self._erased.events else sums.events,
             user_changes=told.user_changes if 0 <= changes <= self._erased.user_changes else sums.user_changes,
             notes=told.notes,  # those of rows left out are not counted
+            sampled=told.sampled,
+            top_users=told.top_users,
         )
 
     def _compare_receipt(self) -> None:
