@@ -112,6 +112,9 @@ class Standing:
             "share_read": self.share,
             "good": tally.good,
             "bad": tally.bad,
+            "expired": tally.expired,
+            "erased": tally.erased,
+            "withheld": tally.withheld,
             "waits_for": self.waits_for(),
             "parts": [
                 {
@@ -283,7 +286,7 @@ def _page(out: Console, now: Standing) -> None:
     if execution.error is not None:
         show.label(out, "refused", Text(execution.error.code, style="yellow"))
         show.paragraph(out, show.shown_whole(execution.error.message))
-    show.label(out, "read", f"{_percent(now.share) or 'unknown'}: {tally.good:,} good rows, {tally.bad:,} bad")
+    show.label(out, "read", f"{_percent(now.share) or 'unknown'}: {_rows_said(tally)}")
     show.label(out, "waits for", now.waits_for())
     shown = [part for part in now.parts if not part.done] if len(now.parts) > MOST_PARTS else now.parts
     if shown:
@@ -291,6 +294,16 @@ def _page(out: Console, now: Standing) -> None:
         _parts_table(out, now, shown[:MOST_PARTS])
     if len(shown) > MOST_PARTS:
         show.paragraph(out, f"{len(shown) - MOST_PARTS:,} more are not done: --json has them all.")
+
+
+def _rows_said(tally: Tally) -> str:
+    others = (
+        (tally.expired, "expired"),
+        (tally.erased, "erased"),
+        (tally.withheld, "good, of a file still to be judged"),
+    )
+    said = [f"{tally.good:,} good rows", f"{tally.bad:,} bad"]
+    return ", ".join(said + [f"{count:,} {fate}" for count, fate in others if count])
 
 
 def _parts_table(out: Console, now: Standing, parts: Iterable[PartState]) -> None:

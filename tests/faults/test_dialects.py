@@ -73,3 +73,23 @@ def test_a_file_torn_between_two_dialects_is_refused():
         assert importer.cloud.objects("imports/") == {"imports/torn.json": TORN * 3}
         assert not importer.cloud.items(importer.cloud.events_table)
         nothing_late_matters(importer)
+
+
+def test_a_file_that_could_not_be_read_is_recognised_when_it_can():
+    """Archived when it was dropped; restored, and redriven: read by its own columns."""
+    body = b"Identity,Timestamp,Event\n" + b"".join(b"u%d,%d,signed\n" % (n, 1_700_000_000 + n) for n in range(9))
+    with installed() as importer:
+        cloud = importer.cloud
+        importer.notify(cloud.drop("imports/tables/people.csv", body, StorageClass="GLACIER"))
+        importer.run_until_quiet()
+        (execution,) = importer.executions()
+        assert (execution["status"], execution["error"]["code"]) == ("FAILED", FileReason.OBJECT_ARCHIVED)
+        cloud._object("imports/tables/people.csv")._storage_class = "STANDARD"
+        importer.by_hand("redrive", execution["id"])
+        importer.run_until_quiet()
+        (execution,) = importer.executions()
+        assert (execution["status"], execution["format"], len(cloud.items(cloud.events_table))) == (
+            "SUCCEEDED",
+            "kissmetrics",
+            9,
+        )

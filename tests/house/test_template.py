@@ -403,7 +403,7 @@ def test_the_alarms_cover_every_way_an_import_can_fail(expanded):
         "failed-executions": [("S3EventImporter", "ExecutionsFailed")],
         "missed-notifications": [("S3EventImporter", "MissedNotifications")],
         "resumed-executions": [("S3EventImporter", "ResumedExecutions")],
-        "bad-rows": [("S3EventImporter", "RowsGood"), ("S3EventImporter", "RowsBad")],
+        "bad-rows": [("S3EventImporter", f"Rows{fate}") for fate in ("Good", "Bad", "NotStored")],
         "oldest-waiting": [("S3EventImporter", "OldestWaitingSeconds")],
         "stream-freshness": [("AWS/Firehose", "DeliveryToS3.DataFreshness")],
         "stream-throttles": [("AWS/Firehose", "ThrottledRecords")],

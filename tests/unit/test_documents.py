@@ -68,6 +68,9 @@ def test_document_of_a_finished_execution_points_at_its_papers():
         "result": {
             "total_success": 7,
             "total_failure": 2,
+            "total_expired": 0,
+            "total_erased": 0,
+            "total_withheld": 0,
             "input_file_name": "a.json",
             "input_file_uri": "s3://bucket/completed_imports/c",
             "error_file_uri": "s3://bucket/errors/e",

@@ -68,7 +68,7 @@ def test_a_definition_that_names_a_dialect_is_asked_first():
     found = recognised(KISS, format="kissmetrics", id="shop")
     assert (found.format, found.evidence[0], len(found.evidence) > 1) == (
         "kissmetrics",
-        "the import shop says so",
+        "its definition says so",
         True,
     )
     assert recognised(KISS, format="woopra").format == "woopra"

@@ -54,15 +54,14 @@ def diagnosis(rows: int, groups: Sequence[Mapping[str, Any]]) -> dict[str, Value
         "count": count,
         "rows": rows,
         "message": f"{share} rows are refused for one cause, {code}{about}. The first: {sample['message']}",
-        "remedy": _remedy(code, str(sample["hint"])),
+        "remedy": f"in all of them: {_remedy(code, str(sample['hint']))}",
     }
 
 
 def _remedy(code: str, hint: str) -> str:
     """A row's hint says it best, less the number in brackets that is its own."""
     if hint and code not in (Reason.NOT_UTF8, Reason.NOT_JSON):
-        general = hint.partition(" (")[0] if code == Reason.TIME_UNIT else hint
-        return f"{general}, in every row" if code in (Reason.TIME_UNIT, Reason.MISSING_FIELD) else general
+        return hint.partition(" (")[0] if code == Reason.TIME_UNIT else hint
     if code == Reason.MISSING_FIELD:
         return _MISSING
     return _REMEDIES.get(Reason(code), "mend what the first rows of errors/ have in common, and drop them again")

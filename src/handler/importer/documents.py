@@ -30,6 +30,9 @@ def document(execution: Execution) -> dict[str, Value]:
         result = {
             "total_success": outcome.sums.good,
             "total_failure": outcome.sums.bad,
+            "total_expired": outcome.sums.expired,
+            "total_erased": outcome.sums.erased,
+            "total_withheld": outcome.sums.withheld,
             "input_file_name": source.key.rpartition("/")[2],
             "input_file_uri": completed if moved else source.uri,
             "error_file_uri": f"s3://{bucket}/{outcome.destination.errors}" if outcome.sums.bad else None,

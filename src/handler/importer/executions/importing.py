@@ -2,6 +2,7 @@
 may do it, until when, and how the rest is handed on, is `holding`'s.
 """
 
+from dataclasses import replace
 from typing import Final
 
 from importer.bad_rows import FileReason, ObjectProblem, segment
@@ -14,7 +15,7 @@ from importer.executions.plain_text import HEAD_STORED_BYTES, PlainText, longest
 from importer.executions.ports import Workplace
 from importer.executions.settling import close_failed, settle
 from importer.executions.starting import judge_name, start
-from importer.formats import FORMATS, judge_columns
+from importer.formats import UNKNOWN, UNREAD, Recognised, judge_columns
 from importer.lines import reading_start
 from importer.model import (
     RULES_VERSION,
@@ -179,10 +180,15 @@ def _import_part(place: Workplace, execution: Execution, part: Part) -> Executio
         Unavailable, Fenced.
     """
     judge_name(execution.source.key, execution.format, execution.mime_type)
-    if execution.format not in FORMATS:
-        raise ObjectProblem(FileReason.DIALECT_UNKNOWN, _doubt(place, execution))
+    said = None
+    if execution.format in (UNREAD, UNKNOWN):
+        said = _recognised(place, execution)
+        if said.doubt:
+            raise ObjectProblem(FileReason.DIALECT_UNKNOWN, said.doubt)
     if execution.status is Status.PENDING:
-        execution = place.records.begin(execution, place.clock.now_ms())
+        # Until it is begun nothing of it was read: its dialect may still be pinned.
+        pinned = execution if said is None else replace(execution, format=said.format)
+        execution = place.records.begin(pinned, place.clock.now_ms())
     if execution.rules_version > RULES_VERSION:
         raise Unavailable(f"{execution.source.uri} is being imported by a newer version of this function")
     if execution.rules_version < RULES_VERSION:
@@ -260,10 +266,11 @@ def _read_on(place: Workplace, execution: Execution, ours: Held) -> bool:
     return True
 
 
-def _doubt(place: Workplace, execution: Execution) -> str:
-    """Why nobody could say in which dialect a file is written."""
-    head = b"".join(place.objects.read(execution.source, 0, min(HEAD_STORED_BYTES, execution.source.size_bytes)))
-    return recognised_stored([head], definition_of(execution)).doubt
+def _recognised(place: Workplace, execution: Execution) -> Recognised:
+    """The dialect of a file that could not be read when its execution began, or could not be told."""
+    source = execution.source
+    head = b"".join(place.objects.read(source, 0, min(HEAD_STORED_BYTES, source.size_bytes)))
+    return recognised_stored([head], definition_of(execution))
 
 
 def _judge_count(execution: Execution, definition: Definition, bad: int) -> None:

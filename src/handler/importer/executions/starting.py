@@ -33,8 +33,11 @@ def start(place: Workplace, dropped: Dropped) -> list[Execution]:
     definition = _definition(place, source.key)
     part_bytes = part_bytes_of(source.size_bytes, place.part_bytes) if definition.mime_type == NDJSON else 0
     head = _head(place, source) if part_bytes or not definition.format else b""
-    if is_compressed(head):
+    if head is None or is_compressed(head):
         part_bytes = 0
+    format_name = definition.format
+    if not format_name:
+        format_name = formats.UNREAD if head is None else recognised_stored([head], definition).format
     execution = Execution(
         id=execution_id,
         source=source,
@@ -42,7 +45,7 @@ def start(place: Workplace, dropped: Dropped) -> list[Execution]:
         phase=Phase.IMPORTING,
         created_ms=place.clock.now_ms(),
         definition=definition.as_stored(),
-        format=definition.format or recognised_stored([head], definition).format,
+        format=format_name,
         part_count=-(-source.size_bytes // part_bytes) if part_bytes else 1,
         part_bytes=part_bytes,
         sinks=SINK_CHOICES[definition.sinks] if definition.sinks else place.sinks,
@@ -71,8 +74,9 @@ def _definition(place: Workplace, key: str) -> Definition:
     return DEFAULT if stored is None else formats.named(first, stored)
 
 
-def _head(place: Workplace, source: S3Object) -> bytes:
-    """The first stored bytes, which tell whether a file is compressed and what its rows look like.
+def _head(place: Workplace, source: S3Object) -> bytes | None:
+    """The first stored bytes, which tell whether a file is compressed and what its rows look like; None if they cannot
+    be read now: whoever reads the file next finds out, and says so.
 
     Compressed text has no places to begin at, and a line break of a CSV may stand inside a field (E11): neither is cut
     into parts, and both can be handed on.
@@ -80,7 +84,7 @@ def _head(place: Workplace, source: S3Object) -> bytes:
     try:
         return b"".join(place.objects.read(source, 0, min(HEAD_STORED_BYTES, source.size_bytes)))
     except ObjectProblem:
-        return b""  # whoever reads it next finds out, and says so
+        return None
 
 
 def _left_unfinished(place: Workplace, dropped: Dropped) -> list[Execution]:

@@ -14,6 +14,7 @@ from typing import Final, Protocol
 
 from importer.bad_rows import ObjectProblem, Reason, Reject
 from importer.definitions import BY_PROPERTY, Definition
+from importer.fields import json_type
 from importer.formats import cooladata, kissmetrics, mediarithmics, segment, woopra
 from importer.formats.reading import Reading, Written
 from importer.model import Event, Misconfigured, Row, Value
@@ -64,6 +65,7 @@ def _by_name(*dialects: Format) -> dict[str, Format]:
 
 DEFAULT: Final = cooladata.NAME
 UNKNOWN: Final = "unknown"  # of an execution whose file cannot be said to be of one dialect or another
+UNREAD: Final = "unread"  # of one whose file could not be read yet: it is recognised when it can
 FORMATS: Final = _by_name(cooladata, kissmetrics, woopra, mediarithmics, segment)
 
 
@@ -124,7 +126,7 @@ def reader(name: str, definition: Definition, now_ms: int, execution_id: str = "
         now_ms: when its execution was created.
         execution_id: for events that are known by the place they were read from.
     """
-    name = DEFAULT if name == UNKNOWN else name  # of which nothing is ever stored
+    name = DEFAULT if name in (UNKNOWN, UNREAD) else name  # of which nothing is ever stored
     read = _Reader(name, definition, now_ms) if definition.format else _AnyReader(name, definition, now_ms)
     return read if definition.identity == "row" else _Identified(read, name, definition, execution_id)
 
@@ -225,9 +227,9 @@ class _Identified:
                 Reason.MISSING_FIELD,
                 field=name,
                 expected="a value: the import knows its events by it",
-                hint=f"the import's identity is {self._identity}",
+                hint=f"send it in every row, or change the import's identity, which is {self._identity}",
             )
-        return f"property\0{name}\0{value}\0{index}"
+        return f"property\0{name}\0{json_type(value)}\0{value}\0{index}"
 
 
 def judge_columns(name: str, columns: Sequence[str], definition: Definition) -> None:

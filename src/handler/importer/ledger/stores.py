@@ -21,8 +21,8 @@ import orjson
 from importer.executions.pinned import provenance_of
 from importer.ledger.ports import Books, Key
 from importer.ledger.verdict import Findings, Kind, Place
-from importer.model import Event, Execution, UserChange, event_rank, rank, uploaded_ms_of
-from importer.sinks.erasing import LINKED
+from importer.model import Event, Execution, Phase, UserChange, event_rank, rank, uploaded_ms_of
+from importer.sinks.erasing import LINKED, MARK
 from importer.sinks.items import EXPIRES, AttributeValue, Item, event_item, record_item
 from importer.sinks.users import FIRST
 from importer.users import ERASED
@@ -50,17 +50,38 @@ class StoreCheck:
         self._claims: dict[_Claim, tuple[int, int, str]] = {}  # → line, offset and what the item should say instead
         self.unproven = 0
         self.gone = 0  # items that are rightly not there any more
+        self._mark_ms: int | None = None
         self._other = lru_cache(256)(books.records.execution)
 
-    def erased_after(self, user_ids: Iterable[str]) -> set[str]:
-        """Those of these who were erased by a later upload than this execution's: their rows are rightly not there."""
+    def erased_after(self, user_ids: Iterable[str]) -> dict[str, Item]:
+        """Those of these who were erased by a later upload than this execution's, with the record that says so: their
+        rows are rightly not there. Nothing is looked up while the mark says that nobody was."""
+        if self._last_erasure_ms() <= self._source.uploaded_ms:
+            return {}
         keys = [(user_id, ERASED) for user_id in dict.fromkeys(user_ids)]
         found = self._stored.users(keys) if keys else {}
         return {
-            user_id
+            user_id: item
             for (user_id, _), item in found.items()
             if (erased_ms := _uploaded_ms(item)) is not None and erased_ms > self._source.uploaded_ms
         }
+
+    def _last_erasure_ms(self) -> int:
+        if self._mark_ms is None:
+            mark = self._stored.users([(MARK["user_id"]["S"], MARK["record"]["S"])])
+            self._mark_ms = max((_whole(item.get("uploaded_ms")) or 0 for item in mark.values()), default=0)
+        return self._mark_ms
+
+    def _judge_erased(
+        self, place: Place, where: tuple[int, int, str], item: Item | None, erased: Item, written_ms: int | None
+    ) -> None:
+        """What there may be of an erased person: nothing that was uploaded before, once the erasure has ended."""
+        if item is None or written_ms is None or written_ms >= (_uploaded_ms(erased) or 0):
+            self.gone += 1
+            return
+        eraser = self._other(_text(erased.get("execution_id")))
+        if eraser is not None and eraser.phase is Phase.CLOSED:
+            self._findings.add(Kind.EXTRA, place, *where, found=f"of an erased person: {_shown(item)}")
 
     def _is_over(self, what: Event | UserChange) -> bool:
         """Whether the table's time to live may have removed it."""
@@ -72,13 +93,18 @@ class StoreCheck:
         """These must be stored, equal in everything."""
         wanted = {(event.user_id, event.event_key): event for event in events}
         found = self._stored.events(list(wanted))
-        erased = self.erased_after(user_id for user_id, name in wanted if (user_id, name) not in found)
+        erased = self.erased_after(user_id for user_id, _ in wanted)
         for key, event in wanted.items():
             item = found.get(key)
-            if item is None and (event.user_id in erased or self._is_over(event)):
+            where = (line_of(event.address), event.address, "/".join(key))
+            if event.user_id in erased:
+                writer = None if item is None else self._other(_text(item.get("execution_id")))
+                written_ms = None if writer is None else writer.source.last_modified_ms
+                self._judge_erased(Place.EVENTS, where, item, erased[event.user_id], written_ms)
+                continue
+            if item is None and self._is_over(event):
                 self.gone += 1
                 continue
-            where = (line_of(event.address), event.address, "/".join(key))
             expected = event_item(event, self._source)
             if item is None:
                 self._findings.add(
@@ -140,16 +166,19 @@ class StoreCheck:
                 wanted[key] = ranked
         found = self._stored.users(list(wanted))
         expected = {key: record_item(change, rank_text, self._source) for key, (rank_text, change) in wanted.items()}
-        erased = self.erased_after(key[0] for key in wanted if found.get(key) != expected[key])
+        erased = self.erased_after(user_id for user_id, _ in wanted)
         for key, (_, change) in wanted.items():
             item = found.get(key)
-            # Of the erased, whatever there is comes from later uploads.
-            if change.user_id in erased or (item is None and self._is_over(change)):
-                self.gone += item != expected[key]
+            where = (line_of(change.address), change.address, "/".join(key))
+            if change.user_id in erased and change.record != ERASED:
+                written_ms = None if item is None else _uploaded_ms(item)
+                self._judge_erased(Place.USERS, where, item, erased[change.user_id], written_ms)
+                continue
+            if item is None and self._is_over(change):
+                self.gone += 1
                 continue
             if item is not None:  # what the person's links were, and since when, no single row says
                 item = {name: value for name, value in item.items() if name not in (LINKED, FIRST)}
-            where = (line_of(change.address), change.address, "/".join(key))
             if item is None:
                 self._findings.add(
                     Kind.MISSING, Place.USERS, *where, expected=_shown(expected[key]), found="there is no such item"

@@ -30,7 +30,7 @@ from importer.batches import Batch, batches
 from importer.documents import document
 from importer.executions.pinned import rules_of
 from importer.executions.plain_text import PlainText
-from importer.formats import FORMATS, UNKNOWN, judge_columns
+from importer.formats import FORMATS, UNKNOWN, UNREAD, judge_columns
 from importer.layouts import Layout
 from importer.ledger.papers import ErrorRows, Reasons, stored_bytes
 from importer.ledger.ports import Books, Key
@@ -110,7 +110,7 @@ def _judged(execution: Execution) -> Outcome:
             "it can be recounted when nothing is left to do"
         )
     unknown = [name for name in execution.sinks if name not in SINKS]
-    if execution.format not in (*FORMATS, UNKNOWN) or unknown:
+    if execution.format not in (*FORMATS, UNKNOWN, UNREAD) or unknown:
         raise CannotRecount(
             f"execution {execution.id}: {(unknown or [execution.format])[0]} is unknown to this version"
         )
