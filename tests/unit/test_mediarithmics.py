@@ -316,7 +316,7 @@ def test_fields_repeated_in_each_event_have_an_end():
     assert len({event.event_id for event in told(activity(_events=events)).events}) == 40_000
     reject = refused(activity(_events=events, **{f"custom{number}": "x" * 30 for number in range(1_000)}))
     assert (reject.reason, reject.hint) == (Reason.EVENT_TOO_LARGE, "send the events in several activities")
-    assert reject.expected.startswith(f"at most {64 << 20} bytes once its own fields")
+    assert reject.expected.startswith(f"at most {64 << 20} bytes of what stands in each")
 
 
 def test_paths_of_deep_properties_have_an_end():

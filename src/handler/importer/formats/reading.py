@@ -1,9 +1,13 @@
 """What every dialect makes of a row, and what a row of it cannot say."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from enum import StrEnum
+from typing import Final
 
-from importer.model import Event, Row, UserChange
+from importer.bad_rows import Reason, Reject
+from importer.model import Event, Row, UserChange, Value
 
 
 @dataclass(slots=True)
@@ -47,3 +51,44 @@ class Written:
 
     rows: list[Row]
     lost: list[Lost] = field(default_factory=list)
+
+
+# What all events of a row have in common stands in each of them: without an end to that, a row of 8 MiB could become
+# hundreds of gigabytes.
+REPEATED_BYTES: Final = 64 << 20
+
+
+def refuse_repeated(shared: Sequence[Value], count: int, text_bytes: int, hint: str) -> None:
+    """Raises Reject (event_too_large) for a row whose shared values, with each of its events, take too much.
+
+    Args:
+        count: of its events.
+        text_bytes: of the row; its shared values take less.
+    """
+    if count * text_bytes <= REPEATED_BYTES:  # nearly always
+        return
+    repeated = sum(map(_weight, shared))
+    if repeated * count > REPEATED_BYTES:
+        raise Reject(
+            Reason.EVENT_TOO_LARGE,
+            expected=f"at most {REPEATED_BYTES} bytes of what stands in each of its events",
+            found=f"{repeated} bytes with each of {count} events",
+            hint=hint,
+        )
+
+
+def _weight(value: Value) -> int:
+    """About how many bytes a value takes."""
+    total = 0
+    todo = [value]
+    while todo:
+        member = todo.pop()
+        if isinstance(member, dict):
+            total += sum(map(len, member)) + 8 * len(member)
+            todo += member.values()
+        elif isinstance(member, list):
+            total += 8 * len(member)
+            todo += member
+        else:
+            total += len(member) if isinstance(member, str) else len(str(member)) if isinstance(member, Decimal) else 8
+    return total

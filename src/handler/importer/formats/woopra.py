@@ -13,7 +13,6 @@ placeholders, a line that says nothing, size.
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from decimal import Decimal
 from difflib import SequenceMatcher
 from functools import lru_cache
 from itertools import islice
@@ -22,7 +21,7 @@ from typing import Final
 from importer import fields, users
 from importer.bad_rows import FileReason, ObjectProblem, Reason, Reject, shown
 from importer.definitions import LATEST_TIME_MS, NDJSON, Definition
-from importer.formats.reading import Lost, Reading, Written
+from importer.formats.reading import Lost, Reading, Written, refuse_repeated
 from importer.formats.writing import Taken, of_change, time_written
 from importer.model import Event, Row, UserChange, Value, event_id, event_ids
 
@@ -38,9 +37,6 @@ VISIT_PROPERTIES: Final = (
 )  # W11
 STRICT_CHARACTERS: Final = {"id": 140, "email": 140, "cookie": 24}  # W8
 VISIT_ID: Final = "visit_id"
-# What a visit says once is stored with each of its events. Without an end to that, a file of a few MiB could become
-# terabytes; the stream's limit for all that becomes of one row is the same.
-REPEATED_BYTES: Final = 64 << 20
 
 _ACTION: Final = ("name", "time", "properties")  # W3
 _OF_ACTION: Final = frozenset(_ACTION)
@@ -154,7 +150,8 @@ class WoopraReader:
         if row.get(VISIT_ID) in (None, ""):
             row.pop(VISIT_ID, None)
             row = {VISIT_ID: event_id("woopra visit", text, 0), **row}
-        _refuse_repeated(row, known, len(actions), len(text))
+        hint = "send the visit's actions in several lines, with one visit_id"
+        refuse_repeated([row, known], len(actions), len(text), hint)
         events = [
             Event(id_, action.name, action.time_ms, user, action.properties, address, row, known)
             for action, id_ in zip(actions, event_ids(NAME, text), strict=False)
@@ -356,40 +353,6 @@ def _are_linked(id_: str, email: str) -> bool:
 
 def _is_placeholder(identifier: str) -> bool:
     return identifier.strip().lower() in fields.PLACEHOLDER_IDS
-
-
-def _refuse_repeated(visit: Row, identifiers: Row, count: int, text_bytes: int) -> None:
-    if count * text_bytes <= REPEATED_BYTES:  # nearly always
-        return
-    repeated = _size_bytes([visit, identifiers])
-    if repeated * count > REPEATED_BYTES:
-        raise Reject(
-            Reason.EVENT_TOO_LARGE,
-            expected=f"visit properties and identifiers of at most {REPEATED_BYTES} bytes, counted with each action",
-            found=f"{repeated} bytes with each of {count} actions",
-            hint="send the visit's actions in several lines, with one visit_id",
-        )
-
-
-def _size_bytes(value: Value) -> int:
-    """About what a value takes where it is stored."""
-    size = 0
-    todo = [value]
-    while todo:
-        member = todo.pop()
-        size += 1
-        if isinstance(member, str):
-            size += len(member.encode())
-        elif isinstance(member, Decimal):
-            size += len(str(member))
-        elif isinstance(member, dict):
-            todo += member.values()
-            size += sum(len(name.encode()) for name in member)
-        elif isinstance(member, list):
-            todo += member
-        else:
-            size += 8
-    return size
 
 
 # ---- The vendor's own limits and names ------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from importer.bad_rows import Reason, Reject
 from importer.formats.mediarithmics import identifiers
 from importer.formats.mediarithmics.identifiers import Identifier
 from importer.formats.mediarithmics.objects import UUID, Changes, Fields, Terms
-from importer.formats.reading import Reading
+from importer.formats.reading import Reading, refuse_repeated
 from importer.model import Event, Row, Value, event_ids
 
 FORMAT: Final = "mediarithmics"
@@ -41,9 +41,6 @@ KNOWN: Final = (
 )
 _OF_EVENT: Final = ("$event_name", "$ts", "$properties")
 _OF_LOCATION: Final = ("$source",)
-# An activity's own fields become part of each of its events; without an end to that, a row of a few MiB could become
-# gigabytes. The stream's limit for a row is the same.
-MOST_REPEATED_BYTES: Final = 64 << 20
 
 
 def reading(row: Row, text: bytes, address: int, terms: Terms) -> Reading:
@@ -65,7 +62,8 @@ def reading(row: Row, text: bytes, address: int, terms: Terms) -> Reading:
             found="an empty array",
             hint="an activity is stored by its events",
         )
-    _refuse_too_much(len(text), len(listed), session, who)
+    repeated: list[Value] = [session, who.sent, who.user_id]
+    refuse_repeated(repeated, len(listed), len(text), "send the events in several activities")
     minutes = fields.minutes("$ttl") or 0
     changes = Changes(address)
     events: list[Event] = []
@@ -199,33 +197,3 @@ def _event(element: Value, path: str, terms: Terms) -> tuple[str, int, Row]:
 
 def _nameless(path: str) -> Reject:
     return Reject(Reason.BAD_NAME, field=path, expected="a non-empty name", found='""')
-
-
-def _refuse_too_much(text_bytes: int, count: int, session: Row, who: Identifier) -> None:
-    if text_bytes * count <= MOST_REPEATED_BYTES:
-        return
-    repeated = (_weight(session) + _weight(who.sent) + len(who.user_id)) * count
-    if repeated > MOST_REPEATED_BYTES:
-        raise Reject(
-            Reason.EVENT_TOO_LARGE,
-            expected=f"at most {MOST_REPEATED_BYTES} bytes once its own fields stand in each of its events",
-            found=f"{repeated} bytes",
-            hint="send the events in several activities",
-        )
-
-
-def _weight(value: Value) -> int:
-    """About how many bytes a value takes."""
-    total = 0
-    todo = [value]
-    while todo:
-        member = todo.pop()
-        if isinstance(member, dict):
-            total += sum(map(len, member)) + 8 * len(member)
-            todo += member.values()
-        elif isinstance(member, list):
-            total += 8 * len(member)
-            todo += member
-        else:
-            total += len(member) if isinstance(member, str) else 8
-    return total
