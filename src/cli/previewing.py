@@ -209,13 +209,16 @@ def _verdict(found: Findings) -> None:
         show.paragraph(out, show.shown_whole(found.problem.message), indent=0)
         return
     of_what = "" if found.whole else " of what was read"
+    made = show.many(tally.events, "event")
+    if tally.user_changes:
+        made += f" and {show.many(tally.user_changes, 'change')} of user records"
     if not tally.rows:
         verdict = "There are no rows in it. An import would only move the file"
     elif tally.bad:
         verdict = (
-            f"An import would write {show.many(tally.events, 'event')}{of_what} and put "
+            f"An import would write {made}{of_what} and put "
             f"{show.many(tally.bad, 'row')} into errors/, each with its reason"
         )
     else:
-        verdict = f"An import would write {show.many(tally.events, 'event')}{of_what}, and refuse no row"
+        verdict = f"An import would write {made}{of_what}, and refuse no row"
     show.paragraph(out, f"{verdict}. Nothing was written now.", "bold", indent=0)
