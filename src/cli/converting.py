@@ -19,6 +19,7 @@ from importer.bad_rows import FileReason, ObjectProblem
 from importer.batches import Batch, Rules, batches
 from importer.compression import opened, peeked
 from importer.definitions import DATE_FORMATS, NDJSON, TEXT_CSV, Definition
+from importer.executions.destinations import without_compression
 from importer.formats import FORMATS, completed, judge_columns
 from importer.formats.reading import Lost, Reading
 from importer.layouts import layout_of
@@ -98,6 +99,8 @@ def convert(
         raise click.UsageError("--json needs --output FILE: the rows would be on stdout, too")
     if output != STDOUT and Path(output).exists() and Path(output).samefile(file):
         raise click.UsageError(f"{output} is the file that is read: write to another one")
+    if not as_csv and without_compression(file.name).lower().endswith(".csv"):
+        raise click.UsageError(f"{file.name} is named like a CSV: read it with --csv")
     try:
         definition = completed(
             Definition(

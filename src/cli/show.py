@@ -496,7 +496,7 @@ def diagnosis(out: Console, found: Mapping[str, Any] | None) -> None:
     if found:
         out.print()
         paragraph(out, f"{shown_whole(found['message'][:1].upper() + found['message'][1:])}", "bold yellow", indent=0)
-        paragraph(out, f"Remedy: {shown_whole(found['remedy'])}", indent=0)
+        paragraph(out, f"Remedy for all of them: {shown_whole(found['remedy'])}", indent=0)
 
 
 def addresses(out: Console, execution: Execution, receipt: Mapping[str, Any]) -> None:

@@ -114,3 +114,14 @@ def test_each_sample_file_balances(path: Path):
 def test_a_row_of_which_no_sense_can_be_made_has_no_place():
     bad = BadRow(1, 0, b'{"a": {', Reason.TOO_LONG, "a", "", "", "", "")
     assert place_of(bad) is None
+
+
+def test_a_preview_says_what_becomes_of_a_file_that_is_stored_as_a_whole():
+    """As the import does: refused, with what stands beside it found before."""
+    file = row(1) + b"\n" + b"not json\n"
+    for settings, code in (({"atomic": True}, "atomic_refused"), ({"max_bad_rows": 1}, None)):
+        found = previewed([file], Definition(**settings), 0, (), first_rows=1, bad_rows=1)
+        assert (found.problem and found.problem.code, found.tally.good, found.tally.bad) == (code, 1, 1)
+    many = previewed([file * 2], Definition(max_bad_rows=1), 0, (), first_rows=1, bad_rows=1)
+    assert many.problem is not None
+    assert many.problem.code == "too_many_bad_rows"

@@ -68,7 +68,7 @@ def test_a_definition_that_names_a_dialect_is_asked_first():
     found = recognised(KISS, format="kissmetrics", id="shop")
     assert (found.format, found.evidence[0], len(found.evidence) > 1) == (
         "kissmetrics",
-        "its definition says so",
+        "its definition",
         True,
     )
     assert recognised(KISS, format="woopra").format == "woopra"

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from heapq import nsmallest
 from typing import Final
 
-from importer.bad_rows import BadRow, Reason, Reject, row_text, shown
+from importer.bad_rows import BadRow, FileReason, ObjectProblem, Reason, Reject, row_text, shown
 from importer.definitions import Definition
 from importer.formats import RowReader, reader
 from importer.formats.reading import Reading
@@ -231,3 +231,31 @@ def _too_long(line: LongLine) -> Reject:
         found=f"{line.size} bytes",
         hint="is a line break missing? No destination holds an event of this size",
     )
+
+
+# ---- What the bad rows mean for the file ----------------------------------------------------------------------------
+
+
+def judge_bad_rows(definition: Definition, bad: int, stored: bool) -> None:
+    """Raises ObjectProblem (too_many_bad_rows) where more rows are bad than the import allows.
+
+    Args:
+        stored: what was good until then is in the store.
+    """
+    if 0 < definition.max_bad_rows < bad:
+        so_far = "What was read until then is imported" if stored else "Nothing of it was stored"
+        raise ObjectProblem(
+            FileReason.TOO_MANY_BAD_ROWS,
+            f"more than {definition.max_bad_rows:,} rows are bad, which is all this import allows (max_bad_rows). "
+            f"{so_far}; errors/ has the bad rows. Mend them, and drop the whole file again",
+        )
+
+
+def judge_whole(bad: int) -> None:
+    """Raises ObjectProblem (atomic_refused) for bad rows in a file that is stored as a whole or not at all."""
+    if bad:
+        raise ObjectProblem(
+            FileReason.ATOMIC_REFUSED,
+            f"{bad:,} of its rows {'is' if bad == 1 else 'are'} bad, and this import takes a file as a whole or not at "
+            "all (atomic): nothing of it was stored. Mend the rows that errors/ has, and drop the whole file again",
+        )

@@ -54,7 +54,7 @@ def diagnosis(rows: int, groups: Sequence[Mapping[str, Any]]) -> dict[str, Value
         "count": count,
         "rows": rows,
         "message": f"{share} rows are refused for one cause, {code}{about}. The first: {sample['message']}",
-        "remedy": f"in all of them: {_remedy(code, str(sample['hint']))}",
+        "remedy": _remedy(code, str(sample["hint"])),
     }
 
 

@@ -15,7 +15,7 @@ from typing import Final, cast
 
 from importer import formats, users
 from importer.bad_rows import BadRow, FileReason, ObjectProblem, Reason, row_text, shown
-from importer.batches import Batch, Limit, Rules, batches
+from importer.batches import Batch, Limit, Rules, batches, judge_bad_rows, judge_whole
 from importer.compression import opened, peeked
 from importer.definitions import Definition
 from importer.diagnosis import diagnosis
@@ -141,6 +141,9 @@ def previewed(
         for batch in batches(layout.lines(skipped(reading, reading_start(part)), part), rules, layout):
             _add(found, batch, first_rows, bad_rows)
         found.whole = reading.given == found.read_to and not next(reading, b"")
+        judge_bad_rows(definition, found.tally.bad, stored=not definition.atomic)
+        if definition.atomic:
+            judge_whole(found.tally.bad)
     except ObjectProblem as problem:
         found.problem = FileError(problem.code.value, problem.message)
     return found

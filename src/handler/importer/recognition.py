@@ -29,7 +29,7 @@ def recognised(head: bytes, layout: Layout, definition: Definition) -> Recognise
     found = formats.recognise(_rows_of(head, layout))
     if definition.format:
         evidence = found.evidence if found.format == definition.format else ()
-        return Recognised(definition.format, ("its definition says so", *evidence), found.rows)
+        return Recognised(definition.format, ("its definition", *evidence), found.rows)
     return found
 
 

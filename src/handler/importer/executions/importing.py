@@ -6,8 +6,7 @@ from dataclasses import replace
 from typing import Final
 
 from importer.bad_rows import FileReason, ObjectProblem, segment
-from importer.batches import Batch, batches
-from importer.definitions import Definition
+from importer.batches import Batch, batches, judge_bad_rows, judge_whole
 from importer.executions.holding import Held, Occupied, held
 from importer.executions.joining import header_key, segment_key
 from importer.executions.pinned import definition_of, provenance_of, rules_of
@@ -153,13 +152,9 @@ def _judge_whole(place: Workplace, execution: Execution) -> None:
     if not (execution.is_checking or definition.max_bad_rows):
         return
     bad = sum(part.tally.bad for part in place.records.parts(execution.id))
-    _judge_count(execution, definition, bad)
-    if bad and execution.is_checking:
-        raise ObjectProblem(
-            FileReason.ATOMIC_REFUSED,
-            f"{bad:,} of its rows {'is' if bad == 1 else 'are'} bad, and this import takes a file as a whole or not at "
-            "all (atomic): nothing of it was stored. Mend the rows that errors/ has, and drop the whole file again",
-        )
+    judge_bad_rows(definition, bad, stored=not execution.is_checking)
+    if execution.is_checking:
+        judge_whole(bad)
 
 
 def _read_again(place: Workplace, execution: Execution, reserve_ms: int) -> Execution:
@@ -255,7 +250,7 @@ def _read_on(place: Workplace, execution: Execution, ours: Held) -> bool:
                     "application/octet-stream",
                 )
             ours.move_behind(batch)  # 3 the position moves last, tallies absolute
-            _judge_count(execution, definition, ours.state.tally.bad)
+            judge_bad_rows(definition, ours.state.tally.bad, stored=not execution.is_checking)
     except Unavailable:
         ours.give_back()
         raise
@@ -271,17 +266,6 @@ def _recognised(place: Workplace, execution: Execution) -> Recognised:
     source = execution.source
     head = b"".join(place.objects.read(source, 0, min(HEAD_STORED_BYTES, source.size_bytes)))
     return recognised_stored([head], definition_of(execution))
-
-
-def _judge_count(execution: Execution, definition: Definition, bad: int) -> None:
-    """Raises ObjectProblem where more rows are bad than the import allows."""
-    if 0 < definition.max_bad_rows < bad:
-        stored = "Nothing of it was stored" if execution.is_checking else "What was read until then is imported"
-        raise ObjectProblem(
-            FileReason.TOO_MANY_BAD_ROWS,
-            f"more than {definition.max_bad_rows:,} rows are bad, which is all this import allows (max_bad_rows). "
-            f"{stored}; errors/ has the bad rows. Mend them, and drop the whole file again",
-        )
 
 
 def _write(sink: Sink, batch: Batch, ours: Held) -> None:
