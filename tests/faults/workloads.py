@@ -94,9 +94,6 @@ WORKLOADS: dict[str, Workload] = {
         ),
         setup=FOUR_PARTS,
     ),
-    "as a whole, four parts": Workload(
-        "imports/whole/parts.json", b"\n".join(row(number, filler="w" * 60) for number in range(50)), setup=FOUR_PARTS
-    ),
     "CSV, in pieces": Workload(*FILES["CSV"], setup={"small_pieces": True}),
     "unversioned": Workload(*FILES["medium"], setup={"versioned": False}),
     "unversioned, four parts": Workload("imports/parts.json", PARTS, setup={**FOUR_PARTS, "versioned": False}),

@@ -23,7 +23,6 @@ from importer.definitions import Definition, StoredDefinition
 from importer.documents import document
 from importer.model import (
     LEGAL_MOVES,
-    RULES_VERSION,
     Border,
     Destination,
     Execution,
@@ -385,7 +384,7 @@ class ImportsTable:
         ):
             item = self._part(execution.id, part.start)
             begun = item.get("rules_version", execution.round)
-            if begun > 2 * RULES_VERSION + 1:
+            if begun // 2 > execution.rules_version:
                 raise Unavailable(f"newer rules have begun on {execution.id}: a newer version of this function goes on")
             if begun > execution.round:
                 raise Fenced(f"all of {execution.id} was checked meanwhile: its rows are being written")
