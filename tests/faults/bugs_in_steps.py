@@ -10,6 +10,7 @@ from tests.faults.bugs import Bug, both, changed
 Planted = AbstractContextManager[Any]
 
 MOVED = "ours.move_behind(batch)"
+JUDGED_OR_WRITTEN = "try:\n                if execution.is_checking:"
 
 
 def progress_before_the_sink() -> Planted:
@@ -17,7 +18,7 @@ def progress_before_the_sink() -> Planted:
     return changed(
         importing._read_on,
         (MOVED, "pass"),
-        ("try:\n                _write(", f"{MOVED}; ours.save()\n            try:\n                _write("),
+        (JUDGED_OR_WRITTEN, f"{MOVED}; ours.save()\n            {JUDGED_OR_WRITTEN}"),
     )
 
 
@@ -66,7 +67,7 @@ def settled_by_the_last_part() -> Planted:
         changed(
             importing._advance,
             (
-                "len(execution.parts_done) < execution.part_count",
+                "not _is_read(execution)",
                 "part.start < execution.part_bytes * (execution.part_count - 1)",
             ),
         ),

@@ -1,6 +1,7 @@
 """Bugs of the sinks, of the imports table and of the part queue."""
 
 from contextlib import AbstractContextManager
+from dataclasses import fields
 from typing import Any
 from unittest import mock
 
@@ -8,6 +9,7 @@ from importer import model
 from importer.aws.dispatch import PartQueue
 from importer.aws.tables import ImportsTable
 from importer.executions import holding, importing, settling
+from importer.model import Tally
 from importer.sinks import records
 from importer.sinks.dynamodb import DynamoDBSink
 from importer.sinks.firehose import FirehoseSink
@@ -52,16 +54,20 @@ def refused_row_still_good() -> Planted:
     """A row the table refuses is counted as bad, and still as good (G4)."""
     from importer.batches import Batch
 
-    return changed(Batch.refuse, ("self.tally.good -= 1", "pass"))
+    return changed(Batch.take_out, ("self.tally.good -= 1", "pass"))
 
 
 def counters_added_up() -> Planted:
     """Tallies are added to what is stored, so that a repeated write counts twice (F6)."""
-    counted = '("lines", "blank", "good", "bad", "events", "user_changes", "inner_lines")'
+    kept = ("notes", "top_users")
+    counted = repr(tuple(name.name for name in fields(Tally) if name.name not in kept))
     return changed(
         ImportsTable.progress,
-        (" tally = :tally,", " tally.#notes = :notes,"),
-        ('":tally": _tally_map(after.tally)', '":notes": _tally_map(after.tally)["notes"]'),
+        (" tally = :tally,", " tally.#notes = :notes, tally.#top = :top,"),
+        (
+            '":tally": _tally_map(after.tally)',
+            '":notes": _tally_map(after.tally)["notes"], ":top": _tally_map(after.tally)["top_users"]',
+        ),
         (
             "if after.done:",
             f"for name in {counted}:\n"
@@ -73,7 +79,8 @@ def counters_added_up() -> Planted:
         ('":before": before.next_offset,', ""),
         (
             '{"#owner": "owner"}',
-            f'{{"#owner": "owner", "#notes": "notes"}} | {{f"#{{name}}": name for name in {counted}}}',
+            '{"#owner": "owner", "#notes": "notes", "#top": "top_users"}'
+            f' | {{f"#{{name}}": name for name in {counted}}}',
         ),
     )
 

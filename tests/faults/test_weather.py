@@ -62,7 +62,7 @@ def never_shrinking() -> Any:
 def taken_of(cloud: Cloud, weather: Weather, many: list[Event]) -> list[int]:
     """Offer each 25 events once, without a pause; how many of them were taken."""
     taken: list[int] = []
-    sink = DynamoDBSink(clients.sinks(), "events", "users", SOURCE, cloud.clock, 1)
+    sink = DynamoDBSink(clients.sinks(), "events", "users", SOURCE, cloud.clock, 1, lambda _: None)
 
     def no_second_try() -> None:
         raise Throttled
@@ -111,12 +111,13 @@ def test_an_item_costs_a_unit_for_each_kb_begun(cloud: Cloud, size_bytes: int, u
     seen: list[int] = []
 
     def look(call: Call, execute: Callable[[], Any]) -> Any:
-        for request in call.document["RequestItems"]["events"]:
+        for request in call.document.get("RequestItems", {}).get("events", ()):
             seen.append(write_units(request["PutRequest"]["Item"]))
         return execute()
 
     cloud.wire.ambient.around.append(look)
-    DynamoDBSink(clients.sinks(), "events", "users", SOURCE, cloud.clock, 1).write(events(1, 1, size_bytes), [])
+    sink = DynamoDBSink(clients.sinks(), "events", "users", SOURCE, cloud.clock, 1, lambda _: None)
+    sink.write(events(1, 1, size_bytes), [])
     assert seen == [units]
 
 
@@ -135,7 +136,7 @@ def refused_and_made(users: int, partition_units: int, table_units: int, in_flig
     """Write two batches of 900 events; how many calls were refused, and how many made."""
     many = events(1_800, users)
     with fast_cloud() as cloud, Weather(cloud, partition_units, table_units) as weather:
-        sink = DynamoDBSink(clients.sinks(), "events", "users", SOURCE, cloud.clock, in_flight)
+        sink = DynamoDBSink(clients.sinks(), "events", "users", SOURCE, cloud.clock, in_flight, lambda _: None)
         for first in range(0, 1_800, 900):
             assert sink.write(many[first : first + 900], []) == {}
         assert len(cloud.items("events")) == 1_800
@@ -163,7 +164,7 @@ def test_few_calls_are_refused(users: int, partition_units: int, table_units: in
 def test_user_records_of_one_user_are_written_to_the_end(cloud: Cloud):
     """Conditional writes, one by one, on one partition: none is lost, and the events' window is left alone."""
     changes = [UserChange("u", f"prop#{n}", n, T, n, 0) for n in range(500)]
-    sink = DynamoDBSink(clients.sinks(), "events", "users", SOURCE, cloud.clock, 8)
+    sink = DynamoDBSink(clients.sinks(), "events", "users", SOURCE, cloud.clock, 8, lambda _: None)
     with Weather(cloud, partition_units=100) as weather:
         assert sink.write([], changes) == {}
     assert len(cloud.items("users")) == 500
@@ -173,7 +174,9 @@ def test_user_records_of_one_user_are_written_to_the_end(cloud: Cloud):
 
 def test_a_rate_keeps_the_weather_away(cloud: Cloud):
     """An operator who knows of the hot user sets less than its partition takes: nothing is refused."""
-    sink = DynamoDBSink(clients.sinks(), "events", "users", SOURCE, cloud.clock, 8, Rate(cloud.clock, 500))
+    sink = DynamoDBSink(
+        clients.sinks(), "events", "users", SOURCE, cloud.clock, 8, lambda _: None, Rate(cloud.clock, 500)
+    )
     changes = [UserChange("user-0", f"prop#{n}", n, T, n, 0) for n in range(400)]
     breaths = [cloud.clock.now_ms()]
     with Weather(cloud) as weather:
