@@ -4,6 +4,7 @@ main.py        the `importer` command: parses, prints, answers with an exit code
 previewing.py  preview
 converting.py  convert: a file's rows in another dialect
 recount.py     verify
+people.py      user, segment: what is known of a person
 standing.py    status
 definitions.py imports: definitions created, listed, shown, changed, deleted
 stopping.py    cancel, redrive; with dead_letters.py

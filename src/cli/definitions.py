@@ -17,7 +17,7 @@ import orjson
 from rich.console import Console
 from rich.text import Text
 
-from cli import importing, show
+from cli import importing, lookup, show
 from cli.connection import Connection, connected, explained
 from cli.verbs import DONE, Differs, confirm, json_option, stack_option, yes_option
 from importer import formats
@@ -536,10 +536,7 @@ def _found(connection: Connection, import_id: str) -> StoredDefinition:
     with explained(connection.name):
         stored = connection.imports.stored_definition(import_id)
     if stored is None:
-        raise click.UsageError(
-            f"there is no import definition {import_id!r} in {connection.name}: "
-            f"`importer imports list{connection.command}` lists what there is"
-        )
+        raise lookup.no_definition(connection, import_id)
     return stored
 
 

@@ -74,14 +74,19 @@ def stored_definition(connection: Connection, import_id: str) -> Definition:
     with explained(connection.name):
         stored = connection.imports.definition(import_id)
     if stored is None:
-        raise click.UsageError(
-            f"there is no import definition {import_id!r} in {connection.name}: "
-            f"`importer imports list{connection.command}` shows those there are"
-        )
+        raise no_definition(connection, import_id)
     try:
         return formats.named(import_id, stored)
     except Misconfigured as problem:
         raise click.UsageError(str(problem)) from None
+
+
+def no_definition(connection: Connection, import_id: str) -> click.UsageError:
+    """What to raise where there is no import definition of that id."""
+    return click.UsageError(
+        f"there is no import definition {import_id!r} in {connection.name}: "
+        f"`importer imports list{connection.command}` lists what there is"
+    )
 
 
 def _of_version(connection: Connection, key: str, version_id: str) -> Execution | None:

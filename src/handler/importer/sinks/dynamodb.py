@@ -20,7 +20,7 @@ from importer.sinks.calls import Calls, Left
 from importer.sinks.erasing import Erasing, UploadedMs
 from importer.sinks.items import Item, event_item, refusal
 from importer.sinks.pace import Rate
-from importer.sinks.users import UserRecords
+from importer.sinks.users import UserRecords, put_if_highest
 from importer.users import ERASED
 
 if TYPE_CHECKING:
@@ -146,19 +146,11 @@ class DynamoDBSink:
 
     def _put_ranked(self, item: Item, refuse: Callable[[Item, ClientError], None]) -> Left[Item]:
         try:
-            self._client.put_item(
-                TableName=self._table,
-                Item=item,
-                ConditionExpression="attribute_not_exists(#rank) OR #rank <= :rank",
-                ExpressionAttributeNames={"#rank": "rank"},
-                ExpressionAttributeValues={":rank": item["rank"]},
-            )
+            put_if_highest(self._client, self._table, item)
         except ClientError as error:
-            code = error.response.get("Error", {}).get("Code")
-            if code == "ValidationException":
-                refuse(item, error)
-            elif code != "ConditionalCheckFailedException":
+            if error.response.get("Error", {}).get("Code") != "ValidationException":
                 raise
+            refuse(item, error)
         return Left()
 
 

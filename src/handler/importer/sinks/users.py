@@ -12,7 +12,7 @@ from botocore.exceptions import ClientError
 
 from importer.bad_rows import Reject
 from importer.model import Clock, Provenance, UserChange, rank
-from importer.sinks.calls import Calls, Left, suppress_refusal, unless_refused
+from importer.sinks.calls import Calls, Left, suppress_refusal
 from importer.sinks.items import EXPIRES, Item, record_item, refusal
 from importer.sinks.pace import Rate
 from importer.users import LINK
@@ -22,6 +22,18 @@ if TYPE_CHECKING:
 
 
 FIRST: Final = "first_uploaded_ms"  # of a link
+
+
+def put_if_highest(client: "DynamoDBClient", table: str, item: Item) -> None:
+    """Put an item unless one of a higher rank is there; of an equal rank it is the same row's."""
+    with suppress_refusal():
+        client.put_item(
+            TableName=table,
+            Item=item,
+            ConditionExpression="attribute_not_exists(#rank) OR #rank <= :rank",
+            ExpressionAttributeNames={"#rank": "rank"},
+            ExpressionAttributeValues={":rank": item["rank"]},
+        )
 
 
 class UserRecords:
@@ -65,18 +77,11 @@ class UserRecords:
                 if change.record.startswith(LINK) and change.record != LINK:
                     self._link(item, change.deleted)
                 else:
-                    self._client.put_item(
-                        TableName=self._table,
-                        Item=item,
-                        ConditionExpression="attribute_not_exists(#rank) OR #rank <= :rank",
-                        ExpressionAttributeNames={"#rank": "rank"},
-                        ExpressionAttributeValues={":rank": item["rank"]},
-                    )
+                    put_if_highest(self._client, self._table, item)
             except ClientError as error:
-                if error.response.get("Error", {}).get("Code") == "ValidationException":
-                    refused[change.address] = refusal(error)
-                else:
-                    unless_refused(error)
+                if error.response.get("Error", {}).get("Code") != "ValidationException":
+                    raise
+                refused[change.address] = refusal(error)
             return Left()
 
         self._calls.run(list(folded.values()), put, breathe)
