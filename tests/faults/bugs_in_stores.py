@@ -10,10 +10,9 @@ from importer.aws.dispatch import PartQueue
 from importer.aws.tables import ImportsTable
 from importer.executions import holding, importing, settling
 from importer.model import Tally
-from importer.sinks import records
+from importer.sinks import records, users
 from importer.sinks.dynamodb import DynamoDBSink
 from importer.sinks.firehose import FirehoseSink
-from importer.sinks.users import UserRecords
 from tests.faults.bugs import Bug, both, changed
 from tests.faults.bugs_in_steps import nobody_looks_twice
 
@@ -32,7 +31,7 @@ def failed_put_count_ignored() -> Planted:
 
 def user_record_without_its_rank() -> Planted:
     """Whoever comes last writes a user's record, not whoever ranks highest (F8)."""
-    return changed(UserRecords._write_folded, ("OR #rank <= :rank", "OR attribute_exists(#rank) OR #rank <= :rank"))
+    return changed(users.put_if_highest, ("OR #rank <= :rank", "OR attribute_exists(#rank) OR #rank <= :rank"))
 
 
 def random_event_ids() -> Planted:
