@@ -6,8 +6,9 @@
 
 It sees each write at the instant it is made, also one whose worker was killed before it learnt so. Rules:
 
-    executions  one per object version; what is pinned stays; status and phase make legal moves; SUCCEEDED and CANCELED
-                are final; finished parts only get more; an outcome once fixed stays; closed or listed as unfinished
+    executions  one per object version; what is pinned stays, and a dialect that nobody could tell yet is pinned when
+                reading begins; status and phase make legal moves; SUCCEEDED and CANCELED are final; finished parts
+                only get more; an outcome once fixed stays; closed or listed as unfinished
     SUCCEEDED   everything it promises is true at that very write (books.check_succeeded)
     parts       position and tally never move back within an attempt and its rules; a tally equals the truth of the
                 lines before the position at every moment; nobody moves a fenced part; tries and hops are bounded
@@ -50,7 +51,7 @@ LEGAL_PHASES = {
     ("CLOSING", "CLOSED"),
     ("CLOSED", "IMPORTING"),  # a redrive
 }
-PINNED = ("id", "creation_date", "num_tasks", "format", "parameters.file_uri")
+PINNED = ("id", "creation_date", "num_tasks", "parameters.file_uri")
 PINNED_STATE = ("source", "definition", "sinks", "part_bytes")
 COUNTERS = ("lines", "blank", "good", "bad", "events", "user_changes", "inner_lines")
 MOST_TRIES = 11  # ten, and the claim that finds so and gives up
@@ -139,6 +140,8 @@ class Watcher:
             assert _at(before, name) == _at(after, name), f"{name} changed"
         for name in PINNED_STATE:
             assert _state(before).get(name) == _state(after).get(name), f"{name} changed"
+        told = before["format"] in ("unread", "unknown") and before["status"] == "PENDING"
+        assert told or before["format"] == after["format"], f"format {before['format']} → {after['format']}"
         was_final = before["phase"] == "CLOSED" and before["status"] in ("SUCCEEDED", "CANCELED")
         assert not was_final, f"a write after {before['status']}"
         moved = (before["status"], after["status"])
