@@ -6,6 +6,7 @@
 from decimal import Decimal
 from typing import Any, Final, TypeAlias
 
+import orjson
 from botocore.exceptions import ClientError
 
 from importer.bad_rows import Reason, Reject
@@ -79,6 +80,11 @@ def event_item(event: Event, source: Provenance) -> Item:
     if source.ranked:
         item["rank"] = {"S": event_rank(event, source)}
     return item
+
+
+def event_text(event: Event, source: Provenance) -> bytes:
+    """The write of an event as it stands in a BatchWriteItem call."""
+    return orjson.dumps({"PutRequest": {"Item": event_item(event, source)}})
 
 
 def expires_at(expires_ms: int) -> str:
