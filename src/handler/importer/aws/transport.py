@@ -13,7 +13,8 @@ reply: the connection is closed, and whoever asked makes the call by the client.
 read is never used again, whatever was raised meanwhile: the next call would read it.
 """
 
-# Measured: 25 items of 400 bytes a call, CPU per item: 2.2 µs this way, http.client 5.2, urllib3 8.4, botocore 63.
+# Measured: CPU per item, 25 items of 620 bytes a call, signed, one after another: urllib3 10.0 µs, http.client 5.6, this
+# 1.5 with 32 in flight. 3 are the most a row's share may be, so HTTP is read by hand. The signature takes 0.7 of it.
 
 import select
 import socket
@@ -67,7 +68,8 @@ class Transport:
     def __init__(self, client: Any, in_flight: int) -> None:
         self.in_flight = in_flight
         self._client = client
-        self._idle: deque[_Connection] = deque()
+        self._operations: dict[tuple[str, str], _Operation] = {}
+        self._idle: list[_Connection] = []
         self._failures = 0
         self._closed_until = 0.0
         self._context: ssl.SSLContext | None = None
@@ -79,7 +81,8 @@ class Transport:
         return cls(client, in_flight) if is_plain else None
 
     def operation(self, method: str, **sample: Any) -> "_Operation":
-        return _Operation(self, method, sample)
+        """What is learned of one is kept for the next file's sink."""
+        return self._operations.setdefault((method, repr(sample)), _Operation(self, method, sample))
 
     def exchange(
         self, way: "_Way", bodies: Iterable[bytes], in_flight: int, is_done: Callable[[Reply], bool]

@@ -76,7 +76,7 @@ class DynamoDBSink:
         )
         self._text_begin, self._text_end = b'{"RequestItems":{%b:[' % orjson.dumps(events_table), b"]}}"
         self._users = UserRecords(client, users_table, source, clock, in_flight, rate, transport)
-        self._erasing = Erasing(client, events_table, users_table, source, clock, in_flight, uploaded_ms)
+        self._erasing = Erasing(client, events_table, users_table, source, clock, in_flight, uploaded_ms, transport)
 
     def write(
         self, events: list[Event], user_changes: list[UserChange], breathe: Callable[[], None] = lambda: None
@@ -122,16 +122,19 @@ class DynamoDBSink:
         return _without(events, changes, gone)
 
     def _write_events(self, events: list[Event], breathe: Callable[[], None]) -> dict[int, Reject]:
-        kept: dict[tuple[str, str], Event] = {}  # equal rows are one event: the last address is noted
-        rows: dict[tuple[str, str], list[int]] = {}
-        for event in events:
-            key = (event.user_id, event.event_key)
-            if key not in kept or not self._source.ranked or self._rank(kept[key]) <= self._rank(event):
-                kept[key] = event
-            rows.setdefault(key, []).append(event.address)
+        kept = {(event.user_id, event.event_key): event for event in events}  # equal rows are one event: the last one
+        if self._source.ranked:
+            for event in events:
+                key = (event.user_id, event.event_key)
+                if self._rank(kept[key]) < self._rank(event):
+                    kept[key] = event
         todo = list(kept.values())
         refused = self._ranked.run(todo, breathe) if self._source.ranked else self._write_batches(todo, breathe)
-        return {address: reject for event, reject in refused for address in rows[(event.user_id, event.event_key)]}
+        if not refused:
+            return {}
+        rejects = {(event.user_id, event.event_key): reject for event, reject in refused}
+        keys = ((event.address, (event.user_id, event.event_key)) for event in events)
+        return {address: rejects[key] for address, key in keys if key in rejects}
 
     def _rank(self, event: Event) -> str:
         return event_rank(event, self._source)
