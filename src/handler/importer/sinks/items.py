@@ -173,11 +173,11 @@ def _check_values(values: Row, text_bytes: int) -> bool:
     """Numbers, nesting and names of a map; whether its size is in doubt, because members nest (an array of ones takes
     more room stored than sent)."""
     nested = False
-    if not _ALWAYS_FIT.issuperset(map(type, values.values())):
-        for name, value in values.items():
-            if type(value) not in _ALWAYS_FIT:
-                _check_deep(value, name)
-                nested |= isinstance(value, dict | list)
+    for name in [name for name, value in values.items() if type(value) not in _ALWAYS_FIT]:
+        value = values[name]
+        if type(value) is not float or (value and not 1e-130 <= abs(value) < 1e126):
+            _check_deep(value, name)
+            nested |= isinstance(value, dict | list)
     if text_bytes > NAME_BYTES:
         for name in values:
             _check_name(name)
