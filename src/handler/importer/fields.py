@@ -74,7 +74,7 @@ def identifier_notes(identifier: str, field: str, strict: bool) -> tuple[str, ..
     Raises:
         Reject: placeholder_id, with `strict`.
     """
-    if not is_placeholder(identifier):
+    if identifier.strip().lower() not in PLACEHOLDER_IDS:
         return ()
     if strict:
         raise Reject(Reason.PLACEHOLDER_ID, field=field, found=identifier, hint="send the id of a person, or no row")

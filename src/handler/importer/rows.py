@@ -23,7 +23,7 @@ from importer.model import Row, Value
 _DIGITS: Final = bytes(ord("0") if chr(i) in "0123456789." else 32 for i in range(256))
 _LONG_RUN: Final = b"0" * 16
 # In a row without arrays each number follows a colon; a false hit, in a string, only costs time.
-_LONG_NUMBER: Final = re.compile(rb':[ \t\r]*(-?[0-9][0-9.]{14,}(?:[eE][-+]?[0-9]+)?)')
+_LONG_NUMBER: Final = re.compile(rb":[ \t\r]*(-?[0-9][0-9.]{14,}(?:[eE][-+]?[0-9]+)?)")
 _INT64_MIN: Final = -(2**63)
 _UINT64_MAX: Final = 2**64 - 1
 

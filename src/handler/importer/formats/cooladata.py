@@ -173,12 +173,13 @@ class CoolaDataReader:
         if self._strict:
             self._refuse_against_strict(row, text)
         notes = fields.identifier_notes(user, "user_id", self._strict)
-        id_ = event_id(NAME, text, 0)
+        identity = event_id(NAME, text, 0)
         names = tuple(row)
-        if names in self._plain_names and _FLAT.issuperset(map(type, row.values())):
-            if None in row.values() or "" in row.values():
+        kinds = set(map(type, row.values()))
+        if names in self._plain_names and kinds <= _FLAT:
+            if type(None) in kinds or "" in row.values():
                 row = {key: value for key, value in row.items() if value is not None and value != ""}
-            return Reading([Event(id_, name, time_ms, user, row, address)], [], notes)
+            return Reading([Event(identity, name, time_ms, user, row, address)], [], notes)
         properties: Row = {}
         session: Row | None = None
         changes: list[UserChange] = []
@@ -199,10 +200,10 @@ class CoolaDataReader:
                 properties[key] = value
             else:
                 raise Reject(Reason.BAD_NAME, expected="a non-empty name", found='""')
-        if len(names) <= _LOOKED_AT and all(key and key[0] != "{" for key in names):
-            if len(self._plain_names) < _MOST_SHAPES:
-                self._plain_names.add(names)
-        event = Event(id_, name, time_ms, user, properties, address, session)
+        is_kept = len(names) <= _LOOKED_AT and len(self._plain_names) < _MOST_SHAPES
+        if is_kept and all(key and key[0] != "{" for key in names):
+            self._plain_names.add(names)
+        event = Event(identity, name, time_ms, user, properties, address, session)
         return Reading([event], changes, notes)
 
     def _scope(self, key: str) -> tuple[str, str]:
