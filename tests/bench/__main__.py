@@ -11,19 +11,24 @@ import subprocess
 import sys
 import uuid
 from collections import defaultdict
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from tests.bench import page, rig
-from tests.bench.contenders import BENCH_PYTHON, CONTENDERS, KEY, NODE_HOME, SCENARIOS, Scenario, Trial
+from tests.bench import ladder, page, rig
+from tests.bench.contenders import BENCH_PYTHON, CONTENDERS, KEY, NODE_HOME, OURS, SCENARIOS, Scenario, Trial
 from tests.bench.generate import Expected, made
-from tests.bench.results import Medians, Run, bar, median, ratios, table
+from tests.bench.page import Measured
+from tests.bench.results import Run, median, steps
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs" / "benchmarks"
 LAST = rig.DIRECTORY / "last"
 NODE_FILES = ("node_sdk.mjs", "package.json")
+LADDER = "ladder"
+LADDER_ROWS = 100_000
+WARM_UP_ROWS = 1_000
 
 EXAMPLES = """examples:
   make bench                                    all of it, into docs/benchmarks
@@ -39,10 +44,19 @@ class Wrong(Exception):
 
 def main() -> int:
     arguments = _arguments()
+    words = " ".join(sys.argv[1:])
+    command = f"make bench BENCH='{words}'" if words else "make bench"
+    measured = Measured(command, arguments.rows, arguments.rounds)
     try:
         _require(arguments.names)
         with rig.running(arguments.server_core) as running:
-            medians, versions = _measured(running, arguments)
+            bench = Bench(running, arguments, measured)
+            bench.warm_up()
+            for name in arguments.scenario_names:
+                if name == LADDER:
+                    bench.climb()
+                else:
+                    bench.compare(name, SCENARIOS[name])
     except rig.Missing as missing:
         print(f"bench: {missing}", file=sys.stderr)
         return 2
@@ -51,11 +65,12 @@ def main() -> int:
         return 1
     except KeyboardInterrupt:
         return 130
-    values = ratios(medians)
     print()
-    print("\n".join(_verdicts(values)))
+    print("\n".join(page.verdicts(measured.ratios)))
+    if measured.ladder:
+        print("\n".join(["", *page.ladder_table(measured.ladder)]))
     out = DOCS if arguments.is_whole else LAST
-    page.write(out, medians, values, versions, arguments.words, arguments.rows, arguments.rounds)
+    page.write(out, measured)
     say(f"written to {out.relative_to(ROOT)}")
     return 0
 
@@ -75,16 +90,15 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--quick", action="store_true", help="a tenth of the rows, one round")
     parser.add_argument("--only", default="", help=f"of {', '.join(CONTENDERS)}")
-    parser.add_argument("--scenarios", default="", help=f"of {', '.join(SCENARIOS)}")
+    parser.add_argument("--scenarios", default="", help=f"of {', '.join(SCENARIOS)}, {LADDER}")
     parser.add_argument("--same-rows", action="store_true", help="slow ones get all the rows too")
     parser.add_argument("--most-seconds", type=float, default=900, help="leave out what will take longer than that")
     parser.add_argument("--client-core", type=int, default=0)
     parser.add_argument("--server-core", type=int, default=1)
     parser.add_argument("--publish", action="store_true", help="into docs/benchmarks, though it is not all of it")
     arguments = parser.parse_args()
-    arguments.words = sys.argv[1:]
     arguments.names = _names(parser, arguments.only, CONTENDERS)
-    arguments.scenario_names = _names(parser, arguments.scenarios, SCENARIOS)
+    arguments.scenario_names = _names(parser, arguments.scenarios, [*SCENARIOS, LADDER])
     arguments.is_whole = arguments.publish or not (arguments.quick or arguments.only or arguments.scenarios)
     if arguments.quick:
         arguments.rows, arguments.rounds = arguments.rows // 10, 1
@@ -110,68 +124,89 @@ def _require(names: list[str]) -> None:
             (NODE_HOME / name).write_bytes((Path(__file__).parent / "baselines" / name).read_bytes())
 
 
-def _measured(running: rig.Rig, arguments: argparse.Namespace) -> tuple[Medians, dict[str, str]]:
-    medians: dict[tuple[str, str], Run] = {}
-    versions: dict[str, str] = {}
-    for name in arguments.scenario_names:
-        scenario = SCENARIOS[name]
-        trials = [trial for trial in scenario.trials if trial.name in arguments.names]
+class Bench:
+    """Runs trials one after another and keeps what was measured."""
+
+    def __init__(self, running: rig.Rig, arguments: argparse.Namespace, measured: Measured) -> None:
+        self._rig = running
+        self._arguments = arguments
+        self._measured = measured
+
+    def warm_up(self) -> None:
+        """One import that does not count: what answers loads what it needs."""
+        self._run(Trial(OURS), "plain", *made(rig.DATA, WARM_UP_ROWS))
+
+    def compare(self, name: str, scenario: Scenario) -> None:
+        """Rounds of all trials of a scenario. Raises Wrong."""
+        rounds = self._arguments.rounds
+        trials = [trial for trial in scenario.trials if trial.name in self._arguments.names]
         runs: dict[str, list[Run]] = defaultdict(list)
-        for number in range(arguments.rounds):
+        for number in range(1, rounds + 1):
             for trial in trials:
-                if trial.once and number:
+                if trial.once and number > 1:
                     continue
-                rows = arguments.rows if arguments.same_rows else trial.rows(arguments.rows)
-                forecast = _forecast(medians, runs, trial, rows)
-                if forecast > arguments.most_seconds:
-                    say(f"{name}: {trial.key}: left out, {rows:,} rows would take {forecast:,.0f} s")
+                rows = self._arguments.rows if self._arguments.same_rows else trial.rows(self._arguments.rows)
+                forecast = _forecast([*self._measured.medians.items(), *_told(name, runs)], trial, rows)
+                if forecast > self._arguments.most_seconds:
+                    say(f"{name}: {trial.key} left out: {rows:,} rows would take {forecast:,.0f} s")
                     continue
-                run = _run(running, name, scenario, trial, rows, arguments.client_core, versions)
+                run = self._run(trial, scenario.way, *made(rig.DATA, rows, users=scenario.users))
                 runs[trial.key].append(run)
                 say(
-                    f"{name} {number + 1}/{arguments.rounds}: {trial.key:22} {run.rows:>10,} rows "
-                    f"{run.cpu_us:7.2f} µs/event {run.events_a_second / 1e3:7.1f} k/s {run.peak_rss_mb:5.0f} MB"
+                    f"{name} {number}/{rounds}: {trial.key:22} {run.rows:>10,} rows {run.cpu_us:7.2f} µs/event "
+                    f"{run.events_a_second / 1e3:7.1f} k/s {run.peak_rss_mb:5.0f} MB"
                 )
-        medians |= {(name, trial.key): median(runs[trial.key]) for trial in trials if runs[trial.key]}
-    return medians, versions
+        self._measured.medians |= {(name, key): median(of_key) for key, of_key in runs.items()}
+
+    def climb(self) -> None:
+        """The ladder of both sinks. Raises Wrong."""
+        file, expected = made(rig.DATA, min(self._arguments.rows, LADDER_ROWS))
+        for sink, trial in (("dynamodb", Trial(OURS)), ("firehose", Trial("ours_firehose"))):
+            found: dict[str, list[float]] = defaultdict(list)
+            for number in range(1, self._arguments.rounds + 1):
+                for step in ladder.STEPS:
+                    if step == ladder.WHOLE_STEP:
+                        found[step].append(self._run(trial, "plain", file, expected).cpu_us)
+                        continue
+                    program = (sys.executable, str(Path(ladder.__file__)), step, KEY, sink)
+                    said, _ = self._said("ladder", program, "plain", file)
+                    found[step].append(said["cpu_seconds"] / expected.good * 1e6)
+                say(f"ladder {number}/{self._arguments.rounds}: {sink}")
+            so_far = {step: min(figures) for step, figures in found.items()}  # noise only adds
+            self._measured.ladder[sink] = steps(so_far, ladder.STEPS)
+
+    def _run(self, trial: Trial, way: str, file: Path, expected: Expected) -> Run:
+        contender = trial.contender
+        said, counted = self._said(contender.name, contender.command, way, file)
+        if wrong := contender.wrong(expected, said, counted):
+            raise Wrong(f"{contender.name} with {expected.rows:,} rows does not add up: {'; '.join(wrong)}")
+        self._measured.versions |= {program: said[program] for program in ("python", "node") if program in said}
+        return _run_of(expected, said, counted)
+
+    def _said(self, name: str, program: Sequence[str], way: str, file: Path) -> tuple[dict[str, Any], dict[str, int]]:
+        """What a program says that it did to a file, and what was counted."""
+        core, key = self._arguments.client_core, f"imports/{file.name}/{name}-{uuid.uuid4().hex}.ndjson"
+        self._rig.counted()
+        done = subprocess.run(
+            [key if word == KEY else word for word in program],
+            env=self._rig.environment(way),
+            capture_output=True,
+            preexec_fn=lambda: os.sched_setaffinity(0, {core}),
+        )
+        counted = self._rig.counted()
+        if done.returncode:
+            raise Wrong(f"{name} failed:\n{done.stderr.decode(errors='replace')[-4000:]}")
+        return json.loads(done.stdout.splitlines()[-1]), counted
 
 
-def _forecast(medians: Medians, runs: dict[str, list[Run]], trial: Trial, rows: int) -> float:
+def _told(name: str, runs: dict[str, list[Run]]) -> list[tuple[tuple[str, str], Run]]:
+    return [((name, key), run) for key, of_key in runs.items() for run in of_key]
+
+
+def _forecast(known: list[tuple[tuple[str, str], Run]], trial: Trial, rows: int) -> float:
     """Seconds it will take, by what the same contender has done in this run; 0 where it has done nothing."""
-    keys = [other.key for scenario in SCENARIOS.values() for other in scenario.trials if other.name == trial.name]
-    known = [run for (_, key), run in medians.items() if key in keys]
-    known += [run for key in keys for run in runs.get(key, [])]
-    return max((rows / run.rows * run.wall_seconds for run in known if run.rows * 200 > rows), default=0.0)
-
-
-def _run(
-    running: rig.Rig,
-    name: str,
-    scenario: Scenario,
-    trial: Trial,
-    rows: int,
-    core: int,
-    versions: dict[str, str],
-) -> Run:
-    """Raises Wrong."""
-    file, expected = made(rig.DATA, rows, users=scenario.users)
-    contender = trial.contender
-    key = f"imports/{file.name}/{name}-{uuid.uuid4().hex}.ndjson"
-    running.counted()
-    done = subprocess.run(
-        [key if word == KEY else word for word in contender.command],
-        env=running.environment(scenario.way),
-        capture_output=True,
-        preexec_fn=lambda: os.sched_setaffinity(0, {core}),
-    )
-    counted = running.counted()
-    if done.returncode:
-        raise Wrong(f"{contender.name} failed:\n{done.stderr.decode(errors='replace')[-4000:]}")
-    said = json.loads(done.stdout.splitlines()[-1])
-    if wrong := contender.wrong(expected, said, counted):
-        raise Wrong(f"{name}: {contender.name} with {rows:,} rows does not add up: {'; '.join(wrong)}")
-    versions |= {program: said[program] for program in ("python", "node") if program in said}
-    return _run_of(expected, said, counted)
+    of_it = [run for (_, key), run in known if key.partition(",")[0] == trial.name]
+    return max((rows / run.rows * run.wall_seconds for run in of_it), default=0.0)
 
 
 def _run_of(expected: Expected, said: dict[str, Any], counted: dict[str, int]) -> Run:
@@ -185,16 +220,6 @@ def _run_of(expected: Expected, said: dict[str, Any], counted: dict[str, int]) -
         said["start_cpu_seconds"],
         counted.get("calls", 0),
         counted.get("billed_bytes", 0),
-    )
-
-
-def _verdicts(values: dict[str, float]) -> list[str]:
-    return table(
-        ("", "at least", "aim", "measured", ""),
-        [
-            [told["says"], told["at_least"] or "", told["aim"] or "", told["measured"], told["verdict"]]
-            for told in bar(values)
-        ],
     )
 
 

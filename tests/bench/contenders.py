@@ -90,7 +90,7 @@ class Trial:
 
     name: str
     share: Fraction = Fraction(1)
-    label: str = ""
+    size: str = ""
     once: bool = False
 
     @property
@@ -99,7 +99,11 @@ class Trial:
 
     @property
     def key(self) -> str:
-        return self.label or self.name
+        return f"{self.name}, {self.size}" if self.size else self.name
+
+    @property
+    def says(self) -> str:
+        return f"{self.contender.says}, {self.size}" if self.size else self.contender.says
 
     def rows(self, of: int) -> int:
         """Whole blocks, where there is more than one."""
@@ -115,6 +119,7 @@ class Scenario:
     way: str
     trials: tuple[Trial, ...]
     users: bool = False
+    words: tuple[str, ...] = ()
 
 
 _TENTH, _FIFTIETH = Fraction(1, 10), Fraction(1, 50)
@@ -136,7 +141,10 @@ SCENARIOS: Final = {
     ),
     "tls": Scenario("DynamoDB over TLS, CPU", "tls", (Trial("typical", _TENTH), Trial(OURS))),
     "latency": Scenario(
-        "DynamoDB with latency, wall clock", "latency", (Trial("typical", _FIFTIETH), Trial(OURS, _PART))
+        "DynamoDB with latency, wall clock",
+        "latency",
+        (Trial("typical", _FIFTIETH), Trial(OURS, _PART)),
+        words=("Here events by the clock on the wall are what counts.",),
     ),
     "firehose": Scenario(
         "Firehose, CPU",
@@ -144,7 +152,13 @@ SCENARIOS: Final = {
         (Trial("one_event_records", Fraction(1, 5)), Trial("ours_firehose"), Trial("ours_gzip")),
     ),
     "firehose_latency": Scenario(
-        "Firehose with latency, wall clock", "latency", (Trial("ours_firehose", _PART), Trial("ours_gzip", _PART))
+        "Firehose with latency, wall clock",
+        "latency",
+        (Trial("ours_firehose", _PART), Trial("ours_gzip", _PART)),
+        words=(
+            "The link could give 250 thousand of these events a second. The file is one part: one of several parts is",
+            "read once more, for its hash.",
+        ),
     ),
     "users": Scenario(
         "Two properties of the user a row, CPU", "plain", (Trial("update_users", _FIFTIETH), Trial(OURS, _TENTH)), True
@@ -153,10 +167,10 @@ SCENARIOS: Final = {
         "From 36 MB to 3.6 GB",
         "plain",
         (
-            Trial("ours_firehose", _TENTH, "ours_firehose, small"),
-            Trial("ours_firehose", Fraction(10), "ours_firehose, large", once=True),
-            Trial(OURS, _TENTH, "ours, small"),
-            Trial(OURS, Fraction(10), "ours, large", once=True),
+            Trial("ours_firehose", _TENTH, "small"),
+            Trial("ours_firehose", Fraction(10), "large", once=True),
+            Trial(OURS, _TENTH, "small"),
+            Trial(OURS, Fraction(10), "large", once=True),
         ),
     ),
 }

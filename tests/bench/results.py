@@ -47,7 +47,27 @@ class Run:
 
 def median(runs: Sequence[Run]) -> Run:
     """Of each figure on its own."""
-    return Run(*(statistics.median(getattr(run, field.name) for run in runs) for field in fields(Run)))  # type: ignore[arg-type]
+    return Run(*(statistics.median(getattr(run, field.name) for run in runs) for field in fields(Run)))
+
+
+@dataclass(frozen=True)
+class Step:
+    """A step of the ladder: microseconds of CPU an event, what it adds and with all before it."""
+
+    name: str
+    says: str
+    adds_us: float
+    so_far_us: float
+
+
+def steps(so_far_us: Mapping[str, float], says: Mapping[str, str]) -> list[Step]:
+    """The ladder from what each step takes with all before it, in order."""
+    found: list[Step] = []
+    before = 0.0
+    for name, total in so_far_us.items():
+        found.append(Step(name, says[name], round(total - before, 3), round(total, 3)))
+        before = total
+    return found
 
 
 Medians: TypeAlias = Mapping[tuple[str, str], Run]  # (scenario, trial)
