@@ -164,7 +164,7 @@ class Bench:
         for sink, trial in (("dynamodb", Trial(OURS)), ("firehose", Trial("ours_firehose"))):
             found: dict[str, list[float]] = defaultdict(list)
             for number in range(1, self._arguments.rounds + 1):
-                for step in ladder.STEPS:
+                for step in ladder.steps_of(sink):
                     if step == ladder.WHOLE_STEP:
                         found[step].append(self._run(trial, "plain", file, expected).cpu_us)
                         continue
@@ -173,7 +173,7 @@ class Bench:
                     found[step].append(said["cpu_seconds"] / expected.good * 1e6)
                 say(f"ladder {number}/{self._arguments.rounds}: {sink}")
             so_far = {step: min(figures) for step, figures in found.items()}  # noise only adds
-            self._measured.ladder[sink] = steps(so_far, ladder.STEPS)
+            self._measured.ladder[sink] = steps(so_far, ladder.steps_of(sink))
 
     def _run(self, trial: Trial, way: str, file: Path, expected: Expected) -> Run:
         contender = trial.contender

@@ -8,7 +8,9 @@ step is the handler itself, with everything on (`ours.py`).
 
 import os
 import sys
+import time
 from collections.abc import Iterable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 
@@ -30,7 +32,9 @@ from importer.model import Line, Provenance, S3Object, Tally
 from importer.notification import Dropped
 from importer.parts import WHOLE
 from importer.sinks import SINKS, items, records
+from importer.sinks.dynamodb import CALL_ITEMS
 
+SIGN_STEP: Final = "sign"
 WHOLE_STEP: Final = "whole"
 # In the order of the path, each with what it adds.
 STEPS: Final = {
@@ -41,7 +45,8 @@ STEPS: Final = {
     "core": "check, id, event, tally",
     "limit": "the sink's limits",
     "text": "item text",
-    "sink": "sign, send, read the reply",
+    SIGN_STEP: "sign",
+    "sink": "send, read the reply",
     WHOLE_STEP: "execution, progress, bad rows, hash, archive, receipt",
 }
 
@@ -63,6 +68,14 @@ def _parsed(found: Iterable[Line]) -> Iterator[Any]:
                 yield None
 
 
+def steps_of(sink: str) -> dict[str, str]:
+    """The steps this version of our code has for a sink: only DynamoDB's calls are signed by ourselves."""
+    signs = sink == "dynamodb" and find_spec("importer.aws.signing") is not None
+    if signs:
+        return dict(STEPS)
+    return {name: says if name != "sink" else f"sign, {says}" for name, says in STEPS.items() if name != SIGN_STEP}
+
+
 def _texts(sink: str, found: Iterable[Batch], source: Provenance) -> Iterator[Any]:
     """What a batch's events become on the wire, by the functions the sinks use."""
     event_text = getattr(items, "event_text", None) or items.event_item
@@ -71,6 +84,24 @@ def _texts(sink: str, found: Iterable[Batch], source: Provenance) -> Iterator[An
             yield list(records.packed(records.event_line(event, source) for event in batch.events))
         else:
             yield [event_text(event, source) for event in batch.events]
+
+
+def _signed(texts: Iterable[list[bytes]]) -> Iterator[bytes]:
+    """The texts as bodies of calls, signed."""
+    from importer.aws.signing import Signer
+
+    headers = {
+        "content-type": "application/x-amz-json-1.0",
+        "host": "127.0.0.1:8000",
+        "x-amz-target": "DynamoDB_20120810.BatchWriteItem",
+    }
+    signer = Signer(
+        os.environ["AWS_ACCESS_KEY_ID"], os.environ["AWS_SECRET_ACCESS_KEY"], "", "us-east-1", "dynamodb", headers
+    )
+    for some in texts:
+        for at in range(0, len(some), CALL_ITEMS):
+            body = b'{"RequestItems":{"events":[' + b",".join(some[at : at + CALL_ITEMS]) + b"]}}"
+            yield signer.lines(body, int(time.time()))
 
 
 def _consumed(found: Iterable[Any]) -> None:
@@ -117,6 +148,8 @@ def _climb(place: Workplace, source: S3Object, step: str, sink: str) -> tuple[in
         _consumed(counted())
     elif step == "text":
         _consumed(_texts(sink, counted(), provenance))
+    elif step == SIGN_STEP:
+        _consumed(_signed(_texts(sink, counted(), provenance)))
     elif step == "sink":
         opened = place.open_sink(provenance, (sink,))
         for batch in counted():

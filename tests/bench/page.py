@@ -101,7 +101,7 @@ def page(told: Mapping[str, Any], measured: Measured, plots: Sequence[str]) -> l
         "mandatory fields and write; they keep no progress, no bad rows and no books. CPU is user and system time of",
         "the client, which has a core of its own, from its first call on; its imports are in the last column. The rig",
         "answers from another core and counts what comes over the wire: a run in which a row is lost or invented is an",
-        "error. Medians of interleaved rounds. Machines differ, and this one was shared: **trust ratios, not figures**.",
+        "error. Medians of interleaved rounds. Machines differ, and this one is shared: **trust ratios, not figures**.",
         "",
         f"Measured {told['date']} by `{told['command']}`: {told['rows']:,} rows of about 360 bytes, one in a hundred",
         f"bad in one of fourteen ways, {told['rounds']} rounds; {machine['system']} on {machine['architecture']}, "
@@ -157,14 +157,16 @@ def verdicts(values: Mapping[str, float]) -> list[str]:
 
 
 def ladder_table(ladder: Mapping[str, Sequence[Step]]) -> list[str]:
-    sinks = list(ladder)
-    says = [step.says for step in ladder[sinks[0]]]
-    head = ["step", *(f"{sink}: {what}" for sink in sinks for what in ("adds", "so far"))]
+    """A sink need not have a step of its own for everything another has."""
+    by_name = {sink: {step.name: step for step in steps} for sink, steps in ladder.items()}
+    longest = max(ladder.values(), key=len)
+    head = ["step", *(f"{sink}: {what}" for sink in ladder for what in ("adds", "so far"))]
     rows = [
-        [words, *(text for sink in sinks for text in _step(ladder[sink][number]))] for number, words in enumerate(says)
+        [step.says, *(text for steps in by_name.values() for text in _figures(steps.get(step.name)))]
+        for step in longest
     ]
     return table(head, rows)
 
 
-def _step(step: Step) -> tuple[str, str]:
-    return f"{step.adds_us:.2f}", f"{step.so_far_us:.2f}"
+def _figures(step: Step | None) -> tuple[str, str]:
+    return ("", "") if step is None else (f"{step.adds_us:.2f}", f"{step.so_far_us:.2f}")

@@ -13,7 +13,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
 OURS, THEIRS = "#1a7f5a", "#9aa5b1"
-STEPS = ("#334e68", "#486581", "#627d98", "#829ab1", "#1a7f5a", "#3ebd93", "#f0b429", "#de911d", "#ba2525")
+STEPS = ("#243b53", "#486581", "#829ab1", "#1a7f5a", "#3ebd93", "#8eedc7", "#f0b429", "#de911d", "#ba2525", "#7b8794")
 SIDE_BY_SIDE = {
     "dynamodb": "DynamoDB: CPU µs an event",
     "firehose": "Firehose: CPU µs an event",
@@ -56,11 +56,14 @@ def ladder(latest: dict, path: Path) -> None:
         return
     figure, axis = plt.subplots(figsize=(9, 0.9 * len(ladders) + 2.2))
     longest = max(sum(max(step["adds_us"], 0) for step in steps) for steps in ladders.values())
+    names = [step["name"] for step in max(ladders.values(), key=len)]
+    colours = dict(zip(names, STEPS, strict=False))
     for row, steps in enumerate(ladders.values()):
         left = 0.0
-        for colour, step in zip(STEPS, steps, strict=False):
+        for step in steps:
             width = max(step["adds_us"], 0)
-            axis.barh(row, width, left=left, color=colour, height=0.6, label=step["says"] if row == 0 else None)
+            label = step["says"] if row == _first_longest(ladders) else None
+            axis.barh(row, width, left=left, color=colours[step["name"]], height=0.6, label=label)
             if width > longest * 0.04:
                 axis.text(left + width / 2, row, f"{width:.1f}", ha="center", va="center", color="white", fontsize=9)
             left += width
@@ -72,6 +75,11 @@ def ladder(latest: dict, path: Path) -> None:
     _plain(axis)
     figure.savefig(path, dpi=110, bbox_inches="tight")
     plt.close(figure)
+
+
+def _first_longest(ladders: dict) -> int:
+    lengths = [len(steps) for steps in ladders.values()]
+    return lengths.index(max(lengths))
 
 
 def _plain(axis) -> None:
