@@ -146,7 +146,7 @@ class Bench:
                 if trial.once and number > 1:
                     continue
                 rows = self._arguments.rows if self._arguments.same_rows else trial.rows(self._arguments.rows)
-                forecast = _forecast([*self._measured.medians.items(), *_told(name, runs)], trial, rows)
+                forecast = _forecast([*self._measured.medians.items(), *_told(name, runs)], scenario, trial, rows)
                 if forecast > self._arguments.most_seconds:
                     say(f"{name}: {trial.key} left out: {rows:,} rows would take {forecast:,.0f} s")
                     continue
@@ -203,10 +203,14 @@ def _told(name: str, runs: dict[str, list[Run]]) -> list[tuple[tuple[str, str], 
     return [((name, key), run) for key, of_key in runs.items() for run in of_key]
 
 
-def _forecast(known: list[tuple[tuple[str, str], Run]], trial: Trial, rows: int) -> float:
-    """Seconds it will take, by what the same contender has done in this run; 0 where it has done nothing."""
-    of_it = [run for (_, key), run in known if key.partition(",")[0] == trial.name]
-    return max((rows / run.rows * run.wall_seconds for run in of_it), default=0.0)
+def _forecast(known: list[tuple[tuple[str, str], Run]], scenario: Scenario, trial: Trial, rows: int) -> float:
+    """Seconds it will take, by what the contender has done in scenarios like this one; 0 where it has done nothing."""
+
+    def is_like(name: str, key: str) -> bool:
+        other = SCENARIOS[name]
+        return key.partition(",")[0] == trial.name and (other.way, other.users) == (scenario.way, scenario.users)
+
+    return max((rows / run.rows * run.wall_seconds for (name, key), run in known if is_like(name, key)), default=0.0)
 
 
 def _run_of(expected: Expected, said: dict[str, Any], counted: dict[str, int]) -> Run:

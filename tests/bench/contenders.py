@@ -164,12 +164,14 @@ SCENARIOS: Final = {
         "Two properties of the user a row, CPU", "plain", (Trial("update_users", _FIFTIETH), Trial(OURS, _TENTH)), True
     ),
     "growth": Scenario(
-        "From 36 MB to 3.6 GB",
+        "As the file grows",
         "plain",
         (
             Trial("ours_firehose", _TENTH, "small"),
+            Trial("ours_firehose", Fraction(1), "middle", once=True),
             Trial("ours_firehose", Fraction(10), "large", once=True),
             Trial(OURS, _TENTH, "small"),
+            Trial(OURS, Fraction(1), "middle", once=True),
             Trial(OURS, Fraction(10), "large", once=True),
         ),
     ),

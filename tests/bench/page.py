@@ -103,9 +103,12 @@ def page(told: Mapping[str, Any], measured: Measured, plots: Sequence[str]) -> l
         "answers from another core and counts what comes over the wire: a run in which a row is lost or invented is an",
         "error. Medians of interleaved rounds. Machines differ, and this one is shared: **trust ratios, not figures**.",
         "",
-        f"Measured {told['date']} by `{told['command']}`: {told['rows']:,} rows of about 360 bytes, one in a hundred",
-        f"bad in one of fourteen ways, {told['rounds']} rounds; {machine['system']} on {machine['architecture']}, "
-        f"{machine['cores']} cores.",
+        f"Measured {told['date']} on {machine['system']} {machine['architecture']} with {machine['cores']} cores by",
+        "",
+        f"    {told['command']}",
+        "",
+        f"{told['rows']:,} rows of about 360 bytes, one in a hundred bad in one of fourteen ways; "
+        f"rounds: {told['rounds']}.",
         "",
         "## The bar",
         "",
@@ -131,7 +134,6 @@ def page(told: Mapping[str, Any], measured: Measured, plots: Sequence[str]) -> l
             "",
             *(["![The ladder](ladder.png)", ""] if "ladder.png" in plots else []),
         ]
-    named = ", ".join(f"{name} {found}" for name, found in told["versions"].items())
     return [
         *lines,
         "## How",
@@ -143,17 +145,21 @@ def page(told: Mapping[str, Any], measured: Measured, plots: Sequence[str]) -> l
         "",
         "With latency: S3 20 ms to the first byte and 90 MB/s a connection, DynamoDB 5 ms and Firehose 30 ms a call.",
         "",
-        f"Versions: {named}.",
+        *(f"- {name} {found}" for name, found in told["versions"].items()),
     ]
 
 
 def verdicts(values: Mapping[str, float]) -> list[str]:
     """A table of what was promised and what was measured."""
     rows = [
-        [told["says"], told["at_least"] or "", told["aim"] or "", f"**{told['measured']}**", told["verdict"]]
+        [told["says"], told["at_least"] or "", told["aim"] or "", _bold(told["measured"]), told["verdict"]]
         for told in bar(values)
     ]
     return table(["", "at least", "aim", "measured", ""], rows)
+
+
+def _bold(text: str | None) -> str:
+    return f"**{text}**" if text else ""
 
 
 def ladder_table(ladder: Mapping[str, Sequence[Step]]) -> list[str]:

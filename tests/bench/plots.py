@@ -15,9 +15,9 @@ import matplotlib.pyplot as plt
 OURS, THEIRS = "#1a7f5a", "#9aa5b1"
 STEPS = ("#243b53", "#486581", "#829ab1", "#1a7f5a", "#3ebd93", "#8eedc7", "#f0b429", "#de911d", "#ba2525", "#7b8794")
 SIDE_BY_SIDE = {
-    "dynamodb": "DynamoDB: CPU µs an event",
-    "firehose": "Firehose: CPU µs an event",
-    "latency": "DynamoDB with latency: thousand events a second",
+    "dynamodb": "DynamoDB: CPU µs an event (× as few as the first)",
+    "firehose": "Firehose: CPU µs an event (× as few as the first)",
+    "latency": "DynamoDB with latency: thousand events a second (× as many as the first)",
 }
 
 
@@ -67,7 +67,9 @@ def ladder(latest: dict, path: Path) -> None:
             if width > longest * 0.04:
                 axis.text(left + width / 2, row, f"{width:.1f}", ha="center", va="center", color="white", fontsize=9)
             left += width
-        axis.text(left + longest * 0.01, row, f"{left:.1f}", va="center", fontsize=10, fontweight="bold")
+        axis.text(
+            left + longest * 0.01, row, f"{steps[-1]['so_far_us']:.1f}", va="center", fontsize=10, fontweight="bold"
+        )
     axis.set_yticks(range(len(ladders)), ladders)
     axis.set_xlim(0, longest * 1.1)
     axis.set_title("Where each microsecond goes: CPU µs an event", loc="left", fontsize=11, fontweight="bold")

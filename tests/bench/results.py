@@ -228,19 +228,23 @@ def ratios(medians: Medians) -> dict[str, float]:
 
 
 def bar(values: Mapping[str, float]) -> list[dict[str, Any]]:
-    """What was promised and what was measured; first those with a promise."""
-    told = [ratio for ratio in RATIOS if ratio.name in values]
-    return [
-        {
-            "name": ratio.name,
-            "says": ratio.says,
-            "at_least": None if ratio.at_least is None else ratio.form.format(ratio.at_least),
-            "aim": None if ratio.aim is None else ratio.form.format(ratio.aim),
-            "measured": ratio.form.format(values[ratio.name]),
-            "verdict": ratio.verdict(values[ratio.name]),
-        }
-        for ratio in told
-    ]
+    """What was promised and what was measured; what was promised and not measured is told too."""
+    told = []
+    for ratio in RATIOS:
+        value = values.get(ratio.name)
+        if value is None and ratio.at_least is None:
+            continue
+        told.append(
+            {
+                "name": ratio.name,
+                "says": ratio.says,
+                "at_least": None if ratio.at_least is None else ratio.form.format(ratio.at_least),
+                "aim": None if ratio.aim is None else ratio.form.format(ratio.aim),
+                "measured": None if value is None else ratio.form.format(value),
+                "verdict": "not measured" if value is None else ratio.verdict(value),
+            }
+        )
+    return told
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
