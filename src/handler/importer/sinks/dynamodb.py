@@ -20,7 +20,7 @@ from importer.sinks import NotStored
 from importer.sinks.calls import Calls, Left
 from importer.sinks.conditional import ANY_ITEM, ConditionalWrites, put_if_highest
 from importer.sinks.erasing import Erasing, UploadedMs
-from importer.sinks.items import event_item, event_text, refusal
+from importer.sinks.items import EventTexts, event_item, refusal
 from importer.sinks.pace import Rate
 from importer.sinks.quick import OK, Quick, Reply, Transport
 from importer.sinks.users import UserRecords
@@ -74,6 +74,7 @@ class DynamoDBSink:
             Calls(clock, in_flight, name, "dynamodb", rate, quick_in_flight=quick_in_flight),
             transport,
         )
+        self._item_text = EventTexts(source)
         self._text_begin, self._text_end = b'{"RequestItems":{%b:[' % orjson.dumps(events_table), b"]}}"
         self._users = UserRecords(client, users_table, source, clock, in_flight, rate, transport)
         self._erasing = Erasing(client, events_table, users_table, source, clock, in_flight, uploaded_ms, transport)
@@ -122,19 +123,20 @@ class DynamoDBSink:
         return _without(events, changes, gone)
 
     def _write_events(self, events: list[Event], breathe: Callable[[], None]) -> dict[int, Reject]:
-        kept = {(event.user_id, event.event_key): event for event in events}  # equal rows are one event: the last one
-        if self._source.ranked:
+        todo = events
+        if len({event.event_id for event in events}) < len(events):
+            kept: dict[tuple[str, str], Event] = {}  # equal rows are one event: the last address is noted
             for event in events:
                 key = (event.user_id, event.event_key)
-                if self._rank(kept[key]) < self._rank(event):
+                if key not in kept or not self._source.ranked or self._rank(kept[key]) <= self._rank(event):
                     kept[key] = event
-        todo = list(kept.values())
+            todo = list(kept.values())
         refused = self._ranked.run(todo, breathe) if self._source.ranked else self._write_batches(todo, breathe)
-        if not refused:
-            return {}
         rejects = {(event.user_id, event.event_key): reject for event, reject in refused}
-        keys = ((event.address, (event.user_id, event.event_key)) for event in events)
-        return {address: rejects[key] for address, key in keys if key in rejects}
+        if not rejects:
+            return {}
+        rows = ((event.address, rejects.get((event.user_id, event.event_key))) for event in events)
+        return {address: reject for address, reject in rows if reject is not None}
 
     def _rank(self, event: Event) -> str:
         return event_rank(event, self._source)
@@ -166,8 +168,8 @@ class DynamoDBSink:
 
     def _text(self, call: list[Event]) -> bytes:
         """The body of such a request, made when it is sent: while other calls are under way, and for no longer."""
-        source = self._source
-        return self._text_begin + b",".join([event_text(event, source) for event in call]) + self._text_end
+        items = b'}},{"PutRequest":{"Item":'.join(map(self._item_text, call))
+        return b'%b{"PutRequest":{"Item":%b}}%b' % (self._text_begin, items, self._text_end)
 
     def _left_by_reply(self, call: list[Event], reply: Reply) -> Left[list[Event]] | None:
         unprocessed = reply.document.get("UnprocessedItems")
