@@ -128,7 +128,12 @@ def expires_at(expires_ms: int) -> str:
 
 def limit(text_bytes: int, reading: Reading) -> None:
     """Raises Reject for a row DynamoDB could not hold: too_long, number_out_of_range, too_deep, event_too_large."""
-    if text_bytes <= USER_ID_BYTES and len(reading.events) == 1 and not reading.user_changes and _fits(reading.events[0]):
+    if (
+        text_bytes <= USER_ID_BYTES
+        and len(reading.events) == 1
+        and not reading.user_changes
+        and _fits(reading.events[0])
+    ):
         return
     # What all events of a row have in common is one map. It is looked at once: there may be a hundred thousand events.
     shared: Row | None = None
