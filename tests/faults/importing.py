@@ -372,6 +372,7 @@ def installed(
     write_ms: int = CALL_MS,
     small_pieces: bool = False,
     watched: bool = False,
+    quick: bool = True,
 ) -> Iterator[Importer]:
     """A fresh cloud with the importer installed, and an import definition `tables` for files of CSV.
 
@@ -381,11 +382,12 @@ def installed(
         write_ms: what a write of a batch takes; seconds make short hops of a short file.
         small_pieces: errors, copies and hashes are made in many pieces and noted after each, as those of huge files.
         watched: everything is looked at as it happens (support/watch.py); for files the oracle understands.
+        quick: sinks write over the importer's own transport, as deployed; else by botocore alone.
     """
     stream, tables = "firehose" in sinks, "dynamodb" in sinks
     with ExitStack() as stack:
         cloud = stack.enter_context(
-            Cloud(versioned=versioned, stream=stream, tables_are_written=tables, write_ms=write_ms)
+            Cloud(versioned=versioned, stream=stream, tables_are_written=tables, write_ms=write_ms, quick=quick)
         )
         for room, name, value in (
             (parts, "GRID_BYTES", SMALL_GRID_BYTES),
@@ -452,7 +454,7 @@ def _importer(
     telemetry = QuietTelemetry()
     clock = WorkersClock(cloud)
     # mypy: a stand-in, not a subclass.
-    workplaces = assembly.maker(settings, telemetry, clock, in_flight, progress_every_ms)  # type: ignore[arg-type]
+    workplaces = assembly.maker(settings, telemetry, clock, in_flight, progress_every_ms, in_flight)  # type: ignore[arg-type]
     return Importer(cloud, telemetry, workplaces)
 
 

@@ -77,7 +77,7 @@ class DynamoDBSink:
         self._item_text = EventTexts(source)
         self._text_begin, self._text_end = b'{"RequestItems":{%b:[' % orjson.dumps(events_table), b"]}}"
         self._users = UserRecords(client, users_table, source, clock, in_flight, rate, transport)
-        self._erasing = Erasing(client, events_table, users_table, source, clock, in_flight, uploaded_ms)
+        self._erasing = Erasing(client, events_table, users_table, source, clock, in_flight, uploaded_ms, transport)
 
     def write(
         self, events: list[Event], user_changes: list[UserChange], breathe: Callable[[], None] = lambda: None
