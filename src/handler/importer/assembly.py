@@ -9,9 +9,11 @@ from aws_lambda_powertools import Logger, Metrics
 from importer.aws import clients
 from importer.aws.clock import SystemClock
 from importer.aws.dispatch import PartQueue
+from importer.aws.metering import metered
 from importer.aws.objects import S3Objects
 from importer.aws.settings import Settings
 from importer.aws.tables import ImportsTable
+from importer.costs import Meter
 from importer.executions import Workplace
 from importer.model import Clock, Provenance, Unavailable
 from importer.sinks import SINKS, Sink
@@ -35,10 +37,12 @@ def maker(
     settings: Settings, telemetry: PowertoolsTelemetry, clock: Clock, in_flight: int, progress_every_ms: int
 ) -> Callable[[Callable[[], int]], Workplace]:
     """As `workplace_maker`, with the clock, telemetry and pace a test wants."""
-    objects = S3Objects(clients.s3(), clock, clients.copies(), in_flight)
-    dispatch = PartQueue(clients.queues(), settings.part_queue_url, clock)
-    records = ImportsTable(clients.records(), settings.imports_table)
-    table_client, stream_client = cache(clients.sinks), cache(clients.stream)  # made when first written to
+    meter = Meter()
+    objects = S3Objects(metered(clients.s3(), meter), clock, metered(clients.copies(), meter), in_flight)
+    dispatch = PartQueue(metered(clients.queues(), meter), settings.part_queue_url, clock)
+    records = ImportsTable(metered(clients.records(), meter), settings.imports_table)
+    table_client = cache(lambda: metered(clients.sinks(), meter, sinks=True))  # made when first written to
+    stream_client = cache(lambda: metered(clients.stream(), meter))
     rate = Rate(clock, settings.writes_per_second)  # of this worker, whatever it imports
 
     def uploaded_ms(execution_id: str) -> int | None:
@@ -47,7 +51,7 @@ def maker(
 
     def dynamodb(source: Provenance) -> Sink:
         names = settings.events_table, settings.users_table
-        return DynamoDBSink(table_client(), *names, source, clock, in_flight, uploaded_ms, rate)
+        return DynamoDBSink(table_client(), *names, source, clock, in_flight, uploaded_ms, rate, meter)
 
     def firehose(source: Provenance) -> Sink:
         if not settings.delivery_stream:
@@ -56,7 +60,7 @@ def maker(
                 "deploy with Sinks=both until it has ended"
             )
         gzip = settings.stream_gzip
-        return FirehoseSink(stream_client(), settings.delivery_stream, source, clock, in_flight, gzip)
+        return FirehoseSink(stream_client(), settings.delivery_stream, source, clock, in_flight, gzip, meter)
 
     openers = {"dynamodb": dynamodb, "firehose": firehose}
 
@@ -67,6 +71,7 @@ def maker(
         return InTurn([openers[name](source) for name in SINKS if name in names])
 
     def workplace(remaining_ms: Callable[[], int]) -> Workplace:
+        meter.begin(clock.now_ms(), settings.memory_mb)
         return Workplace(
             objects=objects,
             records=records,
@@ -79,6 +84,7 @@ def maker(
             dispatch=dispatch,
             part_bytes=settings.part_bytes,
             hop_ms=settings.hop_seconds * 1000,
+            meter=meter,
         )
 
     return workplace

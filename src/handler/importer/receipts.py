@@ -1,8 +1,8 @@
 """`receipt/1` and the folded reasons (pure): what a person, a dashboard and `verify` read after an import.
 
-Rule: `lines = rows + blank`, `rows = good + bad + expired + erased + withheld`. Apart from parts and timing a receipt
-does not depend on how the work was cut. Reasons are folded by (code, field) in the order of the bad rows, in constant
-memory: what does not find a place among the first MAX_GROUPS is counted per code, without its field.
+Rule: `lines = rows + blank`, `rows = good + bad + expired + erased + withheld`. Apart from parts, timing and cost a
+receipt does not depend on how the work was cut. Reasons are folded by (code, field) in the order of the bad rows, in
+constant memory: what does not find a place among the first MAX_GROUPS is counted per code, without its field.
 """
 
 import dataclasses
@@ -13,6 +13,7 @@ from typing import Any, Final, cast
 import orjson
 
 from importer.bad_rows import BadRow, shown
+from importer.costs import bill
 from importer.diagnosis import diagnosis
 from importer.model import Execution, Outcome, Status, Value
 from importer.parts import parts_of
@@ -131,7 +132,7 @@ def receipt(execution: Execution, outcome: Outcome, reasons: FoldedReasons | Non
             "ended_ms": outcome.end_date,
             "duration_ms": outcome.end_date - (execution.start_date or execution.created_ms),
         },
-        "cost": {},
+        "cost": cast("Value", bill(outcome.spent)),
     }
     return orjson.dumps(document, option=orjson.OPT_INDENT_2)
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final, cast
 from botocore.exceptions import ClientError
 
 from importer.bad_rows import Reject
+from importer.costs import Meter
 from importer.model import ERASED_ROW, Clock, Event, Provenance, UserChange
 from importer.sinks import NotStored
 from importer.sinks.calls import Calls, Left
@@ -38,6 +39,7 @@ class DynamoDBSink:
         in_flight: calls at the same time, at most. Each table has its own limits, and is learned about on its own.
         uploaded_ms: when the file of an execution was uploaded; None if nobody knows any more.
         rate: what events and user changes together keep to.
+        meter: told what is spent.
     """
 
     def __init__(
@@ -50,14 +52,16 @@ class DynamoDBSink:
         in_flight: int,
         uploaded_ms: UploadedMs,
         rate: Rate | None = None,
+        meter: Meter | None = None,
     ) -> None:
         self._client = client
+        self._meter = meter or Meter()
         self._table = events_table
         self._source = source
         name = f"the events table {events_table}"
         self._calls: Calls[list[Item]] = Calls(clock, in_flight, name, "dynamodb", rate, len)
         self._single_calls: Calls[Item] = Calls(clock, in_flight, name, "dynamodb", rate)
-        self._users = UserRecords(client, users_table, source, clock, in_flight, rate)
+        self._users = UserRecords(client, users_table, source, clock, in_flight, rate, self._meter)
         self._erasing = Erasing(client, events_table, users_table, source, clock, in_flight, uploaded_ms)
 
     def write(
@@ -137,8 +141,11 @@ class DynamoDBSink:
                 return Left()
             unprocessed = answer.get("UnprocessedItems", {}).get(self._table, [])
             if not unprocessed:
+                self._meter.wrote_events(call)
                 return Left()
-            return Left([[cast("Item", request["PutRequest"]["Item"]) for request in unprocessed]], put_off=True)
+            left = [cast("Item", request["PutRequest"]["Item"]) for request in unprocessed]
+            self._meter.wrote_events(item for item in call if item not in left)
+            return Left([left], put_off=True)
 
         todo = list(items.values())
         self._calls.run([todo[at : at + CALL_ITEMS] for at in range(0, len(todo), CALL_ITEMS)], put, breathe)
@@ -147,6 +154,7 @@ class DynamoDBSink:
     def _put_ranked(self, item: Item, refuse: Callable[[Item, ClientError], None]) -> Left[Item]:
         try:
             put_if_highest(self._client, self._table, item)
+            self._meter.wrote_events([item])  # or was refused, at the same price
         except ClientError as error:
             if error.response.get("Error", {}).get("Code") != "ValidationException":
                 raise

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import chain, islice
 from typing import Any, Final, Protocol
 
+from importer.costs import Meter
 from importer.model import Clock, Event, Provenance, UserChange
 from importer.sinks import NotStored
 from importer.sinks.calls import Calls, Left
@@ -35,11 +36,20 @@ class FirehoseSink:
         client: makes one attempt a call (`total_max_attempts` 1): trying again is this sink's work.
         in_flight: calls at the same time, at most; as many are in memory.
         gzip: compress each record; records stay whole gzip members, so delivered objects are gzip files.
+        meter: told what is spent.
     """
 
     def __init__(
-        self, client: FirehoseClient, stream: str, source: Provenance, clock: Clock, in_flight: int, gzip: bool
+        self,
+        client: FirehoseClient,
+        stream: str,
+        source: Provenance,
+        clock: Clock,
+        in_flight: int,
+        gzip: bool,
+        meter: Meter | None = None,
     ) -> None:
+        self._meter = meter or Meter()
         self._client = client
         self._stream = stream
         self._source = source
@@ -71,7 +81,9 @@ class FirehoseSink:
             DeliveryStreamName=self._stream, Records=[{"Data": record} for record in call]
         )
         if not answer["FailedPutCount"]:
+            self._meter.streamed(call)
             return Left()
         # Answers come in the order of the records; only those with an error were not taken (G1).
         left = [record for record, said in zip(call, answer["RequestResponses"], strict=True) if said.get("ErrorCode")]
+        self._meter.streamed(record for record in call if record not in left)
         return Left([left or call], put_off=True)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 from botocore.exceptions import ClientError
 
 from importer.bad_rows import Reject
+from importer.costs import Meter, index_units, write_units
 from importer.model import Clock, Provenance, UserChange, rank
 from importer.sinks.calls import Calls, Left, suppress_refusal
 from importer.sinks.items import EXPIRES, Item, record_item, refusal
@@ -24,8 +25,9 @@ if TYPE_CHECKING:
 FIRST: Final = "first_uploaded_ms"  # of a link
 
 
-def put_if_highest(client: "DynamoDBClient", table: str, item: Item) -> None:
-    """Put an item unless one of a higher rank is there; of an equal rank it is the same row's."""
+def put_if_highest(client: "DynamoDBClient", table: str, item: Item) -> bool:
+    """Put an item unless one of a higher rank is there; of an equal rank it is the same row's. Whether it is there now;
+    it costs the same either way."""
     with suppress_refusal():
         client.put_item(
             TableName=table,
@@ -34,6 +36,8 @@ def put_if_highest(client: "DynamoDBClient", table: str, item: Item) -> None:
             ExpressionAttributeNames={"#rank": "rank"},
             ExpressionAttributeValues={":rank": item["rank"]},
         )
+        return True
+    return False
 
 
 class UserRecords:
@@ -47,8 +51,10 @@ class UserRecords:
         clock: Clock,
         in_flight: int,
         rate: Rate | None = None,
+        meter: Meter | None = None,
     ) -> None:
         self._client = client
+        self._meter = meter or Meter()
         self._table = table
         self._source = source
         self._calls: Calls[UserChange] = Calls(clock, in_flight, f"the users table {table}", "dynamodb", rate)
@@ -77,7 +83,8 @@ class UserRecords:
                 if change.record.startswith(LINK) and change.record != LINK:
                     self._link(item, change.deleted)
                 else:
-                    put_if_highest(self._client, self._table, item)
+                    written = put_if_highest(self._client, self._table, item)
+                    self._meter.add(user_write_units=write_units(item) + (index_units(item) if written else 0))
             except ClientError as error:
                 if error.response.get("Error", {}).get("Code") != "ValidationException":
                     raise
