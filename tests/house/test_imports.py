@@ -19,7 +19,7 @@ FLOORS = [
     {"app", "cli"},
     {"importer", "assembly"},
     {"doors", "ledger"},
-    {"executions", "preview", "telemetry"},
+    {"executions", "preview", "forecast", "telemetry"},
     {"sinks", "aws"},
     {"batches"},
     {"layouts", "recognition"},
