@@ -112,6 +112,8 @@ class Forecaster:
         return Forecast(usage, Fraction(share), self._stream_bytes(Fraction(share)))
 
     def _in_tables(self, events: list[Event], changes: list[UserChange]) -> Usage:
+        if not events and not changes:
+            return Usage()
         records = [record_item(change, rank(change, self._source), self._source) for change in changes]
         return Usage(
             event_write_units=sum(write_units(event_item(event, self._source)) for event in events),

@@ -267,7 +267,8 @@ class Usage:
     No function of the file's bytes: what is tried again is paid again. So it stands beside a tally and not in it.
 
     Attributes:
-        event_write_units, user_write_units: of the two tables that hold what was imported; indexes included.
+        event_write_units, user_write_units: of the two tables that hold what was imported, indexes included; what an
+            erasure deletes of either is among the second.
         ledger_write_units: of the imports table.
         read_units: of all tables.
         stream_records, stream_billed_bytes: taken by Firehose; each record rounded up to 5 KB.
