@@ -394,12 +394,12 @@ def forecast(out: Console, found: Forecast) -> None:
     if found.stream_bytes:
         single, packed, gzip = (in_bytes(count) for count in found.stream_bytes.values())
         label(out, "stream", f"{packed} billed; {gzip} with StreamGzip; one event a record would be {single}")
-    share = "" if found.share == 1 else f", from the {found.share:.0%} of the file that was read"
+    share = "" if found.share == 1 else f", from the {float(found.share):.0%} of the file that was read"
     paragraph(out, f"An estimate{share}: nothing tried again, list prices of {REGION} as of {AS_OF}.")
 
 
 def cost(out: Console, said: Mapping[str, Any]) -> None:
-    """What an import has cost, by its receipt; nothing in receipts of before it was counted."""
+    """What an import has cost; nothing by a receipt of before it was counted."""
     if said:
         label(out, "cost", f"at least {_usd(said['usd'])}, at list prices of {said['prices']['region']}")
         _bill(out, said)
