@@ -1,5 +1,6 @@
 # `make` lists what there is. Needs git, make and Python 3.11 or newer with venv; everything else comes into the
-# checkout: .venv (the project), .tools (programs whose pins conflict with it), .twin (the local twin).
+# checkout: .venv (the project), .tools (programs whose pins conflict with it), .twin (the local twin), .bench (what
+# `make bench` measures against; it needs nginx and node, too, and says how to get them).
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -56,8 +57,9 @@ test-full: lint  ## the slow tests too, then the whole fault table (hours; goes 
 local-invoke: $(SETUP)  ## every sample of events/ through `sam local invoke` in a container: docs/sam-local.md
 	@$(IN_VENV) pytest -q -n 0 -m engine tests/local
 
-bench: $(SETUP)  ## measure
-	@$(IN_VENV) pytest -q -s -m bench
+bench: $(SETUP) .bench/.ready  ## measure against what people write today: docs/benchmarks; BENCH="--help", "--quick" …
+	@$(IN_VENV) tests.bench $(BENCH)
+	@if [ -z "$(BENCH)" ]; then $(IN_VENV) pytest -q -s -m bench; fi
 
 soak: $(SETUP)  ## a big import on a twin of its own, its workers killed: docs/soak.md; SOAK="--bytes 360MB …"
 	@$(IN_VENV) tests.soak $(SOAK)
@@ -105,7 +107,17 @@ endef
 	$(call install,.tools/twin,requirements-twin.txt)
 	@touch $@
 
-PINS := src/handler/requirements requirements-dev requirements-image requirements-sam requirements-twin requirements-uv
+# The baselines' packages: Python's into a virtual environment, Node's beside it; nginx, node and npm are the system's.
+.bench/.ready: requirements-bench.txt tests/bench/baselines/package.json | $(SETUP)
+	@$(IN_VENV) tests.bench.rig
+	@mkdir -p .bench/node
+	$(call install,.bench/venv,requirements-bench.txt)
+	@echo "setup: .bench/node"
+	@cp tests/bench/baselines/package.json .bench/node/
+	@cd .bench/node && npm install --no-package-lock --no-audit --no-fund --loglevel=error >/dev/null
+	@touch $@
+
+PINS := src/handler/requirements requirements-bench requirements-dev requirements-image requirements-sam requirements-twin requirements-uv
 COMPILE = $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header $(UPGRADE)
 
 requirements: .tools/uv/.ready  ## pin what the .in files ask for; with UPGRADE=--upgrade, the newest there is
@@ -113,5 +125,5 @@ requirements: .tools/uv/.ready  ## pin what the .in files ask for; with UPGRADE=
 
 clean:  ## stop the twin and remove everything made here
 	@if [ -x .venv/bin/python ]; then $(IN_VENV) cli.twin down; fi
-	@rm -rf .venv .tools .twin .aws-sam .faults .mypy_cache .pytest_cache .ruff_cache .hypothesis ./*.egg-info
+	@rm -rf .venv .tools .twin .bench .aws-sam .faults .mypy_cache .pytest_cache .ruff_cache .hypothesis ./*.egg-info
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -10,6 +10,7 @@ from unittest import mock
 import pytest
 
 from importer.aws import clients
+from importer.aws.transport import Transport
 from importer.bad_rows import Reason
 from importer.formats.reading import Reading
 from importer.model import Event, Fenced, Provenance, Throttled, Unavailable, UserChange
@@ -28,9 +29,9 @@ ENDLESS = 1_000_000
 WITHIN_MS = BOUND_MS + 4 * CALL_MS
 
 
-@pytest.fixture
-def cloud() -> Iterator[Cloud]:
-    with Cloud() as made:
+@pytest.fixture(params=[True, False], ids=["quick", "botocore"])
+def cloud(request: pytest.FixtureRequest) -> Iterator[Cloud]:
+    with Cloud(quick=request.param) as made:
         yield made
 
 
@@ -41,7 +42,17 @@ def sink_of(
     users_table: str = "users",
     source: Provenance = SOURCE,
 ) -> DynamoDBSink:
-    return DynamoDBSink(clients.sinks(), events_table, users_table, source, cloud.clock, in_flight, lambda _: None)
+    client = clients.sinks()
+    return DynamoDBSink(
+        client,
+        events_table,
+        users_table,
+        source,
+        cloud.clock,
+        in_flight,
+        lambda _: None,
+        transport=Transport.of(client, in_flight),
+    )
 
 
 def event(number: int, **properties: Any) -> Event:

@@ -12,6 +12,7 @@ import pytest
 
 from importer import users
 from importer.aws import clients
+from importer.aws.transport import Transport
 from importer.model import ERASED_ROW, Event, Provenance, UserChange
 from importer.sinks import erasing
 from importer.sinks.dynamodb import DynamoDBSink
@@ -75,7 +76,9 @@ class Installation:
             return T + int(execution_id[1:])
 
         tables = self.cloud.events_table, self.cloud.users_table
-        return DynamoDBSink(clients.sinks(), *tables, upload.source, self.cloud.clock, 1, uploaded_ms)
+        client = clients.sinks()
+        transport = Transport.of(client, 1)
+        return DynamoDBSink(client, *tables, upload.source, self.cloud.clock, 1, uploaded_ms, transport=transport)
 
     def read(self, upload: Upload) -> dict[int, Any]:
         """Write all rows of an upload, each kind as often as its worker likes."""
@@ -107,9 +110,9 @@ class Installation:
                     client.delete_item(TableName=table, Key=key)
 
 
-@pytest.fixture
-def installation() -> Iterator[Installation]:
-    with Cloud() as cloud:
+@pytest.fixture(params=[True, False], ids=["quick", "botocore"])
+def installation(request: pytest.FixtureRequest) -> Iterator[Installation]:
+    with Cloud(quick=request.param) as cloud:
         yield Installation(cloud)
 
 

@@ -1,16 +1,20 @@
 """What clients and sinks tell the meter is what AWS was asked: each try of a request, each item that was written."""
 
-from collections.abc import Iterator
+import json
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 import pytest
 
 from importer.aws import clients
-from importer.aws.metering import metered
+from importer.aws.metering import metered, metered_transport
 from importer.aws.tables import ImportsTable
-from importer.costs import Meter
+from importer.costs import Meter, item_bytes, units_of
 from importer.model import Event, Provenance, Unavailable, Usage, UserChange
 from importer.sinks.dynamodb import DynamoDBSink
 from importer.sinks.firehose import FirehoseSink
+from importer.sinks.items import event_item
+from importer.sinks.quick import Reply
 from tests.support.cloud import Cloud
 from tests.support.faults import Fault, plan
 
@@ -27,8 +31,8 @@ def cloud() -> Iterator[Cloud]:
 
 
 def tables(cloud: Cloud, meter: Meter, source: Provenance = SOURCE) -> DynamoDBSink:
-    client = metered(clients.sinks(), meter, sinks=True)
-    return DynamoDBSink(client, "events", "users", source, cloud.clock, 1, lambda _: None, meter=meter)
+    client = metered(clients.sinks(), meter, "events")
+    return DynamoDBSink(client, "events", "users", source, cloud.clock, 1, lambda _: None)
 
 
 def change(record: str, value: str = "x", time_ms: int = T, deleted: bool = False) -> UserChange:
@@ -99,8 +103,8 @@ def test_a_link_and_an_erasure_are_counted_by_what_dynamodb_says(cloud: Cloud):
 def test_the_stream_takes_records_and_each_is_billed_when_taken(cloud: Cloud):
     """Packed: 60 events are one record of a few steps of 5 KB. A record that was not taken is paid when it is."""
     meter = Meter()
-    client = metered(clients.stream(), meter)
-    sink = FirehoseSink(client, cloud.delivery_stream, SOURCE, cloud.clock, 1, False, meter)
+    client = metered(clients.stream(), meter, "events")
+    sink = FirehoseSink(client, cloud.delivery_stream, SOURCE, cloud.clock, 1, False)
     with plan(cloud, Fault("unprocessed", "PutRecordBatch")) as delivery:
         sink.write(EVENTS, [])
     (record,) = cloud.objects(bucket=cloud.stream_bucket).values()
@@ -154,3 +158,123 @@ def test_a_ledger_that_cannot_be_reached_is_asked_all_the_same(cloud: Cloud):
     ):
         ledger.execution("e1")
     assert meter.taken(0) == Usage(table_requests=len(delivery.calls))
+
+
+# ---- The quick way -------------------------------------------------------------------------------------------------
+
+
+class QuickWay:
+    """A transport that answers as it is told, then with success; nothing is written."""
+
+    in_flight = 4
+
+    def __init__(self, *replies: Reply | None) -> None:
+        self.bodies: list[bytes] = []
+        self._replies = list(replies)
+
+    def operation(self, method: str, **sample: Any) -> "QuickOperation":
+        name = "".join(word.title() for word in method.split("_"))
+        return QuickOperation(name, self)
+
+    def answer(self, body: bytes, name: str) -> Reply | None:
+        self.bodies.append(body)
+        if self._replies:
+            return self._replies.pop(0)
+        good = {"BatchWriteItem": b'{"UnprocessedItems":{}}', "PutRecordBatch": b'{"FailedPutCount":0}'}
+        return Reply(200, good.get(name, b"{}"))
+
+
+class QuickOperation:
+    def __init__(self, name: str, way: QuickWay) -> None:
+        self.name = name
+        self._way = way
+
+    def exchange(self, bodies: Iterable[bytes], in_flight: int, is_done: Callable[[Reply], bool]) -> list[Reply | None]:
+        replies: list[Reply | None] = []
+        for body in bodies:
+            replies.append(self._way.answer(body, self.name))
+            if replies[-1] is None or not is_done(replies[-1]):
+                break
+        return replies
+
+
+def said(status: int, **document: Any) -> Reply:
+    return Reply(status, json.dumps(document).encode())
+
+
+def quickly(cloud: Cloud, way: QuickWay, events: list[Event], changes: list[UserChange], ranked: bool = False) -> Usage:
+    """What a write by the quick way is told to have taken; without the looks whether anybody was erased."""
+    meter = Meter()
+    source = Provenance("cooladata", "default", "e1", "imports/a.json", T, ranked=ranked)
+    client = metered(clients.sinks(), meter, "events")
+    transport = metered_transport(way, meter, "events")
+    DynamoDBSink(client, "events", "users", source, cloud.clock, 1, lambda _: None, None, transport).write(
+        events, changes
+    )
+    spent = meter.taken(0).counts()
+    spent["table_requests"] -= MARKS
+    assert spent.pop("read_units") == MARKS
+    return Usage(**spent)
+
+
+def test_events_sent_the_quick_way_are_weighed_by_their_texts(cloud: Cloud):
+    """Of every size around a border, between small ones; texts that look like the request are told apart."""
+    sized = [
+        Event(f"{n:032x}", "e", T, f"v{n}", {"t": "x" * (540 + 8 * n), "q": '"},{"PutRequest":{"Item":'}, n)
+        for n in range(60)
+    ]
+    events = [*EVENTS, *sized]
+    units = [units_of(item_bytes(event_item(event, SOURCE))) for event in events]
+    assert {1, 2} == set(units)
+    spent = quickly(cloud, QuickWay(), events, [])
+    assert spent == Usage(event_write_units=sum(units), table_requests=5)
+
+
+def test_what_the_quick_way_leaves_unprocessed_is_not_written_yet(cloud: Cloud):
+    """It is, by the next call."""
+    item = event_item(EVENTS[3], SOURCE)
+    way = QuickWay(said(200, UnprocessedItems={"events": [{"PutRequest": {"Item": item}}]}))
+    assert quickly(cloud, way, EVENTS[:25], []) == Usage(event_write_units=25, table_requests=2)
+    assert len(way.bodies) == 2
+
+
+def test_a_throttled_or_lost_call_of_the_quick_way_takes_nothing(cloud: Cloud):
+    """Of the lost one nobody knows: it is made again, by the client."""
+    throttled = said(400, __type="x#ProvisionedThroughputExceededException")
+    assert quickly(cloud, QuickWay(throttled), EVENTS[:25], []) == Usage(event_write_units=25, table_requests=2)
+    assert quickly(cloud, QuickWay(None), EVENTS[:25], []) == Usage(event_write_units=25, table_requests=2)
+
+
+def test_conditional_writes_of_the_quick_way_cost_the_same_when_refused(cloud: Cloud):
+    """But for the index; a large one more; a ranked event is the other table's."""
+    outranked = said(400, __type="x#ConditionalCheckFailedException")
+    member, large = change("segment#s"), change("prop#text", "x" * 2_000)
+    assert quickly(cloud, QuickWay(), [], [member, large]) == Usage(user_write_units=2 + 3, table_requests=2)
+    assert quickly(cloud, QuickWay(outranked), [], [member]) == Usage(user_write_units=1, table_requests=1)
+    assert quickly(cloud, QuickWay(), EVENTS[:3], [], ranked=True) == Usage(event_write_units=3, table_requests=3)
+
+
+def test_a_link_sent_the_quick_way_is_a_unit_and_one_for_who_first_said_it(cloud: Cloud):
+    assert quickly(cloud, QuickWay(), [], [change("link#other")]) == Usage(user_write_units=2, table_requests=2)
+    long = UserChange("u" * 800, "link#" + "v" * 800, True, T, 0, 0)
+    assert quickly(cloud, QuickWay(), [], [long]) == Usage(user_write_units=2 + 2, table_requests=2)
+
+
+def test_records_sent_the_quick_way_are_weighed_by_their_bytes(cloud: Cloud):
+    """Their base64 is a third longer; those that were not taken are paid when they are."""
+    meter = Meter()
+    first = said(200, FailedPutCount=1, RequestResponses=[{"RecordId": "1"}, {"ErrorCode": "ServiceUnavailable"}])
+    way = QuickWay(first)
+    transport = metered_transport(way, meter, "events")
+    client = metered(clients.stream(), meter, "events")
+    sink = FirehoseSink(client, "s", SOURCE, cloud.clock, 1, False, transport)
+    large = [Event(f"{n:032x}", "e", T, f"v{n}", {"t": "x" * 700_000}, n) for n in range(2)]
+    sink.write(large, [])
+    records = [json.loads(body)["Records"] for body in way.bodies]
+    assert [len(some) for some in records] == [2, 1]
+    steps = -(-(len(records[1][0]["Data"]) // 4 * 3) // 5_120)
+    assert meter.taken(0) == Usage(stream_records=2, stream_billed_bytes=2 * steps * 5_120, stream_requests=2)
+
+
+def test_without_a_quick_way_there_is_none_to_count():
+    assert metered_transport(None, Meter(), "events") is None

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import pytest
 
 from importer.aws import clients
+from importer.aws.transport import Transport
 from importer.model import Event, Provenance, UserChange
 from importer.sinks import Sink
 from importer.sinks.dynamodb import DynamoDBSink
@@ -51,8 +52,9 @@ class InDynamoDB:
         self._cloud = cloud
 
     def open(self) -> Sink:
-        names = (self._cloud.events_table, self._cloud.users_table)
-        return DynamoDBSink(clients.sinks(), *names, SOURCE, self._cloud.clock, 1, lambda _: None)
+        client, names = clients.sinks(), (self._cloud.events_table, self._cloud.users_table)
+        transport = Transport.of(client, 3)
+        return DynamoDBSink(client, *names, SOURCE, self._cloud.clock, 1, lambda _: None, transport=transport)
 
     def events(self) -> dict[tuple[str, str], Any]:
         found = self._cloud.items(self._cloud.events_table)
@@ -69,7 +71,8 @@ class InFirehose:
         self._cloud = cloud
 
     def open(self) -> Sink:
-        return FirehoseSink(clients.stream(), self._cloud.delivery_stream, SOURCE, self._cloud.clock, 1, gzip=False)
+        client, stream = clients.stream(), self._cloud.delivery_stream
+        return FirehoseSink(client, stream, SOURCE, self._cloud.clock, 1, False, Transport.of(client, 3))
 
     def _lines(self) -> list[dict[str, Any]]:
         delivered = b"".join(self._cloud.objects(bucket=self._cloud.stream_bucket).values())
@@ -113,12 +116,13 @@ class InBoth:
 
 
 SINKS_UNDER_TEST = {"memory": InMemory, "dynamodb": InDynamoDB, "firehose": InFirehose, "both": InBoth}
+BY_BOTOCORE_ALONE = {f"{name}, botocore alone": kept for name, kept in SINKS_UNDER_TEST.items() if name != "memory"}
 
 
-@pytest.fixture(params=SINKS_UNDER_TEST.values(), ids=SINKS_UNDER_TEST.keys())
+@pytest.fixture(params=[*SINKS_UNDER_TEST, *BY_BOTOCORE_ALONE])
 def kept(request: pytest.FixtureRequest) -> Iterator[Kept]:
-    with Cloud(stream=True) as cloud:
-        yield request.param(cloud)
+    with Cloud(stream=True, quick=request.param not in BY_BOTOCORE_ALONE) as cloud:
+        yield (SINKS_UNDER_TEST | BY_BOTOCORE_ALONE)[request.param](cloud)
 
 
 def event(number: int, address: int | None = None, **properties: Any) -> Event:

@@ -10,9 +10,8 @@ from importer.aws.dispatch import PartQueue
 from importer.aws.tables import ImportsTable
 from importer.executions import holding, importing, settling
 from importer.model import Tally
-from importer.sinks import records, users
+from importer.sinks import conditional, firehose, records
 from importer.sinks.dynamodb import DynamoDBSink
-from importer.sinks.firehose import FirehoseSink
 from tests.faults.bugs import Bug, both, changed
 from tests.faults.bugs_in_steps import nobody_looks_twice
 
@@ -21,17 +20,17 @@ Planted = AbstractContextManager[Any]
 
 def unprocessed_items_ignored() -> Planted:
     """A success that lists UnprocessedItems is taken for one (F1)."""
-    return changed(DynamoDBSink._write_events, ("if not unprocessed:", "if True:"))
+    return changed(DynamoDBSink._left_by, ("if not unprocessed.get(self._table):", "if True:"))
 
 
 def failed_put_count_ignored() -> Planted:
     """A success with a FailedPutCount is taken for one (G1)."""
-    return changed(FirehoseSink._put, ('if not answer["FailedPutCount"]:', "if True:"))
+    return changed(firehose._left_by, ('if not answer["FailedPutCount"]:', "if True:"))
 
 
 def user_record_without_its_rank() -> Planted:
     """Whoever comes last writes a user's record, not whoever ranks highest (F8)."""
-    return changed(users.put_if_highest, ("OR #rank <= :rank", "OR attribute_exists(#rank) OR #rank <= :rank"))
+    return changed(conditional.put_if_highest, ("OR #rank <= :rank", "OR attribute_exists(#rank) OR #rank <= :rank"))
 
 
 def random_event_ids() -> Planted:

@@ -85,6 +85,7 @@ class Cloud:
         tables_are_written: False where the stream is the only sink.
         seed: decides moto's version ids, so that a run can be repeated exactly.
         write_ms: what one write of a batch to a table takes.
+        quick: sinks may write over the importer's own transport, as deployed.
     """
 
     versioned: bool = True
@@ -94,6 +95,7 @@ class Cloud:
     seed: int = 0
     start_ms: int = START_MS
     write_ms: int = CALL_MS
+    quick: bool = True
 
     bucket: str = "import-bucket"
     stream_bucket: str = "stream-bucket"
@@ -109,7 +111,7 @@ class Cloud:
 
     def __enter__(self) -> Cloud:
         self.clock = Clock(self.start_ms)
-        self.wire = Wire(self, self.strict)
+        self.wire = Wire(self, self.strict, self.quick)
         self.clock.sleeper = self._sleep
         self._clients: dict[str, Any] = {}
         self._sequence = 0x0055AED6DCD90281E5

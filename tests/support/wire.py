@@ -5,8 +5,9 @@ included. We stand around that method, so whatever is decided here (refuse, kill
 attempt and *instead of* or *around* the execution. A `before-send` handler of our own would not do: botocore asks all
 handlers, so moto would execute the call although we had answered it (hazards M).
 
-Not seen here: a transport that opens sockets itself. Point such a transport at `Wire.send`; should one be forgotten,
-the guard on `socket.connect` fails the test rather than let a call out.
+The importer's own transport opens sockets itself: here it is given the ends of a wire (`WireSocket`), so its code runs
+as deployed, but for the network. Any other would have to be pointed at `Wire.send`; should one be forgotten, the guard
+on `socket.connect` fails the test rather than let a call out.
 
 The order around one attempt:
     is the delivery dead? → whose turn is it? → write the journal → faults( strict layer( moto ) )
@@ -17,8 +18,9 @@ from __future__ import annotations
 import json
 import socket
 import threading
+import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from io import BytesIO
 from typing import TYPE_CHECKING
@@ -26,9 +28,14 @@ from unittest import mock
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from botocore.awsrequest import AWSPreparedRequest, AWSResponse, HeadersDict
+from botocore.exceptions import ReadTimeoutError
 from botocore.httpsession import URLLib3Session
 from moto.core.botocore_stubber import BotocoreStubber, MockRawResponse
 from moto.core.models import botocore_stubber
+
+from importer.aws import transport
+from importer.aws.transport import Transport
+from importer.sinks.calls import LOST
 
 from . import strict
 from .clock import CALL_MS
@@ -188,11 +195,12 @@ class Wire:
 
     `turn`, when set, is called before every attempt; the interleaving hands over between threads there. `watchers` see
     every attempt that was executed, at the instant it was, whatever the client is told of it.
-    Calls outside any delivery are journaled under `ambient`.
+    Calls outside any delivery are journaled under `ambient`. Unless `quick`, botocore makes all calls alone.
     """
 
-    def __init__(self, cloud: Cloud, strict_layer: bool = True) -> None:
+    def __init__(self, cloud: Cloud, strict_layer: bool = True, quick: bool = True) -> None:
         self.cloud = cloud
+        self.quick = quick
         self.strict_layer = strict_layer
         self.ambient = Delivery("ambient")
         self.turn: Callable[[Delivery], None] | None = None
@@ -306,8 +314,60 @@ class Wire:
             mock.patch.object(URLLib3Session, "send", sent),
             mock.patch.object(threading.Thread, "start", start_as_child),
             mock.patch.object(socket.socket, "connect", stay_home),
+            mock.patch.object(transport, "opened", lambda address, timeout_s, context: WireSocket(wire, address[0])),
+            mock.patch.object(transport, "listeners", return_value=[]),  # moto does
+            nullcontext() if self.quick else mock.patch.object(Transport, "of", return_value=None),
         ):
             yield self
+
+
+class WireSocket:
+    """An end of a connection whose other end is AWS: a call is executed when all of it was sent."""
+
+    def __init__(self, wire: Wire, host: str) -> None:
+        self._wire = wire
+        self._host = host
+        self._mine, self._others = socket.socketpair()  # only to be looked at: readable means that AWS hung up
+        self._request = b""
+        self._reply = b""
+        self._lost: Exception | None = None
+
+    def fileno(self) -> int:
+        return self._mine.fileno()
+
+    def settimeout(self, seconds: float) -> None: ...
+
+    def sendall(self, some: bytes) -> None:
+        self._request += some
+        head, _, body = self._request.partition(b"\r\n\r\n")
+        first, *lines = head.decode().split("\r\n")
+        headers = dict(line.split(": ", 1) for line in lines)
+        assert first == "POST / HTTP/1.1", "the fake cloud knows no other call of ours"
+        if len(body) < int(headers["Content-Length"]):
+            return
+        assert len(body) == int(headers["Content-Length"])
+        assert not self._reply, "a reply was not read, and the next call sent"
+        self._request = b""
+        try:
+            status, answered, text = self._wire.send("POST", f"https://{headers['Host']}/", headers, body)
+        except LOST as lost:
+            self._lost = TimeoutError() if isinstance(lost, ReadTimeoutError) else ConnectionResetError()
+            self._others.close()
+            return
+        told = {name.lower(): value for name, value in answered.items()}
+        told |= {"content-length": str(len(text)), "x-amz-crc32": str(zlib.crc32(text))}
+        self._reply = f"HTTP/1.1 {status} Said\r\n".encode()
+        self._reply += "".join(f"{name}: {value}\r\n" for name, value in told.items()).encode() + b"\r\n" + text
+
+    def recv(self, most: int) -> bytes:
+        if self._lost is not None:
+            raise self._lost
+        some, self._reply = self._reply[: min(most, 100)], self._reply[min(most, 100) :]
+        return some
+
+    def close(self) -> None:
+        self._mine.close()
+        self._others.close()
 
 
 def _around(around: Around, call: Call, chain: Execute) -> Execute:

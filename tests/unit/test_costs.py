@@ -228,10 +228,3 @@ def test_time_is_billed_from_the_begin_of_the_invocation_and_once():
     assert meter.taken(9_001) == Usage(lambda_mb_ms=1_024)
     meter.begin(60_000, memory_mb=0)
     assert meter.taken(70_000) == Usage()  # on a person's machine nobody bills
-
-
-def test_the_meter_has_records_rounded_one_by_one():
-    """Two of 1 KB are ten."""
-    meter = Meter()
-    meter.streamed([b"x" * 1_024] * 2)
-    assert meter.taken(0) == Usage(stream_records=2, stream_billed_bytes=10_240)

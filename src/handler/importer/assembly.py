@@ -9,10 +9,11 @@ from aws_lambda_powertools import Logger, Metrics
 from importer.aws import clients
 from importer.aws.clock import SystemClock
 from importer.aws.dispatch import PartQueue
-from importer.aws.metering import metered
+from importer.aws.metering import metered, metered_transport
 from importer.aws.objects import S3Objects
 from importer.aws.settings import Settings
 from importer.aws.tables import ImportsTable
+from importer.aws.transport import Transport
 from importer.costs import Meter
 from importer.executions import Workplace
 from importer.model import Clock, Provenance, Unavailable
@@ -23,26 +24,40 @@ from importer.sinks.in_turn import InTurn
 from importer.sinks.pace import Rate
 from importer.telemetry import PowertoolsTelemetry
 
-IN_FLIGHT: Final = 8
+IN_FLIGHT: Final = 8  # calls by the clients, each in a thread of its own
+# Measured: with 5 ms of latency a ring of 8 writes 35,000 events a second, one of 32 three times that.
+QUICK_IN_FLIGHT: Final = 32
 # A crash makes at most this much work to be done again; each progress write costs a conditional write.
 PROGRESS_EVERY_MS: Final = 5_000
 
 
 def workplace_maker(settings: Settings, logger: Logger, metrics: Metrics) -> Callable[[Callable[[], int]], Workplace]:
     """A function that gives the workplace for one invocation: `remaining_ms` is its time left."""
-    return maker(settings, PowertoolsTelemetry(logger, metrics), SystemClock(), IN_FLIGHT, PROGRESS_EVERY_MS)
+    return maker(
+        settings, PowertoolsTelemetry(logger, metrics), SystemClock(), IN_FLIGHT, PROGRESS_EVERY_MS, QUICK_IN_FLIGHT
+    )
 
 
 def maker(
-    settings: Settings, telemetry: PowertoolsTelemetry, clock: Clock, in_flight: int, progress_every_ms: int
+    settings: Settings,
+    telemetry: PowertoolsTelemetry,
+    clock: Clock,
+    in_flight: int,
+    progress_every_ms: int,
+    quick_in_flight: int = 1,
 ) -> Callable[[Callable[[], int]], Workplace]:
     """As `workplace_maker`, with the clock, telemetry and pace a test wants."""
-    meter = Meter()
+    meter, events_table = Meter(), settings.events_table
     objects = S3Objects(metered(clients.s3(), meter), clock, metered(clients.copies(), meter), in_flight)
     dispatch = PartQueue(metered(clients.queues(), meter), settings.part_queue_url, clock)
     records = ImportsTable(metered(clients.records(), meter), settings.imports_table)
-    table_client = cache(lambda: metered(clients.sinks(), meter, sinks=True))  # made when first written to
-    stream_client = cache(lambda: metered(clients.stream(), meter))
+    # Made when first written to.
+    table_client = cache(lambda: metered(clients.sinks(), meter, events_table))
+    stream_client = cache(lambda: metered(clients.stream(), meter, events_table))
+    table_transport = cache(
+        lambda: metered_transport(Transport.of(table_client(), quick_in_flight), meter, events_table)
+    )
+    stream_transport = cache(lambda: metered_transport(Transport.of(stream_client(), in_flight), meter, events_table))
     rate = Rate(clock, settings.writes_per_second)  # of this worker, whatever it imports
 
     def uploaded_ms(execution_id: str) -> int | None:
@@ -51,7 +66,8 @@ def maker(
 
     def dynamodb(source: Provenance) -> Sink:
         names = settings.events_table, settings.users_table
-        return DynamoDBSink(table_client(), *names, source, clock, in_flight, uploaded_ms, rate, meter)
+        transport = table_transport()
+        return DynamoDBSink(table_client(), *names, source, clock, in_flight, uploaded_ms, rate, transport)
 
     def firehose(source: Provenance) -> Sink:
         if not settings.delivery_stream:
@@ -60,7 +76,8 @@ def maker(
                 "deploy with Sinks=both until it has ended"
             )
         gzip = settings.stream_gzip
-        return FirehoseSink(stream_client(), settings.delivery_stream, source, clock, in_flight, gzip, meter)
+        stream, transport = settings.delivery_stream, stream_transport()
+        return FirehoseSink(stream_client(), stream, source, clock, in_flight, gzip, transport)
 
     openers = {"dynamodb": dynamodb, "firehose": firehose}
 

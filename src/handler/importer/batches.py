@@ -143,8 +143,13 @@ def batches(lines: Iterable[Line], rules: Rules, layout: Layout = JSON_LINES, li
 
 def _ended(batch: Batch, next_offset: int) -> Batch:
     batch.next_offset = next_offset
-    batch.tally.lines = len(batch.lines)
-    batch.tally.notes = _notes(batch)
+    tally = batch.tally
+    tally.lines = len(batch.lines)
+    tally.bad = len(batch.bad_rows)
+    tally.good = tally.lines - tally.blank - tally.bad - tally.expired
+    tally.events = len(batch.events)
+    tally.user_changes = len(batch.user_changes)
+    tally.notes = _notes(batch)
     _sample(batch, batch.events)
     return batch
 
@@ -185,18 +190,16 @@ def _judge(
     read: RowReader,
     limits: Sequence[Limit],
 ) -> None:
-    """One line into the batch: blank, good or bad."""
+    """One line into the batch: blank, good or bad. What can be counted when the batch ends is counted then."""
     offset, raw = line
     if isinstance(raw, LongLine):
         batch.bad_rows.append(BadRow.of(_too_long(raw), number, offset, raw))
-        batch.tally.bad += 1
         return
     text = row_text(raw)
     if offset == 0:
         text = text.removeprefix(BOM)
-    tally = batch.tally
     if not text or (text[0] <= 32 and not text.strip(b" \t\r")):
-        tally.blank += 1
+        batch.tally.blank += 1
         return
     try:
         row = layout.row_of(text)
@@ -209,16 +212,12 @@ def _judge(
             raise placed(reject, layout.row_of(text)) from None
     except Reject as reject:
         batch.bad_rows.append(BadRow.of(reject, number, offset, raw))
-        tally.bad += 1
         return
     if reading.expired:
-        tally.expired += 1
+        batch.tally.expired += 1
         return
-    tally.good += 1
-    tally.events += len(reading.events)
     batch.events += reading.events
     if reading.user_changes:
-        tally.user_changes += len(reading.user_changes)
         batch.user_changes += reading.user_changes
     if reading.notes:
         batch.noted += [(offset, number, note) for note in reading.notes]

@@ -9,7 +9,7 @@ not change is not billed. And whoever is killed takes along what it spent since 
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from fractions import Fraction
 from math import ceil
 from threading import Lock
@@ -184,15 +184,6 @@ class Meter:
         with self._lock:
             for name, count in counts.items():
                 self._counts[name] = self._counts.get(name, 0) + count
-
-    def wrote_events(self, items: Iterable[Item | bytes]) -> None:
-        """These items were put into the events table."""
-        self.add(event_write_units=sum(map(write_units, items)))
-
-    def streamed(self, records: Iterable[bytes]) -> None:
-        """Firehose has taken these records."""
-        sizes = list(map(len, records))
-        self.add(stream_records=len(sizes), stream_billed_bytes=sum(map(stream_billed_bytes, sizes)))
 
     def begin(self, now_ms: int, memory_mb: int) -> None:
         """An invocation begins. What the one before it left is nobody's, and forgotten.

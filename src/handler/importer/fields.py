@@ -74,7 +74,7 @@ def identifier_notes(identifier: str, field: str, strict: bool) -> tuple[str, ..
     Raises:
         Reject: placeholder_id, with `strict`.
     """
-    if not is_placeholder(identifier):
+    if identifier.strip().lower() not in PLACEHOLDER_IDS:
         return ()
     if strict:
         raise Reject(Reason.PLACEHOLDER_ID, field=field, found=identifier, hint="send the id of a person, or no row")
@@ -101,6 +101,8 @@ def time_ms(value: Value, field: str, window: tuple[int, int], date_format: str 
         Reject: missing_field, wrong_type, bad_time, time_unit, time_out_of_window.
     """
     if type(value) is int:
+        if SECONDS_BELOW <= value < MICROSECONDS_FROM and window[0] <= value <= window[1]:  # nearly always
+            return value
         time = _epoch_ms(value, field)
     elif value is None or value == "":
         raise Reject(Reason.MISSING_FIELD, field=field, expected=TIME_EXPECTED)

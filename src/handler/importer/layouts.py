@@ -44,8 +44,7 @@ class _NdjsonLayout:
     def lines(self, chunks: Iterable[bytes], part: Part) -> Iterator[Line]:
         return lines(chunks, part)
 
-    def row_of(self, text: bytes) -> Row:
-        return rows.row_of(text)
+    row_of = staticmethod(rows.row_of)  # called for every row: no detour
 
 
 JSON_LINES: Final[Layout] = _NdjsonLayout()

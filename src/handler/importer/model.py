@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, fields, replace
 from decimal import Decimal
 from enum import StrEnum
+from functools import lru_cache
 from itertools import count
 from typing import Final, Protocol, TypeAlias
 
@@ -147,7 +148,12 @@ def event_id(format_name: str, row_text: bytes, index: int) -> str:
     Rule: blake2b-128, hexadecimal, over `<format> LF <index> LF <row bytes without line end and byte order mark>`;
     `index` counts the events of a row from 0.
     """
-    return hashlib.blake2b(b"%s\n%d\n%s" % (format_name.encode(), index, row_text), digest_size=16).hexdigest()
+    return hashlib.blake2b(_before_row(format_name, index) + row_text, digest_size=16).hexdigest()
+
+
+@lru_cache(maxsize=1_024)
+def _before_row(format_name: str, index: int) -> bytes:
+    return f"{format_name}\n{index}\n".encode()
 
 
 def event_ids(format_name: str, row_text: bytes) -> Iterator[str]:

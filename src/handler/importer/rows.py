@@ -1,8 +1,10 @@
 """4 · Line → row: NDJSON.
 
-Rule: orjson reads the row; three cheap looks at its bytes tell whether it read it *exactly*. It keeps the last of two
-equal keys, makes doubles of integers beyond 64 bits and of long decimals, and zero of 1e-400 (E2–E4): a row that may
-hold one of these, or that orjson refuses, goes to `exact_json`, which decides. "Unaltered" means numerically equal.
+Rule: orjson reads the row, and it is taken if orjson read it *exactly*. It keeps the last of two equal keys, makes
+doubles of integers beyond 64 bits and of long decimals, and zero of 1e-400 (E2–E4). Writing the row again is the
+cheapest proof: the same bytes hold each key once and each number as it was kept. Where the sender writes JSON another
+way (blanks, escapes, 1.50), quotes and digits are counted; a row that may not have been read exactly, or that orjson
+refuses, goes to `exact_json`, which decides. "Unaltered" means numerically equal.
 """
 
 import re
@@ -20,8 +22,8 @@ from importer.model import Row, Value
 # Every digit and the point become "0", all else a blank: a number of 16 or more significant digits shows as a run.
 _DIGITS: Final = bytes(ord("0") if chr(i) in "0123456789." else 32 for i in range(256))
 _LONG_RUN: Final = b"0" * 16
-# In a row without arrays each number follows `":`, which no string can hold unescaped; a false hit only costs time.
-_LONG_NUMBER: Final = re.compile(rb'":[ \t\r]*(-?[0-9][0-9.]{14,}(?:[eE][-+]?[0-9]+)?)')
+# In a row without arrays each number follows a colon; a false hit, in a string, only costs time.
+_LONG_NUMBER: Final = re.compile(rb":[ \t\r]*(-?[0-9][0-9.]{14,}(?:[eE][-+]?[0-9]+)?)")
 _INT64_MIN: Final = -(2**63)
 _UINT64_MAX: Final = 2**64 - 1
 
@@ -34,31 +36,41 @@ def row_of(text: bytes) -> Row:
     """
     try:
         row = orjson.loads(text)
+        if type(row) is not dict:
+            return _object(row)
+        if orjson.dumps(row) == text:
+            return row
     except orjson.JSONDecodeError:
         return _object(exact_json.parse(text))
-    if type(row) is not dict:
-        return _object(row)
-    # Each key is followed by a colon. With no blank before any colon, `":` stands at least once for each pair, so as
-    # many as there are distinct keys, in all objects together, means that no key stands twice in one of them.
-    pairs = text.count(b'":')
-    if (
-        (pairs != len(row) and pairs != _keys_of(row)) or b" :" in text or b"\t:" in text or b"\r:" in text
-    ):  # a string may hold such a thing, too: the exact path tells
-        return _object(exact_json.parse(text))
-    if _LONG_RUN in text.translate(_DIGITS) and not (
+    except orjson.JSONEncodeError:  # it writes fewer levels than it reads
+        pass
+    return row if _is_exact(row, text) else _object(exact_json.parse(text))
+
+
+def _is_exact(row: Row, text: bytes) -> bool:
+    """Whether the fast parser surely read all there is in a row, as it is."""
+    values = list(row.values())
+    keys = len(row)
+    types = set(map(type, values))
+    if dict in types or list in types:
+        values = list(_values_of(row))
+        keys += sum(len(value) for value in values if type(value) is dict)
+        types = set(map(type, values))
+    # Two quotes stand around each key and each string, and escaped ones within. A key that stood twice is there once:
+    # its other quotes are too many. Backslashes are escaped in pairs, from the left.
+    quotes = text.count(b'"')
+    if b"\\" in text:
+        quotes -= text.replace(b"\\\\", b"").count(b'\\"')
+    if quotes != 2 * (keys + sum([type(value) is str for value in values])):
+        return False
+    if float not in types:  # whole numbers of up to 64 bits are exact
+        return True
+    # Up to 15 digits survive a double, but for those that are too small for it.
+    if any(type(value) is float and -1e-130 < value < 1e-130 for value in values) and (b"e-" in text or b"E-" in text):
+        return False
+    return _LONG_RUN not in text.translate(_DIGITS) or (
         b"[" not in text and all(map(_kept_exactly, _LONG_NUMBER.findall(text)))
-    ):
-        return _object(exact_json.parse(text))
-    if (b"e-" in text or b"E-" in text) and any(
-        type(value) is float and -1e-130 < value < 1e-130 for value in _values_of(row)
-    ):
-        return _object(exact_json.parse(text))
-    return row
-
-
-def _keys_of(row: Row) -> int:
-    """Distinct keys of a row and of every object in it."""
-    return len(row) + sum(len(value) for value in _values_of(row) if type(value) is dict)
+    )
 
 
 def _values_of(row: Row) -> Iterator[Value]:

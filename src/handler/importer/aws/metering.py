@@ -1,32 +1,46 @@
-"""Counts what the AWS clients send, by botocore's events: requests, each try of one; and units of the tables.
+"""Counts what is sent to AWS, at the two doors it leaves by: botocore's clients, by their events, and the quick way.
 
-Of the sinks' puts only the requests are counted here: what they wrote, the sinks tell the meter themselves.
-DynamoDB is asked to say what a call consumed (ReturnConsumedCapacity), indexes included. It says nothing of a write
-that a condition refused: that is counted as the one unit it costs at least.
+Each try of a request is one, answered or not. Units are counted when an answer says that they were taken:
+
+    puts of the sinks     by the size of their items and records, and what of them was left unprocessed is not yet
+                          written; a put that its condition refuses costs the same, but for the index
+    all other table calls as DynamoDB says when asked (ReturnConsumedCapacity), indexes included; it says nothing of a
+                          write that a condition refuses: that is counted as the one unit it costs at least
+
+The sinks know nothing of it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from math import ceil
 from typing import Any, Final, TypeVar
 
-from importer.costs import Meter
+import orjson
+
+from importer.costs import WRITE_UNIT_BYTES, Meter, index_units, item_bytes, stream_billed_bytes, units_of, write_units
+from importer.sinks.quick import OK, Operation, Reply, Transport
 
 Client = TypeVar("Client")
+Counts = dict[str, int]
 
-_PUTS: Final = ("PutItem", "BatchWriteItem")
+_PUTS: Final = ("PutItem", "BatchWriteItem", "PutRecordBatch")
 _TABLE_WRITES: Final = ("PutItem", "UpdateItem", "DeleteItem")
 _ASKS: Final = "ReturnConsumedCapacity"
+_REQUESTS: Final = {"dynamodb": "table_requests", "firehose": "stream_requests", "sqs": "sqs_requests"}
+_WEIGHED: Final = "importer_weighed"  # key of botocore's context of a call
 
 
-def metered(client: Client, meter: Meter, sinks: bool = False) -> Client:
-    """The same client, whose requests are counted from now on.
+def metered(client: Client, meter: Meter, events_table: str | None = None) -> Client:
+    """The same client, whose calls are counted from now on.
 
     Args:
-        sinks: it is the sinks', who count the units of their puts.
+        events_table: given where it is the sinks'.
     """
+    service = client.meta.service_model.service_name  # type: ignore[attr-defined]
+    puts = () if events_table is None else _PUTS
+    writes = "ledger_write_units" if events_table is None else "user_write_units"
 
-    def sent(operation_name: str, **_: Any) -> None:
-        count = _BY_SERVICE.get(service) or _request_to_s3(operation_name)
+    def sent(operation: Any, **_: Any) -> None:
+        count = _REQUESTS.get(service) or _request_to_s3(operation.name)
         if count:
             meter.add(**{count: 1})
 
@@ -34,28 +48,170 @@ def metered(client: Client, meter: Meter, sinks: bool = False) -> Client:
         if model.name not in puts and _ASKS in model.input_shape.members:
             params.setdefault(_ASKS, "TOTAL")
 
-    def answered(parsed: Mapping[str, Any], model: Any, **_: Any) -> None:
+    def weigh(params: dict[str, Any], model: Any, context: dict[str, Any], **_: Any) -> None:
         if model.name in puts:
-            return
-        said = parsed.get("ConsumedCapacity", ())
-        units = sum(one.get("CapacityUnits", 0) for one in ([said] if isinstance(said, dict) else said))
-        if model.name in _TABLE_WRITES:
-            meter.add(**{writes: max(ceil(units), 1)})
-        else:
-            meter.add(read_units=ceil(units))
+            context[_WEIGHED] = _WEIGHTS[model.name](params["body"], events_table or "")
 
-    service = client.meta.service_model.service_name  # type: ignore[attr-defined]
+    def answered(parsed: Mapping[str, Any], model: Any, context: Mapping[str, Any], **_: Any) -> None:
+        if model.name in puts:
+            meter.add(**_taken(context[_WEIGHED], parsed, parsed.get("Error", {}).get("Code", "")))
+        elif service == "dynamodb":
+            said = parsed.get("ConsumedCapacity", ())
+            units = ceil(sum(one.get("CapacityUnits", 0) for one in ([said] if isinstance(said, dict) else said)))
+            meter.add(**({writes: max(units, 1)} if model.name in _TABLE_WRITES else {"read_units": units}))
+
     events = client.meta.events  # type: ignore[attr-defined]
-    puts = _PUTS if sinks else ()
-    writes = "user_write_units" if sinks else "ledger_write_units"  # of its own accord a sink changes users only
-    events.register(f"request-created.{service}", sent)
-    if service == "dynamodb":
-        events.register("provide-client-params.dynamodb", ask)
-        events.register("after-call.dynamodb", answered)
+    events.register(f"needs-retry.{service}", sent)  # asked after each try, whatever came of it
+    if service in ("dynamodb", "firehose"):
+        events.register(f"provide-client-params.{service}", ask)
+        events.register(f"before-call.{service}", weigh)
+        events.register(f"after-call.{service}", answered)
     return client
 
 
-_BY_SERVICE: Final = {"dynamodb": "table_requests", "firehose": "stream_requests", "sqs": "sqs_requests"}
+def metered_transport(transport: Transport | None, meter: Meter, events_table: str) -> Transport | None:
+    """The same way, its calls counted from now on."""
+    return None if transport is None else _MeteredTransport(transport, meter, events_table)
+
+
+class _MeteredTransport:
+    def __init__(self, transport: Transport, meter: Meter, events_table: str) -> None:
+        self.in_flight = transport.in_flight
+        self._transport = transport
+        self._meter = meter
+        self._events_table = events_table
+
+    def operation(self, method: str, **sample: Any) -> Operation:
+        return _MeteredOperation(self._transport.operation(method, **sample), self._meter, self._events_table)
+
+
+class _MeteredOperation:
+    def __init__(self, operation: Operation, meter: Meter, events_table: str) -> None:
+        self.name = operation.name
+        self._operation = operation
+        self._meter = meter
+        self._events_table = events_table
+        self._count = "stream_requests" if operation.name == "PutRecordBatch" else "table_requests"
+
+    def exchange(self, bodies: Iterable[bytes], in_flight: int, is_done: Callable[[Reply], bool]) -> list[Reply | None]:
+        weights: list[_Weight] = []
+        weigh, table = _WEIGHTS[self.name], self._events_table
+
+        def weighed() -> Iterator[bytes]:
+            for body in bodies:
+                weights.append(weigh(body, table))
+                yield body
+
+        replies = self._operation.exchange(weighed(), in_flight, is_done)
+        total: Counts = {self._count: len(replies)}
+        for weight, reply in zip(weights, replies, strict=False):
+            if reply is None:
+                continue
+            # Nearly all: nothing of such a reply has to be read again.
+            told = weight.counts if reply.status == OK and is_done(reply) else _taken_by(weight, reply)
+            for name, count in told.items():
+                total[name] = total.get(name, 0) + count
+        self._meter.add(**total)
+        return replies
+
+
+# ---- What a call takes ---------------------------------------------------------------------------------------------
+
+
+class _Weight:
+    """What a call takes if all of it is taken; `refused`, if its condition is; `records`, by their bytes."""
+
+    __slots__ = ("counts", "records", "refused")
+
+    def __init__(self, counts: Counts, refused: Counts | None = None, records: tuple[int, ...] = ()) -> None:
+        self.counts = counts
+        self.refused = refused or {}
+        self.records = records
+
+
+def _taken_by(weight: _Weight, reply: Reply) -> Counts:
+    return _taken(weight, reply.document, reply.error_code if reply.status != OK else "")
+
+
+def _taken(weight: _Weight, answer: Mapping[str, Any], error_code: str) -> Counts:
+    """What of a call was taken, by its answer."""
+    if error_code:
+        return weight.refused if error_code == "ConditionalCheckFailedException" else {}
+    if answer.get("UnprocessedItems"):
+        left = [request["PutRequest"]["Item"] for some in answer["UnprocessedItems"].values() for request in some]
+        return {name: max(count - sum(map(write_units, left)), 0) for name, count in weight.counts.items()}
+    if answer.get("FailedPutCount"):
+        said = answer.get("RequestResponses", ())
+        return _of_records(size for size, one in zip(weight.records, said, strict=False) if not one.get("ErrorCode"))
+    return weight.counts
+
+
+_ITEM: Final = b'{"PutRequest":{"Item":'
+_DATA: Final = b'{"Data":"'
+
+
+def _batch(body: bytes, events_table: str) -> _Weight:
+    texts = body.removesuffix(b"]}}").split(_ITEM)[1:]  # in a text its quotes would have backslashes
+    if not texts:  # botocore's JSON, which has spaces
+        requests = [request for some in orjson.loads(body)["RequestItems"].values() for request in some]
+        return _Weight({"event_write_units": sum(write_units(request["PutRequest"]["Item"]) for request in requests)})
+    units = sum(1 if len(text) <= WRITE_UNIT_BYTES else write_units(text.rstrip(b",")[:-2]) for text in texts)
+    return _Weight({"event_write_units": units})
+
+
+def _put(body: bytes, events_table: str) -> _Weight:
+    if len(body) <= WRITE_UNIT_BYTES and b'"segment"' not in body:
+        units, indexed = 1, 0
+    else:
+        item = orjson.loads(body)["Item"]
+        units, indexed = write_units(item), index_units(item)
+    name = _units_of_table(body, events_table)
+    return _Weight({name: units + indexed}, {name: units})
+
+
+def _update(body: bytes, events_table: str) -> _Weight:
+    """Of a link, whose item is about what the call says."""
+    units = 1
+    if len(body) > WRITE_UNIT_BYTES:
+        said = orjson.loads(body)
+        units = units_of(item_bytes({**said["Key"], **said["ExpressionAttributeValues"]}))
+    name = _units_of_table(body, events_table)
+    return _Weight({name: units}, {name: units})
+
+
+def _units_of_table(body: bytes, events_table: str) -> str:
+    begins = body[:300].replace(b" ", b"").startswith(b'{"TableName":%b' % orjson.dumps(events_table))
+    return "event_write_units" if begins else "user_write_units"
+
+
+def _records(body: bytes, events_table: str) -> _Weight:
+    sizes: list[int] = []
+    at = body.find(_DATA)
+    if at < 0:  # botocore's JSON, which has spaces
+        sizes += (_plain_bytes(record["Data"].encode()) for record in orjson.loads(body)["Records"])
+    while at >= 0:
+        begin = at + len(_DATA)
+        end = body.index(b'"', begin)
+        sizes.append((end - begin) // 4 * 3 - body.count(b"=", end - 2, end))
+        at = body.find(_DATA, end)
+    return _Weight(_of_records(sizes), records=tuple(sizes))
+
+
+def _plain_bytes(base64: bytes) -> int:
+    return len(base64) // 4 * 3 - base64.count(b"=")
+
+
+def _of_records(sizes: Iterable[int]) -> Counts:
+    sizes = list(sizes)
+    return {"stream_records": len(sizes), "stream_billed_bytes": sum(map(stream_billed_bytes, sizes))}
+
+
+_WEIGHTS: Final[dict[str, Callable[[bytes, str], _Weight]]] = {
+    "BatchWriteItem": _batch,
+    "PutItem": _put,
+    "UpdateItem": _update,
+    "PutRecordBatch": _records,
+}
 
 
 def _request_to_s3(operation: str) -> str:

@@ -7,6 +7,7 @@ kept as sent; `{u}name` sets a property of the user instead of the event (C20). 
 
 import re
 from collections.abc import Mapping, Sequence
+from decimal import Decimal
 from difflib import SequenceMatcher
 from functools import lru_cache
 from itertools import islice
@@ -43,6 +44,8 @@ _ALIASES: Final = {
 _NEAR: Final = 0.8
 _LONGEST_NEAR: Final = 40  # characters
 _LOOKED_AT: Final = 200  # keys of a row
+_MOST_SHAPES: Final = 1_000
+_FLAT: Final = frozenset({str, int, float, bool, Decimal, type(None)})
 _MOST_NAMES: Final = 10_000  # kept as checked: rows may have names that never come again
 _STRICT_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*\Z")  # C14
 _FORBIDDEN: Final = frozenset(
@@ -153,6 +156,8 @@ class CoolaDataReader:
         self._date_format = definition.date_format
         self._window = time_window(definition, now_ms)
         self._checked_names: set[str] = set()  # names strict has passed; names repeat from row to row
+        # All names of a row, none of which says more than its value does: rows of a file look alike.
+        self._plain_names: set[tuple[str, ...]] = set()
 
     def __call__(self, row: Row, text: bytes, address: int) -> Reading:
         name = row.pop("event_name", None)
@@ -168,6 +173,13 @@ class CoolaDataReader:
         if self._strict:
             self._refuse_against_strict(row, text)
         notes = fields.identifier_notes(user, "user_id", self._strict)
+        identity = event_id(NAME, text, 0)
+        names = tuple(row)
+        kinds = set(map(type, row.values()))
+        if names in self._plain_names and kinds <= _FLAT:
+            if type(None) in kinds or "" in row.values():
+                row = {key: value for key, value in row.items() if value is not None and value != ""}
+            return Reading([Event(identity, name, time_ms, user, row, address)], [], notes)
         properties: Row = {}
         session: Row | None = None
         changes: list[UserChange] = []
@@ -188,7 +200,10 @@ class CoolaDataReader:
                 properties[key] = value
             else:
                 raise Reject(Reason.BAD_NAME, expected="a non-empty name", found='""')
-        event = Event(event_id(NAME, text, 0), name, time_ms, user, properties, address, session)
+        is_kept = len(names) <= _LOOKED_AT and len(self._plain_names) < _MOST_SHAPES
+        if is_kept and all(key and key[0] != "{" for key in names):
+            self._plain_names.add(names)
+        event = Event(identity, name, time_ms, user, properties, address, session)
         return Reading([event], changes, notes)
 
     def _scope(self, key: str) -> tuple[str, str]:

@@ -2,7 +2,8 @@
 
 The AWS client behind a call makes a single attempt; what is worth trying again is decided here, once for all sinks.
 Calls are made in rounds of a few for each that may be in flight; between two rounds it is judged what came of them
-(`pace.Window`), and a breath is taken.
+(`pace.Window`), and a breath is taken. A round is made the quick way (`quick`) where there is one, by one thread, and
+else, or where that way did not tell what came of a call, by the client in a few threads.
 """
 
 import random
@@ -11,12 +12,13 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 from botocore.exceptions import ClientError, ConnectionError, HTTPClientError
 
 from importer.model import Clock, Throttled, Unavailable
 from importer.sinks.pace import FIRST_PAUSE_MS, LONGEST_PAUSE_MS, Rate, Window
+from importer.sinks.quick import OK, Quick, Reply
 
 BOUND_MS: Final = 15_000  # without one call done; a third of the lease (45 s)
 _ROUND: Final = 4  # times the calls in flight: so many are made between two breaths
@@ -80,11 +82,15 @@ class Left(Generic[Job]):
     put_off: bool = False
 
 
+_NOTHING: Final[Left[Any]] = Left()
+
+
 class Calls(Generic[Job]):
     """Runs jobs until each is done. What AWS lets through is remembered from one run to the next.
 
     Args:
         in_flight: calls at the same time, at most; one at a time is made in the caller's thread.
+        quick_in_flight: the same of calls made the quick way.
         destination: what is written to, in words, for the message when it cannot be.
         service: as IAM calls it; with the operation it names the permission a call lacks.
         rate: what the writes of all calls together keep to.
@@ -99,9 +105,11 @@ class Calls(Generic[Job]):
         service: str,
         rate: Rate | None = None,
         writes: Callable[[Job], int] = lambda _: 1,
+        quick_in_flight: int = 1,
     ) -> None:
         self._clock = clock
-        self._window = Window(in_flight)
+        self._window = Window(max(in_flight, quick_in_flight))
+        self._lanes = in_flight
         self._destination = destination
         self._service = service
         self._rate = rate or Rate(clock, 0)
@@ -109,12 +117,19 @@ class Calls(Generic[Job]):
         # The caller's thread makes calls too.
         self._pool = ThreadPoolExecutor(in_flight - 1) if in_flight > 1 else None
 
-    def run(self, jobs: Sequence[Job], call: Callable[[Job], Left[Job]], breathe: Callable[[], None]) -> None:
+    def run(
+        self,
+        jobs: Sequence[Job],
+        call: Callable[[Job], Left[Job]],
+        breathe: Callable[[], None],
+        quick: Quick[Job] | None = None,
+    ) -> None:
         """Call each job; what is left of it is for later.
 
         A call that leaves less than it was given has got somewhere, be it a single item.
 
         Args:
+            quick: how `call` is made the quick way.
             breathe: called every few calls, and every two seconds while none may be made. What it raises ends the run.
         Raises:
             Throttled: no call got anywhere for BOUND_MS, because AWS asked to slow down.
@@ -128,7 +143,9 @@ class Calls(Generic[Job]):
             until_ms += waited_ms  # what we forbid ourselves is no sign that AWS is stuck
             throttled = advanced = False
             failure: Exception | None = None
-            for job, answer in zip(some, self._answers(some, call), strict=True):
+            answers = self._answers(some, call, quick, breathe)
+            todo.extendleft(reversed(some[len(answers) :]))
+            for job, answer in zip(some, answers, strict=False):
                 if isinstance(answer, Exception):
                     todo.append(job)
                     failure = answer
@@ -140,7 +157,7 @@ class Calls(Generic[Job]):
             if throttled:
                 self._window.shrink()
             elif failure is None:
-                self._window.widen(len(some))
+                self._window.widen(len(answers))
             if advanced:
                 wait_ms = FIRST_PAUSE_MS
                 until_ms = self._clock.now_ms() + BOUND_MS
@@ -168,7 +185,43 @@ class Calls(Generic[Job]):
             some.append(todo.popleft())
         return some, waited_ms
 
-    def _answers(self, jobs: Sequence[Job], call: Callable[[Job], Left[Job]]) -> "list[Left[Job] | Exception]":
+    def _answers(
+        self,
+        jobs: list[Job],
+        call: Callable[[Job], Left[Job]],
+        quick: Quick[Job] | None,
+        breathe: Callable[[], None],
+    ) -> "list[Left[Job] | Exception]":
+        """What came of the first of these calls; the others were not made."""
+        answers = [] if quick is None else self._quick_answers(jobs, quick)
+        if not answers:
+            return self._called(jobs[: _ROUND * self._lanes], call)
+        again = [at for at, answer in enumerate(answers) if answer is None]
+        if again:
+            breathe()  # what went wrong may have taken a while
+            for at, answer in zip(again, self._called([jobs[at] for at in again], call), strict=True):
+                answers[at] = answer
+        return [answer for answer in answers if answer is not None]
+
+    def _quick_answers(self, jobs: list[Job], quick: Quick[Job]) -> "list[Left[Job] | Exception | None]":
+        """As `_answers`; None for a call of which nobody knows what came of it, or what to think of that."""
+        replies = quick.operation.exchange(map(quick.body, jobs), self._window.in_flight, quick.is_done)
+        return [self._read(job, reply, quick) for job, reply in zip(jobs, replies, strict=False)]
+
+    def _read(self, job: Job, reply: Reply | None, quick: Quick[Job]) -> "Left[Job] | Exception | None":
+        if reply is None:
+            return None
+        if quick.is_done(reply):
+            return _NOTHING
+        if reply.status == OK:
+            return quick.left(job, reply)
+        code = reply.error_code
+        if code not in _THROTTLES:
+            return None
+        # Made again by the client it would be twice the calls just when there are too many.
+        return ClientError({"Error": {"Code": code, "Message": ""}}, quick.operation.name)
+
+    def _called(self, jobs: Sequence[Job], call: Callable[[Job], Left[Job]]) -> "list[Left[Job] | Exception]":
         """What came of each call. None of them is under way any more, whatever is raised."""
         answers: list[Left[Job] | Exception] = [Left()] * len(jobs)
         pending = iter(list(enumerate(jobs)))  # a list's iterator may be shared by threads
@@ -182,7 +235,7 @@ class Calls(Generic[Job]):
                     pass
                 raise
 
-        lanes = min(self._window.in_flight, len(jobs))
+        lanes = min(self._window.in_flight, self._lanes, len(jobs))
         others = [self._pool.submit(lane) for _ in range(lanes - 1)] if self._pool is not None else []
         try:
             lane()

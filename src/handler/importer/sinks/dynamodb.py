@@ -8,20 +8,22 @@ Where rows that differ may be one event (`Provenance.ranked`), the highest ranke
 batches have no conditions. That costs a call an event, which is why it is a choice of the import (K15).
 """
 
-from collections.abc import Callable, Collection
-from typing import TYPE_CHECKING, Final, cast
+from collections.abc import Callable, Collection, Mapping
+from typing import TYPE_CHECKING, Any, Final
 
+import orjson
 from botocore.exceptions import ClientError
 
 from importer.bad_rows import Reject
-from importer.costs import Meter
-from importer.model import ERASED_ROW, Clock, Event, Provenance, UserChange
+from importer.model import ERASED_ROW, Clock, Event, Provenance, UserChange, event_rank
 from importer.sinks import NotStored
 from importer.sinks.calls import Calls, Left
+from importer.sinks.conditional import ANY_ITEM, ConditionalWrites, put_if_highest
 from importer.sinks.erasing import Erasing, UploadedMs
-from importer.sinks.items import Item, event_item, refusal
+from importer.sinks.items import event_item, event_text, refusal
 from importer.sinks.pace import Rate
-from importer.sinks.users import UserRecords, put_if_highest
+from importer.sinks.quick import OK, Quick, Reply, Transport
+from importer.sinks.users import UserRecords
 from importer.users import ERASED
 
 if TYPE_CHECKING:
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 
 # Quota: docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_BatchWriteItem.html
 CALL_ITEMS: Final = 25
+_ALL_WRITTEN: Final = b'{"UnprocessedItems":{}}'  # DynamoDB's reply to nearly every call, letter by letter
 
 
 class DynamoDBSink:
@@ -39,7 +42,7 @@ class DynamoDBSink:
         in_flight: calls at the same time, at most. Each table has its own limits, and is learned about on its own.
         uploaded_ms: when the file of an execution was uploaded; None if nobody knows any more.
         rate: what events and user changes together keep to.
-        meter: told what is spent.
+        transport: the quick way of the same client.
     """
 
     def __init__(
@@ -52,16 +55,27 @@ class DynamoDBSink:
         in_flight: int,
         uploaded_ms: UploadedMs,
         rate: Rate | None = None,
-        meter: Meter | None = None,
+        transport: Transport | None = None,
     ) -> None:
         self._client = client
-        self._meter = meter or Meter()
         self._table = events_table
         self._source = source
-        name = f"the events table {events_table}"
-        self._calls: Calls[list[Item]] = Calls(clock, in_flight, name, "dynamodb", rate, len)
-        self._single_calls: Calls[Item] = Calls(clock, in_flight, name, "dynamodb", rate)
-        self._users = UserRecords(client, users_table, source, clock, in_flight, rate, self._meter)
+        name, quick_in_flight = f"the events table {events_table}", 1 if transport is None else transport.in_flight
+        self._calls: Calls[list[Event]] = Calls(clock, in_flight, name, "dynamodb", rate, len, quick_in_flight)
+        self._quick: Quick[list[Event]] | None = None
+        if transport is not None:
+            operation = transport.operation("batch_write_item", **self._request([{"PutRequest": {"Item": ANY_ITEM}}]))
+            self._quick = Quick(operation, self._text, _all_written, self._left_by_reply)
+        self._ranked: ConditionalWrites[Event] = ConditionalWrites(
+            client,
+            "put_item",
+            lambda event: put_if_highest(events_table, event_item(event, source)),
+            put_if_highest(events_table, ANY_ITEM),
+            Calls(clock, in_flight, name, "dynamodb", rate, quick_in_flight=quick_in_flight),
+            transport,
+        )
+        self._text_begin, self._text_end = b'{"RequestItems":{%b:[' % orjson.dumps(events_table), b"]}}"
+        self._users = UserRecords(client, users_table, source, clock, in_flight, rate, transport)
         self._erasing = Erasing(client, events_table, users_table, source, clock, in_flight, uploaded_ms)
 
     def write(
@@ -108,58 +122,65 @@ class DynamoDBSink:
         return _without(events, changes, gone)
 
     def _write_events(self, events: list[Event], breathe: Callable[[], None]) -> dict[int, Reject]:
-        items: dict[tuple[str, str], Item] = {}  # equal rows are one event: the last address is noted
+        kept: dict[tuple[str, str], Event] = {}  # equal rows are one event: the last address is noted
         rows: dict[tuple[str, str], list[int]] = {}
         for event in events:
             key = (event.user_id, event.event_key)
-            item = event_item(event, self._source)
-            if key not in items or not self._source.ranked or items[key]["rank"]["S"] <= item["rank"]["S"]:
-                items[key] = item
+            if key not in kept or not self._source.ranked or self._rank(kept[key]) <= self._rank(event):
+                kept[key] = event
             rows.setdefault(key, []).append(event.address)
-        refused: dict[int, Reject] = {}
+        todo = list(kept.values())
+        refused = self._ranked.run(todo, breathe) if self._source.ranked else self._write_batches(todo, breathe)
+        return {address: reject for event, reject in refused for address in rows[(event.user_id, event.event_key)]}
 
-        def refuse(item: Item, error: ClientError) -> None:
-            reject = refusal(error)
-            for address in rows[(item["user_id"]["S"], item["event_key"]["S"])]:
-                refused[address] = reject
+    def _rank(self, event: Event) -> str:
+        return event_rank(event, self._source)
 
-        if self._source.ranked:
-            self._single_calls.run(list(items.values()), lambda item: self._put_ranked(item, refuse), breathe)
-            return refused
+    def _write_batches(self, events: list[Event], breathe: Callable[[], None]) -> list[tuple[Event, Reject]]:
+        refused: list[tuple[Event, Reject]] = []
 
-        def put(call: list[Item]) -> Left[list[Item]]:
+        def put(call: list[Event]) -> Left[list[Event]]:
+            items = [event_item(event, self._source) for event in call]
             try:
                 answer = self._client.batch_write_item(
-                    RequestItems={self._table: [{"PutRequest": {"Item": item}} for item in call]}
+                    **self._request([{"PutRequest": {"Item": item}} for item in items])
                 )
             except ClientError as error:
                 if error.response.get("Error", {}).get("Code") != "ValidationException":
                     raise
                 if len(call) > 1:  # one of them spoils the call: halve until it stands alone
                     return Left([call[: len(call) // 2], call[len(call) // 2 :]])
-                refuse(call[0], error)
+                refused.append((call[0], refusal(error)))
                 return Left()
-            unprocessed = answer.get("UnprocessedItems", {}).get(self._table, [])
-            if not unprocessed:
-                self._meter.wrote_events(call)
-                return Left()
-            left = [cast("Item", request["PutRequest"]["Item"]) for request in unprocessed]
-            self._meter.wrote_events(item for item in call if item not in left)
-            return Left([left], put_off=True)
+            return self._left_by(call, answer.get("UnprocessedItems", {}))
 
-        todo = list(items.values())
-        self._calls.run([todo[at : at + CALL_ITEMS] for at in range(0, len(todo), CALL_ITEMS)], put, breathe)
+        calls = [events[at : at + CALL_ITEMS] for at in range(0, len(events), CALL_ITEMS)]
+        self._calls.run(calls, put, breathe, self._quick)
         return refused
 
-    def _put_ranked(self, item: Item, refuse: Callable[[Item, ClientError], None]) -> Left[Item]:
-        try:
-            put_if_highest(self._client, self._table, item)
-            self._meter.wrote_events([item])  # or was refused, at the same price
-        except ClientError as error:
-            if error.response.get("Error", {}).get("Code") != "ValidationException":
-                raise
-            refuse(item, error)
-        return Left()
+    def _request(self, writes: list[Any]) -> dict[str, Any]:
+        return {"RequestItems": {self._table: writes}}
+
+    def _text(self, call: list[Event]) -> bytes:
+        """The body of such a request, made when it is sent: while other calls are under way, and for no longer."""
+        source = self._source
+        return self._text_begin + b",".join([event_text(event, source) for event in call]) + self._text_end
+
+    def _left_by_reply(self, call: list[Event], reply: Reply) -> Left[list[Event]] | None:
+        unprocessed = reply.document.get("UnprocessedItems")
+        return self._left_by(call, unprocessed) if isinstance(unprocessed, dict) else None
+
+    def _left_by(self, call: list[Event], unprocessed: Mapping[str, Any]) -> Left[list[Event]]:
+        """What a success left to do: those of the call it lists."""
+        if not unprocessed.get(self._table):
+            return Left()
+        items = [request["PutRequest"]["Item"] for request in unprocessed[self._table]]
+        keys = {(item["user_id"]["S"], item["event_key"]["S"]) for item in items}
+        return Left([[event for event in call if (event.user_id, event.event_key) in keys]], put_off=True)
+
+
+def _all_written(reply: Reply) -> bool:
+    return reply.status == OK and reply.body == _ALL_WRITTEN
 
 
 def _without(

@@ -6,6 +6,7 @@
 from decimal import Decimal
 from typing import Any, Final, TypeAlias
 
+import orjson
 from botocore.exceptions import ClientError
 
 from importer.bad_rows import Reason, Reject
@@ -44,7 +45,7 @@ def attribute(value: Value) -> AttributeValue:
     if kind is int:
         return {"N": str(value)}
     if kind is float:
-        return {"N": repr(value)}
+        return {"N": orjson.dumps(value).decode()}  # as repr: the shortest text of this double, in half the time
     if value is None:
         return {"NULL": True}
     if isinstance(value, Decimal):
@@ -56,29 +57,73 @@ def attribute(value: Value) -> AttributeValue:
     raise TypeError(f"no attribute for a {kind.__name__}")
 
 
+class EventTexts:
+    """Writes events as items of the events table: JSON text in DynamoDB's form, ready to be sent.
+
+    Measured: the text costs as much as all else a row needs before it is sent. Only what a sender chose goes through
+    the JSON writer; what we made ourselves needs no escapes.
+    """
+
+    def __init__(self, source: Provenance) -> None:
+        self._source = source
+        self._ends: dict[str, bytes] = {}  # by the format of the row
+
+    def __call__(self, event: Event) -> bytes:
+        """The item of an event, without line breaks."""
+        dumps = orjson.dumps
+        item: Item = {
+            "user_id": {"S": event.user_id},
+            "event_name": {"S": event.event_name},
+            "properties": {
+                "M": {
+                    name: {"S": value}
+                    if (kind := type(value)) is str
+                    else {"N": repr(value)}
+                    if kind is int
+                    else {"N": dumps(value).decode()}
+                    if kind is float
+                    else {"BOOL": value}
+                    if kind is bool
+                    else attribute(value)
+                    for name, value in event.properties.items()
+                }
+            },
+        }
+        if event.session_properties is not None:
+            item["session_properties"] = attribute(event.session_properties)
+        if event.identifiers is not None:
+            item["identifiers"] = attribute(event.identifiers)
+        if event.expires_ms is not None:
+            item[EXPIRES] = {"N": expires_at(event.expires_ms)}
+        if self._source.ranked:
+            item["rank"] = {"S": event_rank(event, self._source)}
+        end = self._ends.get(event.format) or self._end(event.format)
+        ours = (
+            f',"event_key":{{"S":"{event.event_key}"}},"event_id":{{"S":"{event.event_id}"}},'
+            f'"event_time_ts":{{"N":"{event.event_time_ts}"}},"address":{{"N":"{event.address}"}},'
+        )
+        return orjson.dumps(item)[:-1] + ours.encode() + end
+
+    def _end(self, format_name: str) -> bytes:
+        source = self._source
+        common: Item = {
+            "format": {"S": format_name or source.format},
+            "import_id": {"S": source.import_id},
+            "execution_id": {"S": source.execution_id},
+        }
+        self._ends[format_name] = orjson.dumps(common)[1:]
+        return self._ends[format_name]
+
+
 def event_item(event: Event, source: Provenance) -> Item:
-    """The item of an event in the events table."""
-    item: Item = {
-        "user_id": {"S": event.user_id},
-        "event_key": {"S": event.event_key},
-        "event_id": {"S": event.event_id},
-        "event_name": {"S": event.event_name},
-        "event_time_ts": {"N": str(event.event_time_ts)},
-        "properties": {"M": {name: attribute(value) for name, value in event.properties.items()}},
-        "format": {"S": event.format or source.format},
-        "import_id": {"S": source.import_id},
-        "execution_id": {"S": source.execution_id},
-        "address": {"N": str(event.address)},
-    }
-    if event.session_properties is not None:
-        item["session_properties"] = attribute(event.session_properties)
-    if event.identifiers is not None:
-        item["identifiers"] = attribute(event.identifiers)
-    if event.expires_ms is not None:
-        item[EXPIRES] = {"N": expires_at(event.expires_ms)}
-    if source.ranked:
-        item["rank"] = {"S": event_rank(event, source)}
+    """The item of an event, as boto3 takes it."""
+    item: Item = orjson.loads(EventTexts(source)(event))
     return item
+
+
+def event_text(event: Event, source: Provenance) -> bytes:
+    """The write of an event as it stands in a BatchWriteItem call."""
+    return orjson.dumps({"PutRequest": {"Item": event_item(event, source)}})
 
 
 def expires_at(expires_ms: int) -> str:
@@ -92,14 +137,15 @@ def limit(text_bytes: int, reading: Reading) -> None:
     shared: Row | None = None
     shared_in_doubt, shared_bytes = False, 0
     for event in reading.events:
-        _check_key(event.user_id, "user_id", USER_ID_BYTES)
+        if len(event.user_id) * 4 > USER_ID_BYTES:
+            _check_key(event.user_id, "user_id", USER_ID_BYTES)
         if event.session_properties is not shared:
             shared = event.session_properties
             shared_in_doubt, shared_bytes = bool(shared) and _check_values(shared or {}, text_bytes), 0
         in_doubt = shared_in_doubt or text_bytes + _OWN_BYTES > ITEM_BYTES
-        for values in (event.properties, event.identifiers):
-            if values:
-                in_doubt |= _check_values(values, text_bytes)
+        in_doubt |= _check_values(event.properties, text_bytes)
+        if event.identifiers:
+            in_doubt |= _check_values(event.identifiers, text_bytes)
         if in_doubt:
             shared_bytes = shared_bytes or size_bytes(shared)
             _check_size(
@@ -175,9 +221,10 @@ def _check_values(values: Row, text_bytes: int) -> bool:
     nested = False
     if not _ALWAYS_FIT.issuperset(map(type, values.values())):
         for name, value in values.items():
-            if type(value) not in _ALWAYS_FIT:
-                _check_deep(value, name)
-                nested |= isinstance(value, dict | list)
+            if type(value) in _ALWAYS_FIT or (type(value) is float and (1e-130 <= value < 1e126 or not value)):
+                continue
+            _check_deep(value, name)
+            nested |= isinstance(value, dict | list)
     if text_bytes > NAME_BYTES:
         for name in values:
             _check_name(name)
