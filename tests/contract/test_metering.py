@@ -7,8 +7,10 @@ from typing import Any
 import pytest
 
 from importer.aws import clients
+from importer.aws.clock import SystemClock
 from importer.aws.metering import metered, metered_transport
 from importer.aws.tables import ImportsTable
+from importer.aws.transport import Transport
 from importer.costs import Meter, item_bytes, units_of
 from importer.model import Event, Provenance, Unavailable, Usage, UserChange
 from importer.sinks.dynamodb import DynamoDBSink
@@ -17,6 +19,7 @@ from importer.sinks.items import event_item
 from importer.sinks.quick import Reply
 from tests.support.cloud import Cloud
 from tests.support.faults import Fault, plan
+from tests.support.scripted_tables import ScriptedTables
 
 T = 1_425_920_218_354
 SOURCE = Provenance("cooladata", "default", "e1", "imports/a.json", T)
@@ -217,17 +220,27 @@ def quickly(cloud: Cloud, way: QuickWay, events: list[Event], changes: list[User
     return Usage(**spent)
 
 
-def test_events_sent_the_quick_way_are_weighed_by_their_texts(cloud: Cloud):
-    """Of every size around a border, between small ones; texts that look like the request are told apart."""
-    sized = [
-        Event(f"{n:032x}", "e", T, f"v{n}", {"t": "x" * (540 + 8 * n), "q": '"},{"PutRequest":{"Item":'}, n)
-        for n in range(60)
-    ]
-    events = [*EVENTS, *sized]
-    units = [units_of(item_bytes(event_item(event, SOURCE))) for event in events]
-    assert {1, 2} == set(units)
+def sized(count: int, *sizes: int) -> list[Event]:
+    """Events with texts of these sizes in turn; each with one that looks like the request."""
+    look = '"},{"PutRequest":{"Item":'
+    return [Event(f"{n:032x}", "e", T, f"v{n}", {"t": "x" * sizes[n % len(sizes)], "q": look}, n) for n in range(count)]
+
+
+@pytest.mark.parametrize("size", [1, 400, 560, 570, 580, 590, 600, 700, 3_000])
+def test_events_sent_the_quick_way_are_weighed_by_their_texts(cloud: Cloud, size: int):
+    """To the unit, whatever their size, where they are alike, and where some are small."""
+    events = sized(60, size) + EVENTS
+    units = sum(units_of(item_bytes(event_item(event, SOURCE))) for event in events)
+    assert quickly(cloud, QuickWay(), events, []) == Usage(event_write_units=units, table_requests=5)
+
+
+def test_large_events_of_many_sizes_are_weighed_about_right(cloud: Cloud):
+    """Three of a call are weighed, since each takes as long as to make it; the others by their length."""
+    events = sized(500, 900, 5_000, 1_200, 2_500, 700, 9_000, 3_300)
+    units = sum(units_of(item_bytes(event_item(event, SOURCE))) for event in events)
     spent = quickly(cloud, QuickWay(), events, [])
-    assert spent == Usage(event_write_units=sum(units), table_requests=5)
+    assert abs(spent.event_write_units - units) < units / 10
+    assert spent.table_requests == 20
 
 
 def test_what_the_quick_way_leaves_unprocessed_is_not_written_yet(cloud: Cloud):
@@ -278,3 +291,16 @@ def test_records_sent_the_quick_way_are_weighed_by_their_bytes(cloud: Cloud):
 
 def test_without_a_quick_way_there_is_none_to_count():
     assert metered_transport(None, Meter(), "events") is None
+
+
+def test_a_metered_client_still_has_its_quick_way():
+    """On real sockets: nobody who only counts is taken for somebody who might answer; the sample is no request."""
+    meter = Meter()
+    with ScriptedTables() as server:
+        client = metered(server.client(), meter, "events")
+        transport = metered_transport(Transport.of(client, 4), meter, "events")
+        sink = DynamoDBSink(client, "events", "users", SOURCE, SystemClock(), 1, lambda _: None, None, transport)
+        sink._write_events(EVENTS, lambda: None)
+        asked = [one.headers.get("amz-sdk-request") for one in server.asked]
+        assert (len(server.stored), asked) == (60, [None] * 3), "the client made calls"
+    assert meter.taken(0) == Usage(event_write_units=60, table_requests=3)

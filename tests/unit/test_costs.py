@@ -183,7 +183,7 @@ def test_units_cost_what_the_table_says(usage: Usage, usd: str):
 
 
 def test_a_bill_has_dollars_units_and_whose_prices_they_are():
-    """The worked example of docs/cost.md: a million events of up to 1 KB on a table, and their 170 s of 1,024 MB."""
+    """A million events of up to 1 KB on a table, and 170 s of 1,024 MB."""
     usage = Usage(event_write_units=1_000_000, read_units=2_000, lambda_mb_ms=170_000 * 1_024, s3_reads=10)
     assert bill(usage) == {
         "usd": 0.627520678,

@@ -22,10 +22,12 @@ from importer.sinks.items import event_item, record_item
 from importer.sinks.records import calls_of, change_line, event_line, packed
 
 MEMORY_MB: Final = 1_024  # MemorySize in template.yaml
-# Estimated, not measured on Lambda: 100 µs of CPU a write on botocore's transport, at 0.58 CPUs of that memory.
-ROW_US: Final = 170
-CHANGE_US: Final = 170
-STREAM_US: Final = 10  # a row, where only a stream is written
+# A worker mostly waits for what it writes to, and its time is billed all the same. Quota: a new on-demand table takes
+# 4,000 write units a second, a stream 5 MiB (some 500 bytes a line) in the largest regions. A table that is warm, or a
+# quota that was raised, makes less of it; several workers at one limit, more.
+ROW_US: Final = 250
+CHANGE_US: Final = 250
+STREAM_US: Final = 100
 CALL_ITEMS: Final = 25
 GZIP_BYTES: Final = 8 << 20  # of lines are compressed, to see what that changes
 _GZIP_FORMAT: Final = 16 + zlib.MAX_WBITS
