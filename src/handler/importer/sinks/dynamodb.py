@@ -20,7 +20,7 @@ from importer.sinks import NotStored
 from importer.sinks.calls import Calls, Left
 from importer.sinks.conditional import ANY_ITEM, ConditionalWrites, put_if_highest
 from importer.sinks.erasing import Erasing, UploadedMs
-from importer.sinks.items import event_item, event_text, refusal
+from importer.sinks.items import EventTexts, event_item, refusal
 from importer.sinks.pace import Rate
 from importer.sinks.quick import OK, Quick, Reply, Transport
 from importer.sinks.users import UserRecords
@@ -74,6 +74,7 @@ class DynamoDBSink:
             Calls(clock, in_flight, name, "dynamodb", rate, quick_in_flight=quick_in_flight),
             transport,
         )
+        self._item_text = EventTexts(source)
         self._text_begin, self._text_end = b'{"RequestItems":{%b:[' % orjson.dumps(events_table), b"]}}"
         self._users = UserRecords(client, users_table, source, clock, in_flight, rate, transport)
         self._erasing = Erasing(client, events_table, users_table, source, clock, in_flight, uploaded_ms)
@@ -163,8 +164,8 @@ class DynamoDBSink:
 
     def _text(self, call: list[Event]) -> bytes:
         """The body of such a request, made when it is sent: while other calls are under way, and for no longer."""
-        source = self._source
-        return self._text_begin + b",".join([event_text(event, source) for event in call]) + self._text_end
+        items = b'}},{"PutRequest":{"Item":'.join(map(self._item_text, call))
+        return b'%b{"PutRequest":{"Item":%b}}%b' % (self._text_begin, items, self._text_end)
 
     def _left_by_reply(self, call: list[Event], reply: Reply) -> Left[list[Event]] | None:
         unprocessed = reply.document.get("UnprocessedItems")

@@ -121,11 +121,6 @@ def event_item(event: Event, source: Provenance) -> Item:
     return item
 
 
-def event_text(event: Event, source: Provenance) -> bytes:
-    """The write of an event as it stands in a BatchWriteItem call."""
-    return orjson.dumps({"PutRequest": {"Item": event_item(event, source)}})
-
-
 def expires_at(expires_ms: int) -> str:
     """As DynamoDB's time to live wants it: whole seconds since 1970. Never early."""
     return str(-(-expires_ms // 1000))
