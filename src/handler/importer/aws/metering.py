@@ -101,7 +101,7 @@ class _MeteredOperation:
 
     def exchange(self, bodies: Iterable[bytes], in_flight: int, is_done: Callable[[Reply], bool]) -> list[Reply | None]:
         weights: list[_Weight] = []
-        weigh, units = _WEIGHTS[self.name], self._units
+        weigh, units = _WEIGHTS.get(self.name, _nothing), self._units
 
         def weighed() -> Iterator[bytes]:
             for body in bodies:
@@ -191,6 +191,15 @@ def _update(body: bytes, name: str) -> _Weight:
     return _Weight({name: units}, {name: units})
 
 
+def _get(body: bytes, _: str) -> _Weight:
+    """Of an item of ours: 4 KB at most."""
+    return _Weight({"read_units": 1})
+
+
+def _nothing(body: bytes, _: str) -> _Weight:
+    return _Weight({})
+
+
 def _records(body: bytes, _: str) -> _Weight:
     sizes: list[int] = []
     at = body.find(_DATA)
@@ -218,6 +227,7 @@ _WEIGHTS: Final[dict[str, Callable[[bytes, str], _Weight]]] = {
     "PutItem": _put,
     "UpdateItem": _update,
     "PutRecordBatch": _records,
+    "GetItem": _get,
 }
 
 
