@@ -237,7 +237,7 @@ def test_events_sent_the_quick_way_are_weighed_by_their_texts(cloud: Cloud, size
 
 
 def test_large_events_of_many_sizes_are_weighed_about_right(cloud: Cloud):
-    """Three of a call are weighed, since each takes as long as to make it; the others by their length."""
+    """One of a call is weighed, since that takes as long as to make it; the others go by their length."""
     events = sized(500, 900, 5_000, 1_200, 2_500, 700, 9_000, 3_300)
     units = sum(units_of(item_bytes(event_item(event, SOURCE))) for event in events)
     spent = quickly(cloud, QuickWay(), events, [])

@@ -10,7 +10,9 @@ Each try of a request is one, answered or not. Units are counted when an answer 
 The sinks know nothing of it.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import cache
 from math import ceil
 from typing import Any, Final, TypeVar
 
@@ -26,9 +28,6 @@ _PUTS: Final = ("PutItem", "BatchWriteItem", "PutRecordBatch")
 _TABLE_WRITES: Final = ("PutItem", "UpdateItem", "DeleteItem")
 _ASKS: Final = "ReturnConsumedCapacity"
 _REQUESTS: Final = {"dynamodb": "table_requests", "firehose": "stream_requests", "sqs": "sqs_requests"}
-# Of items over 1 KB. Measured: to weigh one takes 10 µs, as long as to make it; the others are taken to be like these
-# by their length.
-WEIGHED_OF_A_CALL: Final = 3
 _WEIGHED: Final = "importer_weighed"  # key of botocore's context of a call
 
 
@@ -98,6 +97,7 @@ class _MeteredOperation:
         self._meter = meter
         self._units = units
         self._count = "stream_requests" if operation.name == "PutRecordBatch" else "table_requests"
+        self._is_all_or_nothing = operation.name not in ("BatchWriteItem", "PutRecordBatch")
 
     def exchange(self, bodies: Iterable[bytes], in_flight: int, is_done: Callable[[Reply], bool]) -> list[Reply | None]:
         weights: list[_Weight] = []
@@ -109,14 +109,17 @@ class _MeteredOperation:
                 yield body
 
         replies = self._operation.exchange(weighed(), in_flight, is_done)
-        total: Counts = {self._count: len(replies)}
+        whole: list[_Weight] = []  # nearly all: nothing of such a reply has to be read again
+        total = Counter({self._count: len(replies)})
         for weight, reply in zip(weights, replies, strict=False):
             if reply is None:
                 continue
-            # Nearly all: nothing of such a reply has to be read again.
-            told = weight.counts if reply.status == OK and is_done(reply) else _taken_by(weight, reply)
-            for name, count in told.items():
-                total[name] = total.get(name, 0) + count
+            if reply.status == OK and (self._is_all_or_nothing or is_done(reply)):
+                whole.append(weight)
+            else:
+                total.update(_taken_by(weight, reply))
+        for weight, times in Counter(whole).items():
+            total.update({name: count * times for name, count in weight.counts.items()})
         self._meter.add(**total)
         return replies
 
@@ -153,7 +156,7 @@ def _taken(weight: _Weight, answer: Mapping[str, Any], error_code: str) -> Count
 
 
 _ITEM: Final = b'{"PutRequest":{"Item":'
-_MEMBERSHIP: Final = b'"record":{"S":"segment#'
+_RECORD: Final = b'"record":{"S":"'
 _DATA: Final = b'{"Data":"'
 
 
@@ -162,23 +165,34 @@ def _batch(body: bytes, _: str) -> _Weight:
     if not texts:  # botocore's JSON, which has spaces
         requests = [request for some in orjson.loads(body)["RequestItems"].values() for request in some]
         return _Weight({"event_write_units": sum(write_units(request["PutRequest"]["Item"]) for request in requests)})
-    sizes = [size for size in map(len, texts) if size > WRITE_UNIT_BYTES]
-    units = len(texts) - len(sizes)
-    if sizes:
-        large = [text for text in texts if len(text) > WRITE_UNIT_BYTES]
-        few = large[:: max(len(large) // WEIGHED_OF_A_CALL, 1)]
-        weighed = sum(write_units(text.rstrip(b",")[:-2]) for text in few)
-        units += max(round(weighed * sum(sizes) / sum(map(len, few))), len(large))
-    return _Weight({"event_write_units": units})
+    if max(map(len, texts)) <= WRITE_UNIT_BYTES:
+        return _small_events(len(texts))
+    # Measured: to weigh an item over 1 KB takes 10 µs, as long as to make it. So one of a call is, and the others are
+    # taken to be like it by their length.
+    large = [text for text in texts if len(text) > WRITE_UNIT_BYTES]
+    one = large[len(large) // 2]
+    weighed = write_units(one.rstrip(b",")[:-2])
+    units = max(round(weighed * sum(map(len, large)) / len(one)), len(large))
+    return _Weight({"event_write_units": len(texts) - len(large) + units})
+
+
+@cache
+def _small_events(count: int) -> _Weight:
+    """One object for all calls alike: they are counted, not looked into."""
+    return _Weight({"event_write_units": count})
 
 
 def _put(body: bytes, name: str) -> _Weight:
-    units, indexed = 1, 0
     if len(body) > WRITE_UNIT_BYTES or body.startswith(b'{"TableName": '):  # botocore's JSON has spaces
         item = orjson.loads(body)["Item"]
-        units, indexed = write_units(item), index_units(item)
-    elif _MEMBERSHIP in body:
-        indexed = b'"segment":{"S":"' in body  # a tombstone has none
+        return _put_of(name, write_units(item), index_units(item))
+    at = body.find(_RECORD) + len(_RECORD)
+    is_member = body.startswith(b"segment#", at) and b'"segment":{"S":"' in body  # a tombstone has no segment
+    return _put_of(name, 1, int(is_member))
+
+
+@cache
+def _put_of(name: str, units: int, indexed: int) -> _Weight:
     return _Weight({name: units + indexed}, {name: units})
 
 
