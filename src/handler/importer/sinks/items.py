@@ -102,7 +102,7 @@ class EventTexts:
             f',"event_key":{{"S":"{event.event_key}"}},"event_id":{{"S":"{event.event_id}"}},'
             f'"event_time_ts":{{"N":"{event.event_time_ts}"}},"address":{{"N":"{event.address}"}},'
         )
-        return orjson.dumps(item)[:-1] + ours.encode() + end
+        return dumps(item)[:-1] + ours.encode() + end
 
     def _end(self, format_name: str) -> bytes:
         source = self._source
@@ -128,6 +128,8 @@ def expires_at(expires_ms: int) -> str:
 
 def limit(text_bytes: int, reading: Reading) -> None:
     """Raises Reject for a row DynamoDB could not hold: too_long, number_out_of_range, too_deep, event_too_large."""
+    if text_bytes <= USER_ID_BYTES and len(reading.events) == 1 and not reading.user_changes and _fits(reading.events[0]):
+        return
     # What all events of a row have in common is one map. It is looked at once: there may be a hundred thousand events.
     shared: Row | None = None
     shared_in_doubt, shared_bytes = False, 0
@@ -156,6 +158,16 @@ def limit(text_bytes: int, reading: Reading) -> None:
         nested = _check_values({_named(change.record): change.value}, text_bytes)
         if nested or text_bytes + _OWN_BYTES > ITEM_BYTES:
             _check_size(size_bytes(change.value) + 2 * len(change.record.encode()) + len(change.user_id.encode()))
+
+
+def _fits(event: Event) -> bool:
+    """Whether an event of a row shorter than any limit surely fits: nothing in it is nested, no number is odd."""
+    if event.session_properties is not None or event.identifiers is not None:
+        return False
+    for value in event.properties.values():
+        if type(value) not in _ALWAYS_FIT and not (type(value) is float and (1e-130 <= value < 1e126 or not value)):
+            return False
+    return True
 
 
 def size_bytes(value: Value) -> int:
@@ -216,10 +228,9 @@ def _check_values(values: Row, text_bytes: int) -> bool:
     nested = False
     if not _ALWAYS_FIT.issuperset(map(type, values.values())):
         for name, value in values.items():
-            if type(value) in _ALWAYS_FIT or (type(value) is float and (1e-130 <= value < 1e126 or not value)):
-                continue
-            _check_deep(value, name)
-            nested |= isinstance(value, dict | list)
+            if type(value) not in _ALWAYS_FIT:
+                _check_deep(value, name)
+                nested |= isinstance(value, dict | list)
     if text_bytes > NAME_BYTES:
         for name in values:
             _check_name(name)
