@@ -65,8 +65,7 @@ def main() -> int:
         return 1
     except KeyboardInterrupt:
         return 130
-    print()
-    print("\n".join(page.verdicts(measured.ratios)))
+    print("\n".join(["", *page.verdicts(measured.ratios, with_missing=arguments.is_whole)]))
     if measured.ladder:
         print("\n".join(["", *page.ladder_table(measured.ladder)]))
     out = DOCS if arguments.is_whole else LAST

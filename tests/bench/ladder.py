@@ -10,7 +10,6 @@ import os
 import sys
 import time
 from collections.abc import Iterable, Iterator
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,6 +20,7 @@ import measuring
 
 from importer.assembly import workplace_maker
 from importer.aws.settings import Settings
+from importer.aws.signing import Signer
 from importer.bad_rows import Reject, row_text
 from importer.batches import Batch, Rules, batches
 from importer.definitions import DEFAULT
@@ -69,27 +69,24 @@ def _parsed(found: Iterable[Line]) -> Iterator[Any]:
 
 
 def steps_of(sink: str) -> dict[str, str]:
-    """The steps this version of our code has for a sink: only DynamoDB's calls are signed by ourselves."""
-    signs = sink == "dynamodb" and find_spec("importer.aws.signing") is not None
-    if signs:
+    """The steps of a sink: Firehose's calls are few, and have no step for their signatures."""
+    if sink == "dynamodb":
         return dict(STEPS)
     return {name: says if name != "sink" else f"sign, {says}" for name, says in STEPS.items() if name != SIGN_STEP}
 
 
 def _texts(sink: str, found: Iterable[Batch], source: Provenance) -> Iterator[Any]:
     """What a batch's events become on the wire, by the functions the sinks use."""
-    event_text = getattr(items, "event_text", None) or items.event_item
+    text = items.EventTexts(source)
     for batch in found:
         if sink == "firehose":
             yield list(records.packed(records.event_line(event, source) for event in batch.events))
         else:
-            yield [event_text(event, source) for event in batch.events]
+            yield [text(event) for event in batch.events]
 
 
 def _signed(texts: Iterable[list[bytes]]) -> Iterator[bytes]:
     """The texts as bodies of calls, signed."""
-    from importer.aws.signing import Signer
-
     headers = {
         "content-type": "application/x-amz-json-1.0",
         "host": "127.0.0.1:8000",

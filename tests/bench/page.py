@@ -149,11 +149,12 @@ def page(told: Mapping[str, Any], measured: Measured, plots: Sequence[str]) -> l
     ]
 
 
-def verdicts(values: Mapping[str, float]) -> list[str]:
-    """A table of what was promised and what was measured."""
+def verdicts(values: Mapping[str, float], with_missing: bool = True) -> list[str]:
+    """A table of what was promised and what was measured; or only of what was measured."""
     rows = [
         [told["says"], told["at_least"] or "", told["aim"] or "", _bold(told["measured"]), told["verdict"]]
         for told in bar(values)
+        if told["measured"] or with_missing
     ]
     return table(["", "at least", "aim", "measured", ""], rows)
 

@@ -373,6 +373,7 @@ def installed(
     small_pieces: bool = False,
     watched: bool = False,
     quick: bool = True,
+    memory_mb: int = 0,
 ) -> Iterator[Importer]:
     """A fresh cloud with the importer installed, and an import definition `tables` for files of CSV.
 
@@ -383,6 +384,7 @@ def installed(
         small_pieces: errors, copies and hashes are made in many pieces and noted after each, as those of huge files.
         watched: everything is looked at as it happens (support/watch.py); for files the oracle understands.
         quick: sinks write over the importer's own transport, as deployed; else by botocore alone.
+        memory_mb: of the functions; 0 bills no time.
     """
     stream, tables = "firehose" in sinks, "dynamodb" in sinks
     with ExitStack() as stack:
@@ -408,7 +410,9 @@ def installed(
             cloud.imports_table,
             {"pk": "IMPORT#whole", "sk": "IMPORT", "definition": {"id": "whole", "atomic": True}},
         )
-        importer = _importer(cloud, in_flight, sinks, stream_gzip, progress_every_ms, part_bytes, hop_seconds)
+        importer = _importer(
+            cloud, in_flight, sinks, stream_gzip, progress_every_ms, part_bytes, hop_seconds, memory_mb
+        )
         importer.import_seconds, importer.hop_seconds = import_seconds, hop_seconds
         if watched:
             importer.watcher = Watcher(cloud)
@@ -438,6 +442,7 @@ def _importer(
     progress_every_ms: int = 0,
     part_bytes: int = 256 << 20,
     hop_seconds: float = HOP_SECONDS,
+    memory_mb: int = 0,
 ) -> Importer:
     settings = Settings(
         cloud.bucket,
@@ -450,6 +455,7 @@ def _importer(
         part_queue_url=cloud.part_queue_url,
         part_bytes=part_bytes,
         hop_seconds=round(hop_seconds),
+        memory_mb=memory_mb,
     )
     telemetry = QuietTelemetry()
     clock = WorkersClock(cloud)

@@ -116,7 +116,7 @@ function source()
     ngx.exit(204)
   elseif objects:get("deleted" .. uri) then
     ngx.exit(404)
-  elseif ngx.var.arg_tagging then
+  elseif ngx.req.get_uri_args().tagging ~= nil then
     xml("Tagging", "<TagSet/>")
     ngx.exit(200)
   end

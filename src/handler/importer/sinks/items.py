@@ -66,6 +66,7 @@ class EventTexts:
 
     def __init__(self, source: Provenance) -> None:
         self._source = source
+        self._ranked = source.ranked
         self._ends: dict[str, bytes] = {}  # by the format of the row
 
     def __call__(self, event: Event) -> bytes:
@@ -95,14 +96,15 @@ class EventTexts:
             item["identifiers"] = attribute(event.identifiers)
         if event.expires_ms is not None:
             item[EXPIRES] = {"N": expires_at(event.expires_ms)}
-        if self._source.ranked:
+        if self._ranked:
             item["rank"] = {"S": event_rank(event, self._source)}
-        end = self._ends.get(event.format) or self._end(event.format)
+        # Spelt out here, as `Event.event_key` has it: each call and copy less is felt.
+        identity, time = event.event_id, event.event_time_ts
         ours = (
-            f',"event_key":{{"S":"{event.event_key}"}},"event_id":{{"S":"{event.event_id}"}},'
-            f'"event_time_ts":{{"N":"{event.event_time_ts}"}},"address":{{"N":"{event.address}"}},'
+            f',"event_key":{{"S":"{time:013d}#{identity}"}},"event_id":{{"S":"{identity}"}},'
+            f'"event_time_ts":{{"N":"{time}"}},"address":{{"N":"{event.address}"}},'
         )
-        return dumps(item)[:-1] + ours.encode() + end
+        return dumps(item)[:-1] + ours.encode() + (self._ends.get(event.format) or self._end(event.format))
 
     def _end(self, format_name: str) -> bytes:
         source = self._source
@@ -128,13 +130,6 @@ def expires_at(expires_ms: int) -> str:
 
 def limit(text_bytes: int, reading: Reading) -> None:
     """Raises Reject for a row DynamoDB could not hold: too_long, number_out_of_range, too_deep, event_too_large."""
-    if (
-        text_bytes <= USER_ID_BYTES
-        and len(reading.events) == 1
-        and not reading.user_changes
-        and _fits(reading.events[0])
-    ):
-        return
     # What all events of a row have in common is one map. It is looked at once: there may be a hundred thousand events.
     shared: Row | None = None
     shared_in_doubt, shared_bytes = False, 0
@@ -165,9 +160,9 @@ def limit(text_bytes: int, reading: Reading) -> None:
             _check_size(size_bytes(change.value) + 2 * len(change.record.encode()) + len(change.user_id.encode()))
 
 
-def _fits(event: Event) -> bool:
-    """Whether an event of a row shorter than any limit surely fits: nothing in it is nested, no number is odd."""
-    if event.session_properties is not None or event.identifiers is not None:
+def surely_fits(text_bytes: int, event: Event) -> bool:
+    """Whether a flat row shorter than any limit, names and all, has no odd number: see `batches.Limit`."""
+    if text_bytes > USER_ID_BYTES:
         return False
     for value in event.properties.values():
         if type(value) not in _ALWAYS_FIT and not (type(value) is float and (1e-130 <= value < 1e126 or not value)):
