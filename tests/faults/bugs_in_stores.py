@@ -35,12 +35,12 @@ def user_record_without_its_rank() -> Planted:
 
 def random_event_ids() -> Planted:
     """An event gets a new id each time its row is read (G2)."""
-    return changed(model.event_id, ('(b"', "(__import__('os').urandom(8) + b\""))
+    return changed(model.event_id, ("(row_text)", "(__import__('os').urandom(8) + row_text)"))
 
 
 def event_ids_by_position() -> Planted:
     """An event's id is made of where its row stands, so that the same row elsewhere is another event (G2)."""
-    return changed(model.event_id, ("row_text)", "str(id(row_text)).encode())"))
+    return changed(model.event_id, ("(row_text)", "(str(id(row_text)).encode())"))
 
 
 def random_ids_on_the_stream() -> Planted:
