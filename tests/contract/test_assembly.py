@@ -9,8 +9,9 @@ import pytest
 from importer import assembly
 from importer.aws.settings import Settings
 from importer.executions import Workplace
-from importer.model import Event, Provenance, Unavailable
+from importer.model import Event, Provenance, Unavailable, UserChange
 from tests.support.cloud import Cloud
+from tests.support.faults import plan
 
 SOURCE = Provenance("cooladata", "default", "e1", "imports/a.json", 1_700_000_000_000)
 EVENT = Event("f" * 32, "login", 1_425_920_218_354, "u", {"n": 1}, 0)
@@ -64,3 +65,14 @@ def test_only_what_is_written_to_has_a_client():
             place.open_sink(SOURCE, ("dynamodb",))
             place.open_sink(SOURCE, ("dynamodb",))
         assert [call.args[0] for call in made.call_args_list] == ["dynamodb"]
+
+
+@pytest.mark.parametrize("quick", [True, False])
+def test_what_is_assembled_writes_the_quick_way_where_it_may(quick: bool):
+    """All writes, and what is asked around them: nobody falls back to botocore unnoticed."""
+    changes = [UserChange("u", record, True, None, 1, number) for number, record in enumerate(("prop#a", "link#v"))]
+    with Cloud(stream=True, quick=quick) as cloud, plan(cloud) as delivery:
+        workplace(cloud, BOTH).open_sink(SOURCE, ("dynamodb", "firehose")).write([EVENT], changes)
+        by_botocore = {call.operation: call.header("amz-sdk-request") is not None for call in delivery.calls}
+    operations = ["GetItem", "PutItem", "UpdateItem", "BatchWriteItem", "PutRecordBatch"]
+    assert by_botocore == dict.fromkeys(operations, not quick)

@@ -183,7 +183,8 @@ class DynamoDBSink:
             return Left()
         items = [request["PutRequest"]["Item"] for request in unprocessed[self._table]]
         keys = {(item["user_id"]["S"], item["event_key"]["S"]) for item in items}
-        return Left([[event for event in call if (event.user_id, event.event_key) in keys]], put_off=True)
+        left = [event for event in call if (event.user_id, event.event_key) in keys]
+        return Left([left or call], put_off=True)
 
 
 def _all_written(reply: Reply) -> bool:
