@@ -15,15 +15,17 @@ from importer.aws.objects import S3Objects
 from importer.bad_rows import FileReason, ObjectProblem
 from importer.batches import Limit
 from importer.compression import peeked
-from importer.definitions import DATE_FORMATS, NDJSON, SINK_CHOICES, TEXT_CSV, Definition
+from importer.definitions import DATE_FORMATS, DEFAULT, NDJSON, SINK_CHOICES, TEXT_CSV, Definition
 from importer.executions.plain_text import HEAD_STORED_BYTES
+from importer.forecast import Forecaster
 from importer.formats import FORMATS, completed
-from importer.model import TO_THE_END, FileError, Misconfigured, S3Object
+from importer.model import TO_THE_END, FileError, Misconfigured, Provenance, S3Object
 from importer.notification import Dropped
 from importer.preview import Findings, document, previewed
 from importer.sinks import SINKS
 
 PREVIEW_BYTES: Final = 16 << 20
+PART_BYTES: Final = 256 << 20  # PartSizeMiB in template.yaml
 READ_BYTES: Final = 256 << 10
 
 
@@ -48,7 +50,7 @@ READ_BYTES: Final = 256 << 10
     default="dynamodb",
     show_default=True,
     type=click.Choice(list(SINK_CHOICES)),
-    help="Whose limits the rows must keep: the stack's parameter Sinks.",
+    help="Whose limits the rows must keep, and whose bill it is: the stack's parameter Sinks.",
 )
 @stack_option
 @click.option("--twin", "in_twin", is_flag=True, help="Look for s3://… in the local twin, not on AWS.")
@@ -75,7 +77,8 @@ def preview(
     """Show what an import would do with a file. Writes nothing.
 
     The same code as the import reads it, gzip and zstd included: dialect, first rows, properties with their types, time
-    span, and each refused row with its line, byte, field, reason and remedy. Memory does not grow with the file.
+    span, and each refused row with its line, byte, field, reason and remedy; and about what the import would cost.
+    Memory does not grow with the file.
 
     \b
     Examples:
@@ -114,6 +117,8 @@ def preview(
             rows,
             bad_rows,
             stop,
+            SINK_CHOICES[definition.sinks or sinks],
+            size,
         )
     if as_json:
         click.echo(show.to_json({"file": importing.path_text(file), "bytes": size, **document(found)}))
@@ -182,20 +187,26 @@ def _found(
     rows: int,
     bad_rows: int,
     stop: int,
+    sinks: tuple[str, ...],
+    size: int,
 ) -> Findings:
     head, stored = peeked(open_stored(), HEAD_STORED_BYTES)
     try:
         importing.judge(name, head[:HEAD_STORED_BYTES], definition)
     except ObjectProblem as problem:
         return Findings(problem=FileError(problem.code.value, problem.message))
+    now_ms = SystemClock().now_ms()
+    key = f"imports/{name}" if definition == DEFAULT else f"imports/{definition.id}/{name}"
+    source = Provenance("", definition.id, "0" * 32, key, now_ms, definition.ranked)
     return previewed(
         stored,
         definition,
-        SystemClock().now_ms(),
+        now_ms,
         limits,
         first_rows=rows,
         bad_rows=bad_rows,
         stop=stop,
+        cost=Forecaster(sinks, source, size, PART_BYTES) if size else None,
     )
 
 

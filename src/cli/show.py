@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from math import floor, log10
 from pathlib import Path
 from types import TracebackType
 from typing import Any, ClassVar, Final
@@ -26,9 +27,12 @@ from rich.text import Text
 from cli import importing
 from cli.importing import Outcome
 from importer.bad_rows import BadRow, row_text, shown
+from importer.costs import dollars
 from importer.diagnosis import diagnosis as whole_file
+from importer.forecast import Forecast
 from importer.model import TO_THE_END, Event, Execution, Phase, Status, Value
 from importer.preview import Findings, Property, place_of
+from importer.prices import AS_OF, REGION
 
 PLAIN_COLUMNS: Final = 100
 SHOWN_NAMES: Final = 12
@@ -379,6 +383,52 @@ def findings(out: Console, name: str, size: int, found: Findings, limit_bytes: i
             out.print()
             paragraph(out, f"All {tally.bad:,} of them by reason (--bad-rows N shows more in full):", indent=0)
             reasons(out, found.reasons.folded())
+    if found.cost is not None:
+        forecast(out, found.cost)
+
+
+def forecast(out: Console, found: Forecast) -> None:
+    """What an import would cost, in a preview."""
+    heading(out, f"Importing it would cost about {_usd(float(sum(dollars(found.usage).values())))}")
+    _bill(out, found.document())
+    if found.stream_bytes:
+        single, packed, gzip = (in_bytes(count) for count in found.stream_bytes.values())
+        label(out, "stream", f"{packed} billed; {gzip} with StreamGzip; one event a record would be {single}")
+    share = "" if found.share == 1 else f", from the {float(found.share):.0%} of the file that was read"
+    paragraph(out, f"An estimate{share}: nothing tried again, list prices of {REGION} as of {AS_OF}.")
+
+
+def cost(out: Console, said: Mapping[str, Any]) -> None:
+    """What an import has cost; nothing by a receipt of before it was counted."""
+    if said:
+        label(out, "cost", f"at least {_usd(said['usd'])}, at list prices of {said['prices']['region']}")
+        _bill(out, said)
+
+
+def _bill(out: Console, said: Mapping[str, Any]) -> None:
+    by_service = sorted(said["usd_by_service"].items(), key=lambda pair: -pair[1])
+    parts = [f"{_SERVICES[service]} {_usd(usd)} ({usd / said['usd']:.1%})" for service, usd in by_service]
+    label(out, "of which", " · ".join(parts))
+    units = said["units"]
+    written = [f"{units[name]:,} for {what}" for name, what in _WRITE_UNITS.items() if units.get(name)]
+    if written:
+        label(out, "units", f"written: {' · '.join(written)}")
+
+
+def _usd(usd: float) -> str:
+    """Two digits that count, however little it is."""
+    if usd >= 1:
+        return f"${usd:,.2f}"
+    digits = 2 if not usd else 1 - floor(log10(usd))
+    return f"${usd:.{digits}f}"
+
+
+_SERVICES: Final = {"dynamodb": "DynamoDB", "firehose": "Firehose", "lambda": "Lambda", "s3": "S3", "sqs": "SQS"}
+_WRITE_UNITS: Final = {
+    "event_write_units": "events",
+    "user_write_units": "user records",
+    "ledger_write_units": "the ledger",
+}
 
 
 def event_table(out: Console, rows: Sequence[tuple[str, Event]], first: str) -> None:
@@ -459,6 +509,7 @@ def sums(out: Console, receipt: Mapping[str, Any]) -> None:
     )
     for note in receipt["notes"]:
         label(out, "note", f"{note['code']}: {many(note['count'], 'row')}, the first is line {note['first_line']:,}")
+    cost(out, receipt.get("cost") or {})
     if not balanced(receipt):
         label(out, "books", Text("these sums do not balance: please report this with the receipt", style="bold red"))
     if not receipt["complete"]:

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import reduce
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,8 +15,9 @@ from cli import importing, lookup, show
 from cli.connection import Connection, connected, explained
 from cli.verbs import DONE, FILE_REFUSED, UNAVAILABLE, json_option, stack_option, timeout_option, version_option
 from importer.aws.clock import SystemClock
+from importer.costs import bill
 from importer.documents import document
-from importer.model import TO_THE_END, Execution, PartState, Phase, Status, Tally, Value
+from importer.model import TO_THE_END, Execution, PartState, Phase, Status, Tally, Usage, Value
 from importer.parts import parts_of
 
 MOST_PARTS: Final = 40  # shown; of more only those that are not done
@@ -60,6 +62,13 @@ class Standing:
         for part in self.parts:
             tally = tally.plus(part.tally)
         return tally
+
+    @property
+    def spent(self) -> Usage:
+        """By all parts, as they have saved it; once its outcome is fixed, by whoever fixed it too."""
+        if self.execution.outcome is not None:
+            return self.execution.outcome.spent
+        return reduce(Usage.plus, (part.spent for part in self.parts), Usage())
 
     def state_of(self, part: PartState) -> str:
         if part.done:
@@ -116,6 +125,7 @@ class Standing:
             "erased": tally.erased,
             "withheld": tally.withheld,
             "waits_for": self.waits_for(),
+            "cost": bill(self.spent),
             "parts": [
                 {
                     "start": part.start,
@@ -287,6 +297,8 @@ def _page(out: Console, now: Standing) -> None:
         show.label(out, "refused", Text(execution.error.code, style="yellow"))
         show.paragraph(out, show.shown_whole(execution.error.message))
     show.label(out, "read", f"{_percent(now.share) or 'unknown'}: {_rows_said(tally)}")
+    if now.spent != Usage():
+        show.cost(out, bill(now.spent))
     show.label(out, "waits for", now.waits_for())
     shown = [part for part in now.parts if not part.done] if len(now.parts) > MOST_PARTS else now.parts
     if shown:

@@ -110,7 +110,7 @@ class Installation:
                     client.delete_item(TableName=table, Key=key)
 
 
-@pytest.fixture(params=[True, False], ids=["quick", "botocore"])
+@pytest.fixture(params=[True, pytest.param(False, marks=pytest.mark.slow)], ids=["quick", "botocore"])
 def installation(request: pytest.FixtureRequest) -> Iterator[Installation]:
     with Cloud(quick=request.param) as cloud:
         yield Installation(cloud)

@@ -4,7 +4,7 @@ import datetime
 import json
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 from unittest import mock
 
@@ -14,6 +14,7 @@ import botocore.session
 import pytest
 from botocore.config import Config
 from botocore.credentials import RefreshableCredentials
+from moto.core.botocore_stubber import BotocoreStubber
 
 from importer.aws import transport
 from importer.aws.clock import SystemClock
@@ -28,6 +29,18 @@ from tests.support.scripted_tables import Line, ScriptedTables
 SOURCE = Provenance("cooladata", "default", "e1", "imports/a.json", 1_700_000_000_000)
 T = 1_425_920_218_354
 DONE = Reply(200, b"{}")
+
+
+@pytest.fixture(autouse=True)
+def _moto_is_not_asked() -> Iterator[None]:
+    """It listens to every client of a process that has imported it, here for nothing."""
+    honest = transport.listeners
+
+    def others(client: Any, event: str) -> list[Any]:
+        return [listener for listener in honest(client, event) if not isinstance(listener, BotocoreStubber)]
+
+    with mock.patch.object(transport, "listeners", others):
+        yield
 
 
 def put(number: int) -> dict[str, Any]:

@@ -372,6 +372,8 @@ def installed(
     write_ms: int = CALL_MS,
     small_pieces: bool = False,
     watched: bool = False,
+    quick: bool = True,
+    memory_mb: int = 0,
 ) -> Iterator[Importer]:
     """A fresh cloud with the importer installed, and an import definition `tables` for files of CSV.
 
@@ -381,11 +383,13 @@ def installed(
         write_ms: what a write of a batch takes; seconds make short hops of a short file.
         small_pieces: errors, copies and hashes are made in many pieces and noted after each, as those of huge files.
         watched: everything is looked at as it happens (support/watch.py); for files the oracle understands.
+        quick: sinks write over the importer's own transport, as deployed; else by botocore alone.
+        memory_mb: of the functions; 0 bills no time.
     """
     stream, tables = "firehose" in sinks, "dynamodb" in sinks
     with ExitStack() as stack:
         cloud = stack.enter_context(
-            Cloud(versioned=versioned, stream=stream, tables_are_written=tables, write_ms=write_ms)
+            Cloud(versioned=versioned, stream=stream, tables_are_written=tables, write_ms=write_ms, quick=quick)
         )
         for room, name, value in (
             (parts, "GRID_BYTES", SMALL_GRID_BYTES),
@@ -406,7 +410,9 @@ def installed(
             cloud.imports_table,
             {"pk": "IMPORT#whole", "sk": "IMPORT", "definition": {"id": "whole", "atomic": True}},
         )
-        importer = _importer(cloud, in_flight, sinks, stream_gzip, progress_every_ms, part_bytes, hop_seconds)
+        importer = _importer(
+            cloud, in_flight, sinks, stream_gzip, progress_every_ms, part_bytes, hop_seconds, memory_mb
+        )
         importer.import_seconds, importer.hop_seconds = import_seconds, hop_seconds
         if watched:
             importer.watcher = Watcher(cloud)
@@ -436,6 +442,7 @@ def _importer(
     progress_every_ms: int = 0,
     part_bytes: int = 256 << 20,
     hop_seconds: float = HOP_SECONDS,
+    memory_mb: int = 0,
 ) -> Importer:
     settings = Settings(
         cloud.bucket,
@@ -448,11 +455,12 @@ def _importer(
         part_queue_url=cloud.part_queue_url,
         part_bytes=part_bytes,
         hop_seconds=round(hop_seconds),
+        memory_mb=memory_mb,
     )
     telemetry = QuietTelemetry()
     clock = WorkersClock(cloud)
     # mypy: a stand-in, not a subclass.
-    workplaces = assembly.maker(settings, telemetry, clock, in_flight, progress_every_ms)  # type: ignore[arg-type]
+    workplaces = assembly.maker(settings, telemetry, clock, in_flight, progress_every_ms, in_flight)  # type: ignore[arg-type]
     return Importer(cloud, telemetry, workplaces)
 
 

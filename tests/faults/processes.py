@@ -414,11 +414,11 @@ def _make_haste() -> None:
     all that a large one has. Only the scale differs: no rule does.
     """
     from importer import assembly, batches, csv_rows, lines, parts
-    from importer.aws import copying, reading
+    from importer.aws import copying, reading, transport
     from importer.aws.settings import Settings
     from importer.executions import holding, importing, joining, notebook, sweeping, waiting
 
-    quick = {
+    quick: dict[Any, dict[str, Any]] = {
         importing: {"TRIES": MOST_TRIES},
         holding: {
             "LEASE_MS": 2_500,
@@ -430,7 +430,7 @@ def _make_haste() -> None:
         sweeping: {"PATIENCE_MS": 3_000, "LONGEST_PATIENCE_MS": 6_000, "_CLOCKS_DIFFER_MS": 200, "RESERVE_MS": 200},
         waiting: {"GRACE_MS": 1_000, "RESERVE_MS": 200},
         notebook: {"KEEP_EVERY_MS": 50},
-        assembly: {"PROGRESS_EVERY_MS": 200, "IN_FLIGHT": 3},
+        assembly: {"PROGRESS_EVERY_MS": 200, "IN_FLIGHT": 3, "QUICK_IN_FLIGHT": 5},
         parts: {"GRID_BYTES": GRID_BYTES},
         batches: {"GRID_BYTES": GRID_BYTES},
         lines: {"MAX_LINE_BYTES": LONGEST_LINE_BYTES},
@@ -438,6 +438,7 @@ def _make_haste() -> None:
         joining: {"PIECE_BYTES": 6_000, "MOST_SEGMENTS": 3, "LARGE_PIECE_BYTES": 12_000, "LARGE_PIECES_FROM": 4},
         copying: {"COPY_BYTES": 60_000, "PIECE_BYTES": 20_000},
         reading: {"READ_BYTES": 4_000, "GET_BYTES": 30_000},
+        transport: {"listeners": lambda client, event: []},  # moto listens to every client, here for nothing
     }
     for room, constants in quick.items():
         for name, value in constants.items():

@@ -45,6 +45,7 @@ class Workload:
 
 
 FOUR_PARTS = {"part_bytes": 2048}
+BY_BOTOCORE_ALONE = {"quick": False}  # where the sinks' own transport is not to be used; elsewhere it is
 SHORT_HOPS = {"write_ms": 3_000, "import_seconds": 12, "hop_seconds": 12}
 
 
@@ -81,7 +82,7 @@ WORKLOADS: dict[str, Workload] = {
         "imports/both.json", many_rows(50), setup={**FOUR_PARTS, "sinks": ("dynamodb", "firehose")}
     ),
     "both sinks, gzipped records": Workload(
-        *FILES["medium"], setup={"sinks": ("dynamodb", "firehose"), "stream_gzip": True}
+        *FILES["medium"], setup={"sinks": ("dynamodb", "firehose"), "stream_gzip": True, **BY_BOTOCORE_ALONE}
     ),
     "user properties": Workload(
         "imports/users.json",
@@ -94,8 +95,8 @@ WORKLOADS: dict[str, Workload] = {
         ),
         setup=FOUR_PARTS,
     ),
-    "CSV, in pieces": Workload(*FILES["CSV"], setup={"small_pieces": True}),
-    "unversioned": Workload(*FILES["medium"], setup={"versioned": False}),
+    "CSV, in pieces": Workload(*FILES["CSV"], setup={"small_pieces": True, **BY_BOTOCORE_ALONE}),
+    "unversioned": Workload(*FILES["medium"], setup={"versioned": False, **BY_BOTOCORE_ALONE}),
     "unversioned, four parts": Workload("imports/parts.json", PARTS, setup={**FOUR_PARTS, "versioned": False}),
 }
 

@@ -19,15 +19,15 @@ FLOORS = [
     {"app", "cli"},
     {"importer", "assembly"},
     {"doors", "ledger"},
-    {"executions", "preview", "telemetry"},
+    {"executions", "preview", "forecast", "telemetry"},
     {"sinks", "aws"},
     {"batches"},
     {"layouts", "recognition"},
-    {"formats", "rows", "csv_rows", "lines", "parts", "compression", "receipts", "diagnosis", "costs"},
+    {"formats", "rows", "csv_rows", "lines", "parts", "compression", "receipts", "diagnosis"},
     {"exact_json"},
     {"fields", "users", "row_paths"},
-    {"bad_rows", "definitions", "notification", "documents", "sha256"},
-    {"model"},
+    {"bad_rows", "definitions", "notification", "documents", "sha256", "costs"},
+    {"model", "prices"},
 ]
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 AWS_ROOMS = {"aws", "sinks", "cli"}  # boto3 and botocore live here and nowhere else

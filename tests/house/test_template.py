@@ -13,7 +13,9 @@ import pytest
 from samtranslator.translator.transform import transform
 from samtranslator.yaml_helper import yaml_parse
 
+from cli.previewing import PART_BYTES
 from importer import telemetry
+from importer.forecast import MEMORY_MB
 from tests.faults import importing
 from tests.support import cloud
 
@@ -301,7 +303,15 @@ def test_every_function_is_told_what_settings_reads(expanded, function):
     """A stack says all that can be said; a default is for what is not deployed."""
     variables = set(expanded["Resources"][function]["Properties"]["Environment"]["Variables"])
     source = (ROOT / "src/handler/importer/aws/settings.py").read_text(encoding="utf-8")
-    assert set(re.findall(r'"([A-Z]+(?:_[A-Z]+)*)"', source)) <= variables
+    ours = {name for name in re.findall(r'"([A-Z]+(?:_[A-Z]+)*)"', source) if not name.startswith("AWS_")}
+    assert ours <= variables  # AWS_… are Lambda's own: it sets them, and lets nobody else
+
+
+def test_a_forecast_assumes_what_the_template_gives(expanded):
+    """What `importer preview` says an import would cost, and how large files are cut."""
+    functions = [expanded["Resources"][name]["Properties"] for name in ("ImportFunction", "PartFunction")]
+    assert {function["MemorySize"] for function in functions} == {MEMORY_MB}
+    assert expanded["Parameters"]["PartSizeMiB"]["Default"] << 20 == PART_BYTES
 
 
 def test_permissions_name_their_actions_and_resources(expanded):

@@ -34,6 +34,7 @@ def deployed(cloud: Cloud) -> Iterator[Callable[[Any], Any]]:
         mock.patch.dict(os.environ, environment),
         mock.patch.object(assembly, "SystemClock", return_value=cloud.clock),
         mock.patch.object(assembly, "IN_FLIGHT", 1),
+        mock.patch.object(assembly, "QUICK_IN_FLIGHT", 1),
     ):
         yield lambda event: app.lambda_handler(event, LambdaContext(cloud.clock))
     app._workplaces.cache_clear()

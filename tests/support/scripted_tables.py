@@ -30,6 +30,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from moto.core.models import botocore_stubber
 
 READ_TIMEOUT_S = 0.4
 JSON = "application/x-amz-json-1.0"
@@ -246,9 +247,12 @@ class ScriptedTables:
     def client(self, session: boto3.Session | None = None, **more: Any) -> Any:
         config = Config(connect_timeout=2, read_timeout=READ_TIMEOUT_S, retries={"total_max_attempts": 1})
         session = session or boto3.Session("AKEY", "secret", "token", "us-east-1")
-        return session.client(
+        client = session.client(
             "dynamodb", endpoint_url=self.url, config=config.merge(more.pop("config", Config())), **more
         )
+        # Whoever has imported moto in this process has it listen to every client, and the quick way is closed then.
+        client.meta.events.unregister("before-send", botocore_stubber)
+        return client
 
     def calls(self) -> list[str]:
         """Operations but for reads, in order."""

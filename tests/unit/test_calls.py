@@ -14,6 +14,7 @@ from botocore.exceptions import ClientError, ConnectionClosedError
 from importer.model import Throttled, Unavailable
 from importer.sinks.calls import BOUND_MS, Calls, Left
 from importer.sinks.pace import FIRST_PAUSE_MS, LONGEST_PAUSE_MS, Rate, Window
+from importer.sinks.quick import Quick, Reply
 from tests.support.clock import Clock
 
 CALL_MS = 10
@@ -229,6 +230,96 @@ def test_throttled_for_good_is_told_within_the_bound_however_small_the_window():
             calls.run(range(100), call, lambda: None)
         took_ms.append(clock.now_ms() - began_ms)
     assert all(BOUND_MS - LONGEST_PAUSE_MS <= took <= BOUND_MS for took in took_ms), took_ms
+
+
+# ---- The quick way -------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Way:
+    """An operation whose exchanges give the replies of a script, then nothing but successes."""
+
+    script: list[list[Reply | None]] = field(default_factory=list)
+    asked: list[tuple[list[bytes], int]] = field(default_factory=list)  # bodies, in flight
+    name: str = "PutItem"
+
+    def exchange(self, bodies: Any, in_flight: int, is_done: Any) -> list[Reply | None]:
+        replies = self.script.pop(0) if self.script else None
+        sent = [body for body, _ in zip(bodies, replies, strict=False)] if replies is not None else list(bodies)
+        self.asked.append((sent, in_flight))
+        return [DONE] * len(sent) if replies is None else replies
+
+
+DONE = Reply(200, b"{}")
+SLOW_DOWN = Reply(400, b'{"__type":"com.amazonaws.dynamodb.v20120810#ThrottlingException"}')
+BROKEN = Reply(500, b'{"__type":"InternalServerError"}')
+
+
+def run_quickly(way: Way, jobs: int) -> list[int]:
+    """The jobs that were called by the client, in two threads; four calls may be in flight the quick way."""
+    called: list[int] = []
+    calls = Calls[int](Clock(), 2, "the table", "dynamodb", quick_in_flight=4)
+
+    def call(job: int) -> Left[int]:
+        called.append(job)
+        return Left()
+
+    def left(job: int, reply: Reply) -> Left[int] | None:
+        return Left([job + 100], put_off=True) if reply.body == b"half" else None
+
+    calls.run(range(jobs), call, lambda: None, Quick(way, lambda job: b"%d" % job, lambda reply: reply == DONE, left))
+    return sorted(called)
+
+
+def bodies(way: Way) -> list[list[int]]:
+    return [[int(body) for body in sent] for sent, _ in way.asked]
+
+
+def test_the_client_is_not_asked_where_the_quick_way_tells_all():
+    """A round is one exchange, with as many in flight as that way allows."""
+    way = Way()
+    assert run_quickly(way, 20) == []
+    assert bodies(way) == [list(range(16)), list(range(16, 20))]
+    assert [in_flight for _, in_flight in way.asked] == [4, 4]
+
+
+@pytest.mark.parametrize("unclear", [None, BROKEN, Reply(200, b"what?"), Reply(400, b"no JSON"), Reply(302, b"")])
+def test_what_is_unclear_is_called_again_by_the_client(unclear: Reply | None):
+    """At once; what was not sent is for the next round, in its order."""
+    way = Way([[DONE, unclear, DONE]])
+    assert run_quickly(way, 6) == [1]
+    assert bodies(way) == [[0, 1, 2], [3, 4, 5]]
+
+
+def test_a_throttle_is_understood_and_not_called_again():
+    """There are fewer in flight, and a pause; the job comes after the others."""
+    way = Way([[DONE, SLOW_DOWN, SLOW_DOWN]])
+    assert run_quickly(way, 5) == []
+    assert bodies(way) == [[0, 1, 2], [3, 4, 1, 2]]
+    assert [in_flight for _, in_flight in way.asked] == [4, 2]
+
+
+def test_what_was_put_off_is_for_later():
+    """As where the client says so."""
+    way = Way([[Reply(200, b"half")]])
+    assert run_quickly(way, 2) == []
+    assert bodies(way) == [[0], [1, 100]]
+
+
+def test_where_the_quick_way_is_closed_the_client_makes_a_round_of_its_own_size():
+    """Four for each of its threads: a breath is taken in time."""
+    way = Way([[], []])
+    assert run_quickly(way, 20) == list(range(16))
+    assert bodies(way) == [[], [], [16, 17, 18, 19]]
+
+
+def test_a_breath_is_taken_before_the_client_calls_again():
+    """Waiting for what did not come took a while."""
+    journal: list[str] = []
+    quick = Quick(Way([[None]]), lambda _: b"", lambda _: True, lambda job, reply: None)
+    calls = Calls[int](Clock(), 1, "the table", "dynamodb")
+    calls.run([1], lambda _: journal.append("called") or Left(), lambda: journal.append("breath"), quick)  # type: ignore[func-returns-value]
+    assert journal == ["breath", "called", "breath"]
 
 
 # ---- The rate ------------------------------------------------------------------------------------------------------

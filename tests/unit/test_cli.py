@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from click.testing import CliRunner, Result
 from moto import mock_aws
 from rich.console import Console
 
-from cli import connection, importing, show, twin
+from cli import connection, importing, previewing, show, twin
 from cli.main import main
 from importer.bad_rows import BadRow, Reason
 
@@ -45,6 +46,24 @@ def test_preview_marks_the_place_and_says_how_to_mend():
     begin = lines[caret].index("^")
     assert lines[caret - 1][begin:].startswith('"event_timestamp"')
     assert "\x1b" not in result.output
+
+
+def test_preview_says_what_an_import_would_cost(tmp_path, monkeypatch):
+    """Of the whole file, though only its begin is read; and what other records of a stream would cost."""
+    monkeypatch.setattr(previewing, "PREVIEW_BYTES", 1 << 20)
+    path = tmp_path / "big.json"
+    row = (FILES / "logins.json").read_bytes().splitlines()[0]
+    path.write_bytes(
+        b"".join(row.replace(b"PU4U", b"%06d" % number) + b"\n" for number in range((2 << 20) // len(row)))
+    )
+    output = " ".join(importer("preview", "--sinks", "firehose", str(path)).output.split())
+    assert "Importing it would cost about $0.00" in output
+    assert re.search(r"from the (49|50)% of the file that was read", output), output
+    sizes = re.search(r"stream (.+?) billed; (.+?) with StreamGzip; one event a record would be (\S+ \w+)", output)
+    assert sizes is not None
+    assert [size.partition(" ")[2] for size in sizes.groups()] == ["MiB", "KiB", "MiB"]
+    said = json.loads(importer("preview", "--json", str(FILES / "logins.json")).stdout)["cost"]
+    assert (said["units"]["event_write_units"], said["share_read"], said["prices"]["region"]) == (3, 1.0, "us-east-1")
 
 
 def test_preview_for_machines_is_one_document():

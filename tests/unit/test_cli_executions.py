@@ -122,6 +122,7 @@ def test_status_shows_each_part_and_what_it_waits_for(installation: Importer) ->
     assert [part["start"] for part in said["parts"]] == [0, 4096, 8192, 12288]
     assert 0 < said["share_read"] < 1
     assert said["parts"][0]["hops"] == 1
+    assert said["cost"]["units"]["event_write_units"] == sum(part["good"] for part in said["parts"]) > 0
 
 
 def test_status_of_an_ended_import_waits_for_nothing(installation: Importer) -> None:
@@ -130,6 +131,8 @@ def test_status_of_an_ended_import_waits_for_nothing(installation: Importer) -> 
     assert result.exit_code == 0
     assert "Nothing: it has ended SUCCEEDED." in result.stdout
     assert "100 %" in result.stdout
+    shown = run(installation, "executions", execution_id(installation)).stdout
+    assert all("at least $0.0000" in text and "for events" in text for text in (result.stdout, shown))
 
 
 def test_status_alone_shows_what_has_not_ended_and_the_queues(installation: Importer) -> None:

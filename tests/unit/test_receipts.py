@@ -15,13 +15,16 @@ from importer.model import (
     S3Object,
     Status,
     Tally,
+    Usage,
 )
+from importer.prices import AS_OF
 from importer.receipts import MAX_GROUPS, FoldedReasons, receipt
 
 SOURCE = S3Object("bucket", "imports/shop/a.json", "v1", "etag", 1_234, 1_700_000_000_000)
 DESTINATION = Destination("completed_imports/c", "errors/e", "errors/e.reasons.ndjson", "receipts/r.json")
 SUMS = Tally(lines=10, blank=1, good=7, bad=2, events=7, user_changes=3, notes={"placeholder_id": Noted(2, 4)})
-OUTCOME = Outcome(DESTINATION, 1_700_000_009_000, SUMS, {0: 1_234}, "ab" * 32)
+SPENT = Usage(event_write_units=7, user_write_units=3, ledger_write_units=20, read_units=10, s3_reads=8)
+OUTCOME = Outcome(DESTINATION, 1_700_000_009_000, SUMS, {0: 1_234}, "ab" * 32, SPENT)
 EXECUTION = Execution(
     id="e1",
     source=SOURCE,
@@ -105,7 +108,25 @@ def test_receipt_is_receipt_1():
             "ended_ms": 1_700_000_009_000,
             "duration_ms": 7_000,
         },
-        "cost": {},
+        "cost": {
+            "usd": 0.0000694,
+            "usd_by_service": {"dynamodb": 0.000028, "s3": 0.0000414},
+            "units": {
+                "event_write_units": 7,
+                "user_write_units": 3,
+                "ledger_write_units": 20,
+                "read_units": 10,
+                "s3_reads": 8,
+            },
+            "prices": {"region": "us-east-1", "as_of": AS_OF},
+            "last_steps": {
+                "ledger_write_units": 12,
+                "read_units": 4,
+                "s3_writes": 7,
+                "s3_reads": 8,
+                "table_requests": 6,
+            },
+        },
     }
 
 
@@ -166,3 +187,14 @@ def test_folding_takes_constant_memory_and_loses_no_count():
     folded = reasons.folded()
     assert (len(folded) <= MAX_GROUPS + len(Reason), sum(group["count"] for group in folded)) == (True, 10_000)  # type: ignore[misc]
     assert {(group["code"], group["count"]) for group in folded[:2]} == {("bad_name", 4_975), ("nested_value", 4_975)}
+
+
+def test_a_file_that_stays_where_it_is_is_not_billed_for_a_copy():
+    """A large one is copied in pieces, each a request; a refused one is not copied."""
+    source = replace(SOURCE, size_bytes=10 << 30)
+    moved = replace(EXECUTION, source=source)
+    refused = replace(
+        moved, status=Status.FAILED, phase=Phase.CLOSED, error=FileError("too_many_bad_rows", "more than 1")
+    )
+    steps = [told(execution, OUTCOME)["cost"]["last_steps"]["s3_writes"] for execution in (moved, refused)]
+    assert steps == [87, 7]

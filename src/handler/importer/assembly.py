@@ -9,10 +9,12 @@ from aws_lambda_powertools import Logger, Metrics
 from importer.aws import clients
 from importer.aws.clock import SystemClock
 from importer.aws.dispatch import PartQueue
+from importer.aws.metering import metered, metered_transport
 from importer.aws.objects import S3Objects
 from importer.aws.settings import Settings
 from importer.aws.tables import ImportsTable
 from importer.aws.transport import Transport
+from importer.costs import Meter
 from importer.executions import Workplace
 from importer.model import Clock, Provenance, Unavailable
 from importer.sinks import SINKS, Sink
@@ -25,6 +27,7 @@ from importer.telemetry import PowertoolsTelemetry
 IN_FLIGHT: Final = 8  # calls by the clients, each in a thread of its own
 # Measured: with 5 ms of latency a ring of 8 writes 35,000 events a second, one of 32 three times that.
 QUICK_IN_FLIGHT: Final = 32
+STREAM_IN_FLIGHT: Final = 4  # calls of 3 MB. Measured: with latency they fill nine tenths of a link of 90 MB/s
 # A crash makes at most this much work to be done again; each progress write costs a conditional write.
 PROGRESS_EVERY_MS: Final = 5_000
 
@@ -45,12 +48,20 @@ def maker(
     quick_in_flight: int = 1,
 ) -> Callable[[Callable[[], int]], Workplace]:
     """As `workplace_maker`, with the clock, telemetry and pace a test wants."""
-    objects = S3Objects(clients.s3(), clock, clients.copies(), in_flight)
-    dispatch = PartQueue(clients.queues(), settings.part_queue_url, clock)
-    records = ImportsTable(clients.records(), settings.imports_table)
-    table_client, stream_client = cache(clients.sinks), cache(clients.stream)  # made when first written to
-    table_transport = cache(lambda: Transport.of(table_client(), quick_in_flight))
-    stream_transport = cache(lambda: Transport.of(stream_client(), in_flight))
+    meter, events_table = Meter(), settings.events_table
+    objects = S3Objects(metered(clients.s3(), meter), clock, metered(clients.copies(), meter), in_flight)
+    dispatch = PartQueue(metered(clients.queues(), meter), settings.part_queue_url, clock)
+    records = ImportsTable(metered(clients.records(), meter), settings.imports_table)
+    # Made when first written to.
+    table_client = cache(lambda: metered(clients.sinks(), meter, events_table))
+    stream_client = cache(lambda: metered(clients.stream(), meter, events_table))
+    table_transport = cache(
+        lambda: metered_transport(Transport.of(table_client(), quick_in_flight), meter, events_table)
+    )
+    stream_in_flight = min(in_flight, STREAM_IN_FLIGHT)
+    stream_transport = cache(
+        lambda: metered_transport(Transport.of(stream_client(), stream_in_flight), meter, events_table)
+    )
     rate = Rate(clock, settings.writes_per_second)  # of this worker, whatever it imports
 
     def uploaded_ms(execution_id: str) -> int | None:
@@ -70,7 +81,7 @@ def maker(
             )
         gzip = settings.stream_gzip
         stream, transport = settings.delivery_stream, stream_transport()
-        return FirehoseSink(stream_client(), stream, source, clock, in_flight, gzip, transport)
+        return FirehoseSink(stream_client(), stream, source, clock, stream_in_flight, gzip, transport)
 
     openers = {"dynamodb": dynamodb, "firehose": firehose}
 
@@ -81,6 +92,7 @@ def maker(
         return InTurn([openers[name](source) for name in SINKS if name in names])
 
     def workplace(remaining_ms: Callable[[], int]) -> Workplace:
+        meter.begin(clock.now_ms(), settings.memory_mb)
         return Workplace(
             objects=objects,
             records=records,
@@ -93,6 +105,7 @@ def maker(
             dispatch=dispatch,
             part_bytes=settings.part_bytes,
             hop_ms=settings.hop_seconds * 1000,
+            meter=meter,
         )
 
     return workplace

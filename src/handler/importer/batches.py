@@ -14,7 +14,7 @@ from typing import Final
 
 from importer.bad_rows import BadRow, FileReason, ObjectProblem, Reason, Reject, row_text, shown
 from importer.definitions import Definition
-from importer.formats import RowReader, reader
+from importer.formats import RowReader, reader, shortcut
 from importer.formats.reading import Reading
 from importer.layouts import JSON_LINES, Layout
 from importer.lines import BOM, MAX_LINE_BYTES
@@ -24,9 +24,20 @@ from importer.row_paths import placed
 
 TOP_USERS: Final = 10  # of a batch
 
-# A pure check of a good row against what a sink can hold; raises Reject. Gets the row's text length first, because
-# for nearly every row that alone proves that it fits.
-Limit = Callable[[int, Reading], None]
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """What a sink can hold, as pure checks of a good row. Both get the row's text length first, because for nearly
+    every row that alone proves much.
+
+    Attributes:
+        check: raises Reject for a row that does not fit.
+        surely_fits: whether a row of this one event, with properties that do not nest and nothing else, fits without
+            further looks; asked for nearly every row.
+    """
+
+    check: Callable[[int, Reading], None]
+    surely_fits: Callable[[int, Event], bool]
 
 
 @dataclass(slots=True)
@@ -113,6 +124,8 @@ def batches(lines: Iterable[Line], rules: Rules, layout: Layout = JSON_LINES, li
         ObjectProblem: from the lines' source.
     """
     read = reader(rules.format, rules.definition, rules.now_ms, rules.execution_id)
+    plain = shortcut(rules.format, rules.definition, rules.now_ms) if layout is JSON_LINES else None
+    surely_fits = _surely_fits(rules.limits)
     may_hold_breaks = layout.columns is not None
     batch: Batch | None = None
     stop = 0
@@ -132,6 +145,11 @@ def batches(lines: Iterable[Line], rules: Rules, layout: Layout = JSON_LINES, li
         left -= 1
         number += 1
         batch.lines.append(line)
+        if plain is not None and type(raw := line[1]) is bytes:
+            event = plain(raw[:-1] if raw.endswith(b"}\n") else row_text(raw), offset)
+            if event is not None and surely_fits(len(raw), event):
+                batch.events.append(event)
+                continue
         _judge(line, number, batch, layout, read, rules.limits)
         if may_hold_breaks and (inner := inner_breaks(line[1])):
             number += inner
@@ -139,6 +157,13 @@ def batches(lines: Iterable[Line], rules: Rules, layout: Layout = JSON_LINES, li
     if batch is not None:
         last_offset, last_raw = batch.lines[-1]
         yield _ended(batch, last_offset + len(last_raw))
+
+
+def _surely_fits(limits: Sequence[Limit]) -> Callable[[int, Event], bool]:
+    """See `Limit`; of all of them. Nearly always there is one, and no room for another call."""
+    if len(limits) == 1:
+        return limits[0].surely_fits
+    return lambda text_bytes, event: all(limit.surely_fits(text_bytes, event) for limit in limits)
 
 
 def _ended(batch: Batch, next_offset: int) -> Batch:
@@ -207,7 +232,7 @@ def _judge(
         reading = read(row, named, offset)
         try:
             for limit in limits:
-                limit(len(named), reading)
+                limit.check(len(named), reading)
         except Reject as reject:  # reading took the row apart
             raise placed(reject, layout.row_of(text)) from None
     except Reject as reject:

@@ -11,15 +11,17 @@ import json.decoder
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from fractions import Fraction
 from typing import Final, cast
 
 from importer import formats, users
 from importer.bad_rows import BadRow, FileReason, ObjectProblem, Reason, row_text, shown
 from importer.batches import Batch, Limit, Rules, batches, judge_bad_rows, judge_whole
 from importer.compression import opened, peeked
-from importer.definitions import Definition
+from importer.definitions import NDJSON, Definition
 from importer.diagnosis import diagnosis
 from importer.fields import json_type
+from importer.forecast import Forecast, Forecaster
 from importer.layouts import layout_of
 from importer.lines import BOM, HEAD_BYTES, reading_start, skipped
 from importer.model import TO_THE_END, Event, FileError, Part, Tally, UserChange, Value
@@ -97,6 +99,7 @@ class Findings:
     bad_rows: list[BadRow] = field(default_factory=list)
     reasons: FoldedReasons = field(default_factory=FoldedReasons)
     problem: FileError | None = None
+    cost: Forecast | None = None  # None where nobody asked, and where an import would refuse the file
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,22 +119,27 @@ def previewed(
     first_rows: int,
     bad_rows: int,
     stop: int = TO_THE_END,
+    cost: Forecaster | None = None,
 ) -> Findings:
     """What an import under this definition would find in these stored bytes (gzip and zstd are opened).
 
     Args:
         first_rows, bad_rows: how many good and refused rows to keep.
         stop: lines that begin at this plain byte or later are not read.
+        cost: told what would be written; knows the file's size as stored.
     """
     found = Findings()
+    kept = _Counted(iter(stored))
     try:
-        found.compression, text = opened(stored)
+        found.compression, text = opened(kept)
         head, text = peeked(text, HEAD_BYTES)
         layout = layout_of(definition.mime_type, head)
         said = recognised(head[:HEAD_BYTES], layout, definition)
         found.format, found.evidence, found.marked = said.format, said.evidence, said.rows
         if said.doubt:
             raise ObjectProblem(FileReason.DIALECT_UNKNOWN, said.doubt)
+        if cost is not None:
+            cost.reads(said.format, whole=bool(found.compression) or definition.mime_type != NDJSON)
         if layout.columns:
             formats.judge_columns(found.format, layout.columns, definition)
         rules = Rules(said.format, definition, now_ms, limits)
@@ -140,10 +148,15 @@ def previewed(
         reading = _Counted(text)
         for batch in batches(layout.lines(skipped(reading, reading_start(part)), part), rules, layout):
             _add(found, batch, first_rows, bad_rows)
+            if cost is not None:
+                cost.add(batch)
         found.whole = reading.given == found.read_to and not next(reading, b"")
         judge_bad_rows(definition, found.tally.bad, stored=not definition.atomic)
         if definition.atomic:
             judge_whole(found.tally.bad)
+        if cost is not None:
+            read_bytes = kept.given if found.compression else found.read_to
+            found.cost = cost.forecast(1 if found.whole else min(Fraction(read_bytes, cost.size_bytes), Fraction(1)))
     except ObjectProblem as problem:
         found.problem = FileError(problem.code.value, problem.message)
     return found
@@ -246,6 +259,7 @@ def document(found: Findings) -> dict[str, Value]:
         "reasons": list(found.reasons.folded()),
         "diagnosis": cast("Value", diagnosis(tally.rows, found.reasons.folded())),
         "bad_rows": [_bad_row(row) for row in found.bad_rows],
+        "cost": found.cost.document() if found.cost else None,
         "notes": [
             {"code": code, "count": noted.count, "first_line": noted.first_line}
             for code, noted in sorted(tally.notes.items())

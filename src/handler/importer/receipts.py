@@ -1,8 +1,8 @@
 """`receipt/1` and the folded reasons (pure): what a person, a dashboard and `verify` read after an import.
 
-Rule: `lines = rows + blank`, `rows = good + bad + expired + erased + withheld`. Apart from parts and timing a receipt
-does not depend on how the work was cut. Reasons are folded by (code, field) in the order of the bad rows, in constant
-memory: what does not find a place among the first MAX_GROUPS is counted per code, without its field.
+Rule: `lines = rows + blank`, `rows = good + bad + expired + erased + withheld`. Apart from parts, timing and cost a
+receipt does not depend on how the work was cut. Reasons are folded by (code, field) in the order of the bad rows, in
+constant memory: what does not find a place among the first MAX_GROUPS is counted per code, without its field.
 """
 
 import dataclasses
@@ -13,6 +13,7 @@ from typing import Any, Final, cast
 import orjson
 
 from importer.bad_rows import BadRow, shown
+from importer.costs import bill, last_steps
 from importer.diagnosis import diagnosis
 from importer.model import Execution, Outcome, Status, Value
 from importer.parts import parts_of
@@ -131,9 +132,19 @@ def receipt(execution: Execution, outcome: Outcome, reasons: FoldedReasons | Non
             "ended_ms": outcome.end_date,
             "duration_ms": outcome.end_date - (execution.start_date or execution.created_ms),
         },
-        "cost": {},
+        "cost": _cost(outcome, 0 if failed else source.size_bytes),
     }
     return orjson.dumps(document, option=orjson.OPT_INDENT_2)
+
+
+def _cost(outcome: Outcome, copied_bytes: int) -> Value:
+    """What was spent until the outcome was fixed, by whoever lived to say so, and about what the rest will take."""
+    still = last_steps(bool(outcome.sums.bad), copied_bytes)
+    return {
+        **bill(outcome.spent.plus(still)),
+        "units": cast("Value", outcome.spent.counts()),
+        "last_steps": cast("Value", still.counts()),
+    }
 
 
 def _unread(execution: Execution, outcome: Outcome) -> Iterator[tuple[int, int]]:

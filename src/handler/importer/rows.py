@@ -44,10 +44,10 @@ def row_of(text: bytes) -> Row:
         return _object(exact_json.parse(text))
     except orjson.JSONEncodeError:  # it writes fewer levels than it reads
         pass
-    return row if _is_exact(row, text) else _object(exact_json.parse(text))
+    return row if is_exact(row, text) else _object(exact_json.parse(text))
 
 
-def _is_exact(row: Row, text: bytes) -> bool:
+def is_exact(row: Row, text: bytes) -> bool:
     """Whether the fast parser surely read all there is in a row, as it is."""
     values = list(row.values())
     keys = len(row)

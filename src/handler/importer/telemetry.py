@@ -22,6 +22,7 @@ from aws_lambda_powertools.logging.formatter import LambdaPowertoolsFormatter
 from aws_lambda_powertools.metrics import MetricUnit
 
 from importer.aws.dispatch import UnknownTask
+from importer.costs import micro_dollars
 from importer.executions.joining import SegmentsMissing
 from importer.executions.ports import Found, Swept, Waiting
 from importer.model import Execution, Fenced, Misconfigured, PartState, S3Object, Status, Unavailable
@@ -56,6 +57,7 @@ class Metric(StrEnum):
     HANDED_ON = "HandedOn"
     MISSED_NOTIFICATIONS = "MissedNotifications"
     RESUMED_EXECUTIONS = "ResumedExecutions"
+    ESTIMATED_COST_MICRO_DOLLARS = "EstimatedCostMicroDollars"
 
 
 MEANING: Final[dict[Metric, str]] = {
@@ -71,6 +73,7 @@ MEANING: Final[dict[Metric, str]] = {
     Metric.HANDED_ON: "parts handed on to another invocation because time was up",
     Metric.MISSED_NOTIFICATIONS: "files the sweep found in imports/ that no notification had told of",
     Metric.RESUMED_EXECUTIONS: "unfinished executions the sweep sent on again",
+    Metric.ESTIMATED_COST_MICRO_DOLLARS: "millionths of a US$ that files that ended have cost, at least: docs/cost.md",
 }
 UNIT: Final[dict[Metric, MetricUnit]] = dict.fromkeys(Metric, MetricUnit.Count) | {
     Metric.IMPORT_MILLISECONDS: MetricUnit.Milliseconds,
@@ -223,6 +226,7 @@ class PowertoolsTelemetry:
             self._count(Metric.ROWS_NOT_STORED, sums.rows - sums.good - sums.bad)
             self._count(Metric.EVENTS_WRITTEN, sums.events)
             self._count(Metric.IMPORT_MILLISECONDS, outcome.end_date - execution.created_ms)
+            self._count(Metric.ESTIMATED_COST_MICRO_DOLLARS, micro_dollars(outcome.spent))
             said |= {LogKey.GOOD: sums.good, LogKey.BAD: sums.bad, LogKey.RECEIPT: outcome.destination.receipt}
             said |= {LogKey.EXPIRED: sums.expired, LogKey.ERASED: sums.erased, LogKey.WITHHELD: sums.withheld}
         self._log.info(Message.CLOSED, extra=said)

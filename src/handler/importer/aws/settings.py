@@ -23,6 +23,7 @@ class Settings:
         part_bytes: files larger than this are cut.
         hop_seconds: time-out of the part function, whole seconds.
         writes_per_second: items one worker may write to both tables together; 0 is no limit.
+        memory_mb: of the function this runs in, for its bill; 0 where it runs in none.
     """
 
     bucket: str
@@ -36,6 +37,7 @@ class Settings:
     part_bytes: int = 256 << 20
     hop_seconds: int = 300
     writes_per_second: float = 0
+    memory_mb: int = 0
 
     @classmethod
     def of(cls, environment: Mapping[str, str] = os.environ) -> "Settings":
@@ -75,6 +77,7 @@ class Settings:
             part_bytes=_whole(environment, "PART_SIZE_MIB", 256, 8, 5120) << 20,
             hop_seconds=_whole(environment, "PART_SECONDS", 300, 30, 300),
             writes_per_second=writes_per_second / workers,
+            memory_mb=_whole(environment, "AWS_LAMBDA_FUNCTION_MEMORY_SIZE", 0, 0, 1 << 20),  # Lambda sets it
         )
 
 

@@ -22,8 +22,6 @@ class Signer:
         token: "" where the credentials have none.
     """
 
-    # Measured: 10 µs a call with a body of 10 KB, 6 of them its SHA-256; botocore's SigV4Auth 14 times that.
-
     def __init__(
         self, access_key: str, secret_key: str, token: str, region: str, service: str, headers: Mapping[str, str]
     ) -> None:

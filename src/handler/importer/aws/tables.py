@@ -38,6 +38,7 @@ from importer.model import (
     Status,
     Tally,
     Unavailable,
+    Usage,
     Value,
     Watched,
 )
@@ -422,10 +423,11 @@ class ImportsTable:
             ":waits": after.waits,
             ":tries": after.tries,
             ":border": None if after.border is None else asdict(after.border),
+            ":spent": after.spent.counts(),
         }
         update = (
             "SET lease_until_ms = :until, next_offset = :after, tally = :tally, hops = :hops, waits = :waits,"
-            " tries = :tries, border = :border"
+            " tries = :tries, border = :border, spent = :spent"
         )
         if after.done:
             update += ", done = :done, sha256 = :sha256"
@@ -448,10 +450,12 @@ class ImportsTable:
         self._conditional(
             "update_item",
             Key=_key(f"EXEC#{execution.id}", _part_sort_key(state.start)),
-            UpdateExpression="SET tries = :tries REMOVE #owner, lease_until_ms",
+            UpdateExpression="SET tries = :tries, spent = :spent REMOVE #owner, lease_until_ms",
             ConditionExpression="#owner = :me AND attribute_not_exists(done)",
             ExpressionAttributeNames={"#owner": "owner"},
-            ExpressionAttributeValues=_marshalled({":me": owner, ":tries": state.tries}),
+            ExpressionAttributeValues=_marshalled(
+                {":me": owner, ":tries": state.tries, ":spent": state.spent.counts()}
+            ),
         )
 
     def parts(self, execution_id: str) -> list[PartState]:
@@ -654,6 +658,7 @@ def _part_state(item: dict[str, Any]) -> PartState:
         item.get("hops", 0),
         item.get("waits", 0),
         item.get("tries", 0),
+        Usage(**item.get("spent", {})),  # not said before it was counted
     )
 
 
@@ -679,6 +684,7 @@ def _execution_item(execution: Execution) -> dict[str, Any]:
         else {
             **asdict(outcome),
             "read_to": {str(start): offset for start, offset in outcome.read_to.items()},
+            "spent": outcome.spent.counts(),
         },
         "attempt": execution.attempt,
     }
@@ -728,6 +734,7 @@ def _read(item: dict[str, Any]) -> Execution:
             _tally_of(outcome["sums"]),
             {int(start): offset for start, offset in outcome["read_to"].items()},
             outcome["sha256"],
+            Usage(**outcome.get("spent", {})),  # not said before it was counted
         ),
         error=None if error is None else FileError(error["code"], error["message"]),
         attempt=state["attempt"],

@@ -1,7 +1,7 @@
 """AWS's JSON services over keep-alive connections used in turn: what threads would do, without them.
 
-Rule: calls are sent one after another, each on the connection that is free the longest; when all are busy, the oldest
-call's reply is read first. So many calls are in flight by one thread, and a slow service slows the sender down.
+Rule: calls are sent one after another, each on a connection that is free; when all are busy, the oldest call's reply is
+read first. So many calls are in flight by one thread, and a slow service slows the sender down.
 
 How a call looks is botocore's word, not ours: for each operation and set of credentials a sample is prepared by the
 client, which is kept from sending it, and every call repeats its address and headers. The signature we make of that
@@ -13,7 +13,8 @@ reply: the connection is closed, and whoever asked makes the call by the client.
 read is never used again, whatever was raised meanwhile: the next call would read it.
 """
 
-# Measured: 25 items of 400 bytes a call, CPU per item: 2.2 µs this way, http.client 5.2, urllib3 8.4, botocore 63.
+# Measured: CPU per item, 25 items of 620 bytes a call, signed: urllib3 10.0 µs, http.client 5.6, this way 1.5 (32 in
+# flight). A row's share may be 3 at most, so HTTP is read by hand. The signature takes 0.7 of each.
 
 import select
 import socket
@@ -48,6 +49,7 @@ _SIGNED: Final = frozenset({"content-type", "x-amz-target"})
 _OURS: Final = frozenset({"x-amz-date", "x-amz-security-token", "authorization", "content-length"})
 # Said about one attempt, for AWS's statistics and traces; left out.
 _OF_AN_ATTEMPT: Final = frozenset({"amz-sdk-invocation-id", "amz-sdk-request", "x-amzn-trace-id"})
+_KNOWN: Final = _SIGNED | _OURS | _OF_AN_ATTEMPT | {"user-agent"}
 
 
 class _Prepared(BaseException):
@@ -67,7 +69,8 @@ class Transport:
     def __init__(self, client: Any, in_flight: int) -> None:
         self.in_flight = in_flight
         self._client = client
-        self._idle: deque[_Connection] = deque()
+        self._operations: dict[tuple[str, str], _Operation] = {}
+        self._idle: list[_Connection] = []
         self._failures = 0
         self._closed_until = 0.0
         self._context: ssl.SSLContext | None = None
@@ -79,7 +82,8 @@ class Transport:
         return cls(client, in_flight) if is_plain else None
 
     def operation(self, method: str, **sample: Any) -> "_Operation":
-        return _Operation(self, method, sample)
+        """What is learned of one is kept for the next file's sink."""
+        return self._operations.setdefault((method, repr(sample)), _Operation(self, method, sample))
 
     def exchange(
         self, way: "_Way", bodies: Iterable[bytes], in_flight: int, is_done: Callable[[Reply], bool]
@@ -167,23 +171,18 @@ class Transport:
             return None
         request = self._prepared(method, sample)
         url = urlsplit(request.url)
-        texts = {name.lower(): _text(value) for name, value in request.headers.items()}
-        known = _SIGNED | _OURS | _OF_AN_ATTEMPT | {"user-agent"}
-        if request.method != "POST" or url.path != "/" or url.query or url.username or set(texts) - known:
+        if self._client._endpoint.http_session._proxy_config.proxy_url_for(request.url):
             return None
-        proxy = self._client._endpoint.http_session._proxy_config.proxy_url_for(request.url)
-        if (
-            proxy
-            or url.scheme not in ("http", "https")
-            or not url.hostname
-            or not texts.keys() >= _SIGNED | {"authorization"}
-        ):
+        if (request.method, url.path, url.query, url.username) != ("POST", "/", "", None):
             return None
-        authorization = texts["authorization"].split("/")
-        if len(authorization) < 5 or not texts["content-type"].startswith("application/x-amz-json-1."):
+        headers = {name.lower(): _text(value) for name, value in request.headers.items()}
+        if headers.keys() - _KNOWN or not headers.keys() >= _SIGNED | {"authorization"}:
             return None
-        way = _Way(url.scheme, url.hostname, url.port, texts, credentials, authorization[2], authorization[3])
-        return way if way.says(texts, request.body) else None
+        _, _, *scope = headers["authorization"].split("/")  # …Credential=key/day/region/service/aws4_request, …
+        if len(scope) < 3 or not headers["content-type"].startswith("application/x-amz-json-1."):
+            return None
+        way = _Way(url.scheme, url.hostname or "", url.port, headers, credentials, scope[0], scope[1])
+        return way if way.says(headers, request.body) else None
 
     def _prepared(self, method: str, sample: dict[str, Any]) -> AWSPreparedRequest:
         """A call as botocore would send it."""

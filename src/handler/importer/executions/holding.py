@@ -130,6 +130,7 @@ class Held:
             rest = remainder(Part(self.state.start, self.state.stop), self.state.next_offset)
             self.state = replace(self.state, border=self._text.border_before(reading_start(rest)))
         until_ms = self._place.clock.now_ms() + LEASE_MS
+        self.state = self._with_what_was_spent(self.state)
         self._place.records.progress(self._execution, self._saved, self.state, self._owner, until_ms)
         self._saved, self._saved_ms = self.state, self._place.clock.now_ms()
 
@@ -150,8 +151,13 @@ class Held:
 
     def give_back(self) -> None:
         """This try ends for no fault of the part. What is left of the lease would only keep the next one waiting."""
+        state = self._with_what_was_spent(self._without_this_try(self._saved))
         with suppress(Unavailable):
-            self._place.records.release(self._execution, self._without_this_try(self._saved), self._owner)
+            self._place.records.release(self._execution, state, self._owner)
+
+    def _with_what_was_spent(self, state: PartState) -> PartState:
+        # What is taken out here and then not saved, as another owns the part now, is lost: a bill is "at least".
+        return replace(state, spent=state.spent.plus(self._place.meter.taken(self._place.clock.now_ms())))
 
     # -- the time -----------------------------------------------------------------------------------------------
 

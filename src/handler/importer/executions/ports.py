@@ -1,10 +1,11 @@
 """What executions need from the world, as narrow as their order of effects allows. `aws/` has the real ones."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final, Protocol
 
+from importer.costs import Meter
 from importer.model import (
     Clock,
     Execution,
@@ -195,7 +196,7 @@ class Records(Protocol):
         """
 
     def release(self, execution: Execution, state: PartState, owner: str) -> None:
-        """Give a part up where it stands, if it is still ours; `tries` becomes what `state` says."""
+        """Give a part up where it stands, if it is still ours; `tries` and `spent` become what `state` says."""
 
     def part_done(self, execution: Execution, start: int) -> Execution:
         """Add a part to the set of finished ones. Repeating it changes nothing."""
@@ -323,6 +324,7 @@ class Workplace:
         dispatch: where the rest of the work goes.
         part_bytes: what a large object is cut by.
         hop_ms: time a whole invocation of the part function has.
+        meter: what this invocation spends. Where nothing is told to it, nothing is counted.
     """
 
     objects: Objects
@@ -336,6 +338,7 @@ class Workplace:
     dispatch: Dispatch
     part_bytes: int
     hop_ms: int
+    meter: Meter = field(default_factory=Meter)
 
     def reserve_ms(self) -> int:
         """Of the time that is left when some work begins, what is kept for ending it in order.

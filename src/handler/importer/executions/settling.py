@@ -7,6 +7,7 @@ already done shows as a wrong count before anything is written over.
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import reduce
 from typing import Final
 
 from importer.bad_rows import FileReason, ObjectProblem
@@ -28,6 +29,7 @@ from importer.model import (
     Status,
     Tally,
     Unavailable,
+    Usage,
 )
 from importer.notification import Dropped
 from importer.parts import parts_of
@@ -231,6 +233,7 @@ def _outcome(place: Workplace, execution: Execution, notebook: SettlingNotebook 
         _sums(parts),
         {part.start: part.next_offset for part in parts},
         sha256,
+        reduce(Usage.plus, (part.spent for part in parts), place.meter.taken(place.clock.now_ms())),
     )
 
 

@@ -16,7 +16,7 @@ from importer.bad_rows import ObjectProblem, Reason, Reject
 from importer.definitions import BY_PROPERTY, Definition
 from importer.fields import json_type
 from importer.formats import cooladata, kissmetrics, mediarithmics, segment, woopra
-from importer.formats.reading import Reading, Written
+from importer.formats.reading import Reading, Shortcut, Written
 from importer.model import Event, Misconfigured, Row, Value
 
 RowReader = Callable[[Row, bytes, int], Reading]
@@ -67,6 +67,8 @@ DEFAULT: Final = cooladata.NAME
 UNKNOWN: Final = "unknown"  # of an execution whose file cannot be said to be of one dialect or another
 UNREAD: Final = "unread"  # of one whose file could not be read yet: it is recognised when it can
 FORMATS: Final = _by_name(cooladata, kissmetrics, woopra, mediarithmics, segment)
+# Dialects whose usual row is worth a shortcut.
+_SHORTCUTS: Final = {cooladata.NAME: cooladata.shortcut}
 
 
 # ---- By definition --------------------------------------------------------------------------------------------------
@@ -129,6 +131,13 @@ def reader(name: str, definition: Definition, now_ms: int, execution_id: str = "
     name = DEFAULT if name in (UNKNOWN, UNREAD) else name  # of which nothing is ever stored
     read = _Reader(name, definition, now_ms) if definition.format else _AnyReader(name, definition, now_ms)
     return read if definition.identity == "row" else _Identified(read, name, definition, execution_id)
+
+
+def shortcut(name: str, definition: Definition, now_ms: int) -> Shortcut | None:
+    """A shortcut for the usual rows of such a file: it gives what `reader` would, or None, in which case `reader` is to
+    be asked. A row that it reads bears all marks of the file's dialect."""
+    known = _SHORTCUTS.get(name) if definition.identity == "row" else None
+    return known(definition, now_ms) if known is not None else None
 
 
 class _Reader:

@@ -1,10 +1,10 @@
 """What every dialect makes of a row, and what a row of it cannot say."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import StrEnum
-from typing import Final
+from typing import Final, TypeAlias
 
 from importer.bad_rows import Reason, Reject
 from importer.model import Event, Row, UserChange, Value
@@ -21,6 +21,11 @@ class Reading:
     user_changes: list[UserChange]
     notes: tuple[str, ...] = ()
     expired: bool = False
+
+
+# (row text, address) → the one event of a row that is as nearly all are, just as `row_of` and the dialect's reader make
+# it; None for any other row, or in any doubt: it is read the long way.
+Shortcut: TypeAlias = Callable[[bytes, int], Event | None]
 
 
 class Lost(StrEnum):

@@ -43,4 +43,7 @@ class Sink(Protocol):
 
 
 # name → the limit that every row must pass where this sink is enabled
-SINKS: Final[dict[str, Limit]] = {"dynamodb": items.limit, "firehose": records.limit}
+SINKS: Final[dict[str, Limit]] = {
+    "dynamodb": Limit(items.limit, items.surely_fits),
+    "firehose": Limit(records.limit, records.surely_fits),
+}

@@ -144,7 +144,7 @@ class Calls(Generic[Job]):
             throttled = advanced = False
             failure: Exception | None = None
             answers = self._answers(some, call, quick, breathe)
-            todo.extendleft(reversed(some[len(answers) :]))
+            todo.extendleft(reversed(some[len(answers) :]))  # not made, though the rate has counted them
             for job, answer in zip(some, answers, strict=False):
                 if isinstance(answer, Exception):
                     todo.append(job)

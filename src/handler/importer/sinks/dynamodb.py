@@ -77,7 +77,7 @@ class DynamoDBSink:
         self._item_text = EventTexts(source)
         self._text_begin, self._text_end = b'{"RequestItems":{%b:[' % orjson.dumps(events_table), b"]}}"
         self._users = UserRecords(client, users_table, source, clock, in_flight, rate, transport)
-        self._erasing = Erasing(client, events_table, users_table, source, clock, in_flight, uploaded_ms)
+        self._erasing = Erasing(client, events_table, users_table, source, clock, in_flight, uploaded_ms, transport)
 
     def write(
         self, events: list[Event], user_changes: list[UserChange], breathe: Callable[[], None] = lambda: None
@@ -123,16 +123,20 @@ class DynamoDBSink:
         return _without(events, changes, gone)
 
     def _write_events(self, events: list[Event], breathe: Callable[[], None]) -> dict[int, Reject]:
-        kept: dict[tuple[str, str], Event] = {}  # equal rows are one event: the last address is noted
-        rows: dict[tuple[str, str], list[int]] = {}
-        for event in events:
-            key = (event.user_id, event.event_key)
-            if key not in kept or not self._source.ranked or self._rank(kept[key]) <= self._rank(event):
-                kept[key] = event
-            rows.setdefault(key, []).append(event.address)
-        todo = list(kept.values())
+        todo = events
+        if len({event.event_id for event in events}) < len(events):
+            kept: dict[tuple[str, str], Event] = {}  # equal rows are one event: the last address is noted
+            for event in events:
+                key = (event.user_id, event.event_key)
+                if key not in kept or not self._source.ranked or self._rank(kept[key]) <= self._rank(event):
+                    kept[key] = event
+            todo = list(kept.values())
         refused = self._ranked.run(todo, breathe) if self._source.ranked else self._write_batches(todo, breathe)
-        return {address: reject for event, reject in refused for address in rows[(event.user_id, event.event_key)]}
+        rejects = {(event.user_id, event.event_key): reject for event, reject in refused}
+        if not rejects:
+            return {}
+        rows = ((event.address, rejects.get((event.user_id, event.event_key))) for event in events)
+        return {address: reject for address, reject in rows if reject is not None}
 
     def _rank(self, event: Event) -> str:
         return event_rank(event, self._source)

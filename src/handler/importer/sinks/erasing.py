@@ -22,16 +22,18 @@ erasure and the other after, and they are read the wrong way round, the event go
 """
 
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
+import orjson
 from botocore.exceptions import ClientError
 
 from importer.model import Clock, Event, Provenance, UserChange, rank, uploaded_ms_of
 from importer.sinks.calls import Calls, Left, suppress_refusal, unless_refused
 from importer.sinks.items import Item, record_item
+from importer.sinks.quick import Quick, Reply, Transport
 from importer.sinks.users import FIRST
 from importer.users import ERASED, LINK, PERSON, SCOPE
 
@@ -92,6 +94,7 @@ class Erasing:
 
     Args:
         client: makes one attempt a call.
+        transport: the quick way of the same client, for what is asked after every batch.
     """
 
     def __init__(
@@ -103,6 +106,7 @@ class Erasing:
         clock: Clock,
         in_flight: int,
         uploaded_ms: UploadedMs,
+        transport: Transport | None = None,
     ) -> None:
         self._client = client
         self._events = events_table
@@ -113,6 +117,11 @@ class Erasing:
 
         tables = f"the tables {events_table} and {users_table}"
         self._calls: Calls[Any] = Calls(clock, in_flight, tables, "dynamodb")
+        self._mark: dict[str, Any] = {"TableName": users_table, "Key": MARK, "ConsistentRead": True}
+        self._quick_mark: Quick[Item] | None = None
+        if transport is not None:
+            text, operation = orjson.dumps(self._mark), transport.operation("get_item", **self._mark)
+            self._quick_mark = Quick(operation, lambda _: text, lambda _: False, self._marked)
 
     # -- keeping rows out -------------------------------------------------------------------------------------------
 
@@ -182,12 +191,20 @@ class Erasing:
         self._calls.run([*events, *changes], delete, breathe)
 
     def _read_mark(self) -> None:
-        def get(key: Item) -> Left[Item]:
-            item = self._client.get_item(TableName=self._users, Key=key, ConsistentRead=True).get("Item")
-            self._mark_ms = int(item["uploaded_ms"]["N"]) if item else 0
-            return Left()
+        def get(_: Item) -> Left[Item]:
+            return self._marked_by(self._client.get_item(**self._mark))
 
-        self._calls.run([MARK], get, lambda: None)
+        self._calls.run([MARK], get, lambda: None, self._quick_mark)
+
+    def _marked(self, _: Item, reply: Reply) -> Left[Item] | None:
+        """None where it cannot be told whether there is a mark."""
+        answer = reply.document
+        return self._marked_by(answer) if "Item" in answer or reply.body == b"{}" else None
+
+    def _marked_by(self, answer: Mapping[str, Any]) -> Left[Item]:
+        item = answer.get("Item")
+        self._mark_ms = int(item["uploaded_ms"]["N"]) if item else 0
+        return Left()
 
     # -- erasing ----------------------------------------------------------------------------------------------------
 

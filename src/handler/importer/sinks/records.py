@@ -162,6 +162,11 @@ def limit(text_bytes: int, reading: Reading) -> None:
         )
 
 
+def surely_fits(text_bytes: int, event: Event) -> bool:
+    """Whether a flat row is too short to become too long a line: see `batches.Limit`."""
+    return text_bytes * _GROWTH + _SOURCE_BYTES <= LINES_BYTES
+
+
 def _checked_size(line_bytes: int) -> int:
     if line_bytes + _SOURCE_BYTES > LINES_BYTES:
         raise Reject(
