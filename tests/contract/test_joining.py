@@ -62,7 +62,7 @@ class Joining:
         place = self.workplace()
         for at in range(0, len(self.rows), ROWS):
             some = self.rows[at : at + ROWS]
-            key = segment_key(self.execution, some[0].offset)
+            key = segment_key(self.execution, some[0].offset, some[-1].offset + 1)
             place.objects.put(source.bucket, key, segment(some), "application/octet-stream")
 
     def _row(self, part: int, number: int) -> BadRow:
@@ -190,7 +190,8 @@ def test_a_completed_upload_whose_reply_was_lost_is_not_begun_again(joining_of: 
 
 def test_a_segment_that_is_missing_shows_before_anything_is_visible(joining_of: Joining):
     """A bug, or another worker that has ended it: no errors file with rows missing."""
-    gone = segment_key(joining_of.execution, joining_of.rows[-ROWS].offset)
+    last = joining_of.rows[-ROWS:]
+    gone = segment_key(joining_of.execution, last[0].offset, last[-1].offset + 1)
     joining_of.workplace().objects.delete(joining_of.cloud.bucket, [gone])
     with pytest.raises(SegmentsMissing, match="69 bad rows in the segments of e1, 72 counted"):
         joining_of.join()

@@ -7,7 +7,7 @@ many equal rows there were. No row is ever refused here: what Firehose could not
 
 import zlib
 from binascii import b2a_base64
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import chain, islice
 from typing import Any, Final, Protocol
 
