@@ -1,5 +1,6 @@
 """The errors file of real size: more than a piece, made by several invocations, in the order of the source."""
 
+import random
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -186,6 +187,23 @@ def test_a_completed_upload_whose_reply_was_lost_is_not_begun_again(joining_of: 
     with plan(joining_of.cloud) as calls:
         joining_of.assert_done(joining_of.join())
     assert not any("UploadPart " in call or "CreateMultipartUpload" in call for call in calls.journal)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_segments_of_workers_that_cut_otherwise_are_joined_as_one(joining_of: Joining, seed: int):
+    """Whatever dead and late workers left beside them, in whatever order it was written: each row once, in order."""
+    choose = random.Random(seed)
+    rows = joining_of.rows
+    place = joining_of.workplace()
+    for _ in range(20):
+        begin = choose.randrange(len(rows) - 1)
+        some = rows[begin : choose.randrange(begin + 1, min(begin + 15, len(rows)) + 1)]
+        # Some begin where another does, and end sooner or later.
+        start = choose.choice([some[0].offset, max(some[0].offset - 1, 0)])
+        key = segment_key(joining_of.execution, start, some[-1].offset + 1)
+        place.objects.put(joining_of.cloud.bucket, key, segment(some), "application/octet-stream")
+    joining_of.assert_done(joining_of.join())
+    joining_of.assert_done(joining_of.join())
 
 
 def test_a_segment_that_is_missing_shows_before_anything_is_visible(joining_of: Joining):

@@ -202,8 +202,8 @@ class _Pieces:
     """One object made of the texts of all bad rows, piece by piece.
 
     Its page of the notebook: `upload_id`, `pieces` sent, `bytes` in them; `aside`, the key of what was gathered since;
-    where to go on: `segment`, what it comes `after`, `row` in it, `skip` bytes of the row's text; `rows` and `folded` are
-    of the rows before that one.
+    where to go on: `segment`, what it comes `after`, `row` in it, `skip` bytes of the row's text; `rows` and `folded`
+    are of the rows before that one.
     """
 
     def __init__(
