@@ -7,7 +7,7 @@ many equal rows there were. No row is ever refused here: what Firehose could not
 
 import zlib
 from binascii import b2a_base64
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import chain, islice
 from typing import Any, Final, Protocol
 
@@ -75,13 +75,12 @@ class FirehoseSink:
         return {}
 
     def _records(self, events: list[Event], user_changes: list[UserChange]) -> Iterator[bytes]:
-        once: Collection[Event] = events
         if len({event.event_id for event in events}) < len(events):  # as in the events table: the last address
-            once = {(event.user_id, event.event_key): event for event in events}.values()
+            events = list({(event.user_id, event.event_key): event for event in events}.values())
         records = packed(
             chain(
                 (change_line(change, self._source) for change in user_changes),
-                (event_line(event, self._source) for event in once),
+                (event_line(event, self._source) for event in events),
             )
         )
         return (zlib.compress(record, _GZIP_LEVEL, _GZIP_FORMAT) for record in records) if self._gzip else records
