@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn, cast
 
 from botocore.exceptions import ClientError
 
@@ -138,11 +138,12 @@ class S3Objects:
 
     # -- writing ------------------------------------------------------------------------------------------------
 
-    def put(self, bucket: str, key: str, body: bytes, content_type: str, over: str | None = None) -> None:
+    def put(self, bucket: str, key: str, body: bytes | bytearray, content_type: str, over: str | None = None) -> None:
         condition: Any = {} if over is None else {"IfMatch": over} if over else {"IfNoneMatch": "*"}
         with told(*uploads.writing(bucket, key)):
             try:
-                self._s3.put_object(Bucket=bucket, Key=key, Body=body, ContentType=content_type, **condition)
+                told_body = cast("bytes", body)  # the stubs know bytes alone
+                self._s3.put_object(Bucket=bucket, Key=key, Body=told_body, ContentType=content_type, **condition)
             except ClientError as error:
                 if not is_replaced(error) or over is None:
                     raise

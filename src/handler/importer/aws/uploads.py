@@ -8,7 +8,7 @@ already. What nobody goes on with is removed by the bucket's rule for incomplete
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from botocore.exceptions import ClientError
 
@@ -41,9 +41,9 @@ class Upload:
         upload_id = client.create_multipart_upload(Bucket=bucket, Key=key, **headers)["UploadId"]
         return cls(client, bucket, key, upload_id)
 
-    def send(self, number: int, body: bytes) -> None:
+    def send(self, number: int, body: bytes | bytearray) -> None:
         with _gone_is_told(self.id):
-            self._s3.upload_part(**self._where, PartNumber=number, Body=body)
+            self._s3.upload_part(**self._where, PartNumber=number, Body=cast("bytes", body))  # stubs know bytes alone
 
     def copy(self, number: int, **source: Any) -> None:
         """Make a piece of another object's bytes."""
@@ -86,7 +86,7 @@ class S3Pieces:
     def upload_id(self) -> str:
         return self._upload.id
 
-    def send(self, number: int, body: bytes) -> None:
+    def send(self, number: int, body: bytes | bytearray) -> None:
         with answers.told(*self._writing):
             self._upload.send(number, body)
 

@@ -27,7 +27,7 @@ from importer.parts import remainder
 LEASE_MS: Final = 45_000  # three times the longest stall of a sink (sinks.calls.BOUND_MS)
 RENEW_MS: Final = 10_000  # a lease this old is renewed at the next breath of a sink
 FIRST_SAVE_MS: Final = 500  # then twice as long each time: workers killed again and again still get on
-SEGMENT_BYTES: Final = 1 << 20  # so much of bad rows is made durable before the position is due to be saved
+SEGMENT_BYTES: Final = 256 << 10  # so much of bad rows is made durable before the position is due to be saved
 WATCH_MS: Final = (250, 5_000)  # how soon a live lease is looked at again: at first, at most
 LONGEST_WATCH_MS: Final = 12_000  # who is alive renews every RENEW_MS; more than this is learnt more cheaply later
 # Before a part that got nowhere, its destination being throttled, is tried again. By chance, so that many workers that

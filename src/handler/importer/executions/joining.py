@@ -193,8 +193,9 @@ def _in_one_go(
             count += 1
     rows.check(count)
     bucket, to = execution.source.bucket, outcome.destination
-    place.objects.put(bucket, to.errors, bytes(errors), MEDIA_TYPES[execution.mime_type], over.get(to.errors))
-    place.objects.put(bucket, to.reasons, bytes(reasons), MEDIA_TYPES[NDJSON], over.get(to.reasons))
+    place.objects.put(bucket, to.errors, errors, MEDIA_TYPES[execution.mime_type], over.get(to.errors))
+    errors.clear()
+    place.objects.put(bucket, to.reasons, reasons, MEDIA_TYPES[NDJSON], over.get(to.reasons))
     return folded
 
 
@@ -255,8 +256,10 @@ class _Pieces:
                     buffer += taken
                     while len(buffer) >= _piece_bytes(page["pieces"]):
                         size = _piece_bytes(page["pieces"])
-                        pieces.send(page["pieces"] + 1, bytes(buffer[:size]))
-                        del buffer[:size]
+                        rest = buffer[size:]
+                        del buffer[size:]
+                        pieces.send(page["pieces"] + 1, buffer)  # as it is: of all that is held, pieces are the most
+                        buffer = rest
                         page = page | {
                             "pieces": page["pieces"] + 1,
                             "bytes": page["bytes"] + size,
@@ -274,13 +277,13 @@ class _Pieces:
                 count += 1
             if self._notebook.is_due():
                 aside = f"{self._aside}{page['pieces']}-{key.rpartition('/')[2]}"
-                self._place.objects.put(self._where[0], aside, bytes(buffer), "application/octet-stream")
+                self._place.objects.put(self._where[0], aside, buffer, "application/octet-stream")
                 here = {"aside": aside, "segment": key, "after": after, "row": len(some), "skip": 0}
                 page = page | here | {"rows": count, "folded": self._stored(folded)}
                 self._notebook.keep(self._step, page)
         rows.check(count)
         if buffer or not page["pieces"]:
-            pieces.send(page["pieces"] + 1, bytes(buffer))
+            pieces.send(page["pieces"] + 1, buffer)
             page = page | {"pieces": page["pieces"] + 1, "bytes": page["bytes"] + len(buffer)}
         page = page | {"size": page["bytes"], "rows": count, "folded": self._stored(folded)}
         self._notebook.keep(self._step, cast("dict[str, Value]", page), at_once=True)

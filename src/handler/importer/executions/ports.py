@@ -58,7 +58,7 @@ class Pieces(Protocol):
     @property
     def upload_id(self) -> str: ...
 
-    def send(self, number: int, body: bytes) -> None:
+    def send(self, number: int, body: bytes | bytearray) -> None:
         """Upload a piece, at least 5 MiB but for the last (N6); the same number again replaces it."""
 
     def complete(self, count: int) -> None:
@@ -90,7 +90,7 @@ class Objects(Protocol):
     def exists(self, bucket: str, key: str) -> bool:
         """Whether there is an object of this key now."""
 
-    def put(self, bucket: str, key: str, body: bytes, content_type: str, over: str | None = None) -> None:
+    def put(self, bucket: str, key: str, body: bytes | bytearray, content_type: str, over: str | None = None) -> None:
         """Write an object; durable when it returns.
 
         Args:
