@@ -3,6 +3,7 @@
 Nothing is imported here, so there are no sinks to write to; telemetry is the command's own output.
 """
 
+from collections.abc import Callable
 from typing import NoReturn
 
 from cli.connection import CannotReach, Connection, explained
@@ -75,5 +76,5 @@ def settings_of(connection: Connection) -> Settings:
         raise CannotReach(f"function {name}: {problem}") from problem
 
 
-def _no_sink(source: Provenance, names: tuple[str, ...]) -> NoReturn:
+def _no_sink(source: Provenance, names: tuple[str, ...], meanwhile: Callable[[], None]) -> NoReturn:
     raise AssertionError(f"rows of {source.execution_id} are written by the functions, never from here")

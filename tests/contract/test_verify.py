@@ -188,7 +188,7 @@ def test_a_row_a_destination_refused_is_a_bad_row_and_must_not_be_stored() -> No
 
         def refusing(remaining_ms: Callable[[], int]) -> Any:
             place = workplaces(remaining_ms)
-            return replace(place, open_sink=lambda source, names: Refusing(place.open_sink(source, names)))
+            return replace(place, open_sink=lambda *asked: Refusing(place.open_sink(*asked)))
 
         importer.workplaces = refusing
         [execution] = importer.deliver(importer.cloud.drop(KEY, BODY))

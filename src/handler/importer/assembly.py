@@ -17,7 +17,7 @@ from importer.aws.transport import Transport
 from importer.costs import Meter
 from importer.executions import Workplace
 from importer.model import Clock, Provenance, Unavailable
-from importer.sinks import SINKS, Sink
+from importer.sinks import SINKS, Sink, unhurried
 from importer.sinks.dynamodb import DynamoDBSink
 from importer.sinks.firehose import FirehoseSink
 from importer.sinks.in_turn import InTurn
@@ -68,12 +68,12 @@ def maker(
         execution = records.execution(execution_id)
         return None if execution is None else execution.source.last_modified_ms
 
-    def dynamodb(source: Provenance) -> Sink:
+    def dynamodb(source: Provenance, meanwhile: Callable[[], None]) -> Sink:
         names = settings.events_table, settings.users_table
         transport = table_transport()
-        return DynamoDBSink(table_client(), *names, source, clock, in_flight, uploaded_ms, rate, transport)
+        return DynamoDBSink(table_client(), *names, source, clock, in_flight, uploaded_ms, rate, transport, meanwhile)
 
-    def firehose(source: Provenance) -> Sink:
+    def firehose(source: Provenance, meanwhile: Callable[[], None]) -> Sink:
         if not settings.delivery_stream:
             raise Unavailable(
                 f"execution {source.execution_id} began with sink firehose, which is not set up any more: "
@@ -81,15 +81,15 @@ def maker(
             )
         gzip = settings.stream_gzip
         stream, transport = settings.delivery_stream, stream_transport()
-        return FirehoseSink(stream_client(), stream, source, clock, stream_in_flight, gzip, transport)
+        return FirehoseSink(stream_client(), stream, source, clock, stream_in_flight, gzip, transport, meanwhile)
 
     openers = {"dynamodb": dynamodb, "firehose": firehose}
 
-    def open_sink(source: Provenance, names: tuple[str, ...]) -> Sink:
+    def open_sink(source: Provenance, names: tuple[str, ...], meanwhile: Callable[[], None] = unhurried) -> Sink:
         unknown = [name for name in names if name not in openers]
         if unknown:
             raise Unavailable(f"execution {source.execution_id} began with sink {unknown[0]}, unknown to this version")
-        return InTurn([openers[name](source) for name in SINKS if name in names])
+        return InTurn([openers[name](source, meanwhile) for name in SINKS if name in names])
 
     def workplace(remaining_ms: Callable[[], int]) -> Workplace:
         meter.begin(clock.now_ms(), settings.memory_mb)

@@ -12,6 +12,7 @@ from importer.executions.joining import header_key
 from importer.executions.pinned import definition_of, provenance_of, rules_of
 from importer.executions.plain_text import HEAD_STORED_BYTES, PlainText, longest_member_bytes
 from importer.executions.ports import Workplace
+from importer.executions.reading_ahead import ReadAhead
 from importer.executions.settling import close_failed, settle
 from importer.executions.starting import judge_name, start
 from importer.formats import UNKNOWN, UNREAD, Recognised, judge_columns
@@ -219,7 +220,8 @@ def _read_on(place: Workplace, execution: Execution, ours: Held) -> bool:
     # Packed text has a border as soon as some of it was read.
     straight = state.border is not None or (not state.next_offset and state.stop == TO_THE_END)
     try:
-        sink = place.open_sink(provenance_of(execution), execution.sinks)
+        ahead = ReadAhead()
+        sink = place.open_sink(provenance_of(execution), execution.sinks, ahead.look)
         longest = longest_member_bytes(place.hop_ms)
         text = PlainText(place.objects, source, ours.breathe, state.border, longest, straight)
         layout = text.layout(definition.mime_type)
@@ -230,7 +232,7 @@ def _read_on(place: Workplace, execution: Execution, ours: Held) -> bool:
         if todo.start == len(layout.header):
             text.judge_members()
         found = layout.lines(text.read(reading_start(todo), likely_stop=todo.stop + LINE_BYTES), todo)
-        for batch in batches(found, rules, layout, state.tally.file_lines):
+        for batch in ahead.of(batches(found, rules, layout, state.tally.file_lines)):
             if ours.time_is_short and ours.has_moved:
                 ours.hand_on()
                 return False

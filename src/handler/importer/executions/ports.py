@@ -317,7 +317,8 @@ class Workplace:
     """Everything a worker works with.
 
     Attributes:
-        open_sink: the named destinations, opened for one execution. Raises Unavailable for one that is not set up.
+        open_sink: the named destinations, opened for one execution; the last argument is called when they have nothing
+            to do but wait. Raises Unavailable for one that is not set up.
         sinks: names of the destinations that new executions write to; an execution keeps those it began with.
         remaining_ms: time left to this invocation.
         progress_every_ms: how long the position may lag behind the work; what a crash makes to be done again.
@@ -329,7 +330,7 @@ class Workplace:
 
     objects: Objects
     records: Records
-    open_sink: Callable[[Provenance, tuple[str, ...]], Sink]
+    open_sink: Callable[[Provenance, tuple[str, ...], Callable[[], None]], Sink]
     sinks: tuple[str, ...]
     clock: Clock
     telemetry: Telemetry

@@ -15,7 +15,7 @@ NotStored: TypeAlias = dict[int, Reject | Erased]  # rows by address
 
 
 def unhurried() -> None:
-    """For writers that hold no lease."""
+    """For writers that hold no lease, and who have nothing else to do while they wait."""
 
 
 class Sink(Protocol):

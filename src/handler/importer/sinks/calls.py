@@ -95,6 +95,7 @@ class Calls(Generic[Job]):
         service: as IAM calls it; with the operation it names the permission a call lacks.
         rate: what the writes of all calls together keep to.
         writes: how many of them a job is.
+        meanwhile: called when calls are under way the quick way and no more is to be sent: there is time.
     """
 
     def __init__(
@@ -106,6 +107,7 @@ class Calls(Generic[Job]):
         rate: Rate | None = None,
         writes: Callable[[Job], int] = lambda _: 1,
         quick_in_flight: int = 1,
+        meanwhile: Callable[[], None] = lambda: None,
     ) -> None:
         self._clock = clock
         self._window = Window(max(in_flight, quick_in_flight))
@@ -114,6 +116,7 @@ class Calls(Generic[Job]):
         self._service = service
         self._rate = rate or Rate(clock, 0)
         self._writes = writes
+        self._meanwhile = meanwhile
         # The caller's thread makes calls too.
         self._pool = ThreadPoolExecutor(in_flight - 1) if in_flight > 1 else None
 
@@ -205,8 +208,12 @@ class Calls(Generic[Job]):
 
     def _quick_answers(self, jobs: list[Job], quick: Quick[Job]) -> "list[Left[Job] | Exception | None]":
         """As `_answers`; None for a call of which nobody knows what came of it, or what to think of that."""
-        replies = quick.operation.exchange(map(quick.body, jobs), self._window.in_flight, quick.is_done)
+        replies = quick.operation.exchange(self._bodies(jobs, quick), self._window.in_flight, quick.is_done)
         return [self._read(job, reply, quick) for job, reply in zip(jobs, replies, strict=False)]
+
+    def _bodies(self, jobs: list[Job], quick: Quick[Job]) -> Iterator[bytes]:
+        yield from map(quick.body, jobs)
+        self._meanwhile()  # it asks for another one: all are sent
 
     def _read(self, job: Job, reply: Reply | None, quick: Quick[Job]) -> "Left[Job] | Exception | None":
         if reply is None:

@@ -14,7 +14,7 @@ from typing import Any, Final, Protocol
 import orjson
 
 from importer.model import Clock, Event, Provenance, UserChange
-from importer.sinks import NotStored
+from importer.sinks import NotStored, unhurried
 from importer.sinks.calls import Calls, Left
 from importer.sinks.quick import OK, Quick, Reply, Transport
 from importer.sinks.records import calls_of, change_line, event_line, packed
@@ -41,6 +41,7 @@ class FirehoseSink:
         in_flight: calls at the same time, at most; as many are in memory.
         gzip: compress each record; records stay whole gzip members, so delivered objects are gzip files.
         transport: the quick way of the same client.
+        meanwhile: see `Calls`.
     """
 
     def __init__(
@@ -52,13 +53,15 @@ class FirehoseSink:
         in_flight: int,
         gzip: bool,
         transport: Transport | None = None,
+        meanwhile: Callable[[], None] = unhurried,
     ) -> None:
         self._client = client
         self._stream = stream
         self._source = source
         self._in_flight = in_flight
         self._gzip = gzip
-        self._calls: Calls[list[bytes]] = Calls(clock, in_flight, f"the delivery stream {stream}", "firehose")
+        name = f"the delivery stream {stream}"
+        self._calls: Calls[list[bytes]] = Calls(clock, in_flight, name, "firehose", meanwhile=meanwhile)
         self._quick: Quick[list[bytes]] | None = None
         if transport is not None:
             operation = transport.operation("put_record_batch", DeliveryStreamName=stream, Records=[{"Data": b"x"}])
