@@ -56,7 +56,7 @@ def main() -> None:
     version = sys.argv[2] if len(sys.argv) > 2 else own
     slim(folder)
     if version != own:
-        print(f"build: no Python {version} here, so no bytecode: a cold start takes twice as long", file=sys.stderr)
+        print(f"build: no Python {version} here, so no bytecode: a cold start takes twice as long")
     elif not compile_all(folder):
         sys.exit("build: a module does not compile")
 
