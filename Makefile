@@ -118,7 +118,7 @@ endef
 	@cd .bench/node && npm install --no-package-lock --no-audit --no-fund --loglevel=error >/dev/null
 	@touch $@
 
-PINS := src/handler/requirements requirements-bench requirements-dev requirements-image requirements-sam requirements-twin requirements-uv
+PINS := src/handler/requirements $(addprefix requirements-,bench dev image sam twin uv)
 COMPILE = $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header $(UPGRADE)
 
 requirements: .tools/uv/.ready  ## pin what the .in files ask for; with UPGRADE=--upgrade, the newest there is

@@ -27,7 +27,7 @@ DOCS = ROOT / "docs" / "benchmarks"
 LAST = rig.DIRECTORY / "last"
 NODE_FILES = ("node_sdk.mjs", "package.json")
 LADDER = "ladder"
-LADDER_ROWS = 100_000
+LADDER_ROWS = 300_000  # one part
 WARM_UP_ROWS = 1_000
 
 EXAMPLES = """examples:

@@ -41,6 +41,8 @@ class Contender:
             wanted["items"] = good
             if not self.is_ours:
                 wanted["BatchWriteItem"] = -(-good // CALL_ITEMS)
+            if self.name == "update_users":
+                wanted["UpdateItem"] = good
         elif "gzip" in self.command:
             wanted["gzip_records"] = counted.get("records", 0)
         else:

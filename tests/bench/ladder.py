@@ -28,7 +28,7 @@ from importer.executions import Workplace
 from importer.formats import DEFAULT as FORMAT
 from importer.layouts import JSON_LINES
 from importer.lines import lines
-from importer.model import Line, Provenance, S3Object, Tally
+from importer.model import Line, Provenance, S3Object, Tally, event_id
 from importer.notification import Dropped
 from importer.parts import WHOLE
 from importer.sinks import SINKS, items, records
@@ -42,7 +42,8 @@ STEPS: Final = {
     "read": "read from S3",
     "lines": "split into lines",
     "parse": "parse exactly",
-    "core": "check, id, event, tally",
+    "id": "event id",
+    "core": "check, event, batch, tally",
     "limit": "the sink's limits",
     "text": "item text",
     SIGN_STEP: "sign",
@@ -59,13 +60,15 @@ def _place() -> Workplace:
     return workplace_maker(Settings.of(), make_logger(), Metrics(namespace=NAMESPACE))(lambda: 900_000)
 
 
-def _parsed(found: Iterable[Line]) -> Iterator[Any]:
+def _parsed(found: Iterable[Line], with_id: bool) -> Iterator[Any]:
     for _, raw in found:
         if isinstance(raw, bytes):
+            text = row_text(raw)
             try:
-                yield JSON_LINES.row_of(row_text(raw))
+                row = JSON_LINES.row_of(text)
             except Reject:
-                yield None
+                continue
+            yield row, event_id(FORMAT, text, 0) if with_id else ""
 
 
 def steps_of(sink: str) -> dict[str, str]:
@@ -127,8 +130,8 @@ def _climb(place: Workplace, source: S3Object, step: str, sink: str) -> tuple[in
     if step == "lines":
         _consumed(found)
         return 0, 0
-    if step == "parse":
-        _consumed(_parsed(found))
+    if step in ("parse", "id"):
+        _consumed(_parsed(found, step == "id"))
         return 0, 0
     limits = () if step == "core" else (SINKS[sink],)
     provenance = Provenance(FORMAT, "", "0" * 32, source.key, source.last_modified_ms)

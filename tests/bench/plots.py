@@ -13,11 +13,14 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
 OURS, THEIRS = "#1a7f5a", "#9aa5b1"
-STEPS = ("#243b53", "#486581", "#829ab1", "#1a7f5a", "#3ebd93", "#8eedc7", "#f0b429", "#de911d", "#ba2525", "#7b8794")
+STEPS = (
+    *("#243b53", "#486581", "#829ab1", "#1a7f5a", "#2f9e78", "#3ebd93"),
+    *("#7bc9a8", "#f0b429", "#de911d", "#ba2525", "#7b8794"),
+)
 SIDE_BY_SIDE = {
-    "dynamodb": "DynamoDB: CPU µs an event (× as few as the first)",
-    "firehose": "Firehose: CPU µs an event (× as few as the first)",
-    "latency": "DynamoDB with latency: thousand events a second (× as many as the first)",
+    "dynamodb": "DynamoDB: CPU µs an event (× against the first)",
+    "firehose": "Firehose: CPU µs an event (× against the first)",
+    "latency": "DynamoDB with latency: thousand events/s (× against the first)",
 }
 
 

@@ -9,8 +9,9 @@ from importer import assembly
 from importer.aws import clients
 from importer.aws.settings import Settings
 from importer.executions import Workplace
-from importer.model import Event, Provenance, Task, Unavailable
+from importer.model import Event, Provenance, Task, Unavailable, UserChange
 from tests.support.cloud import Cloud
+from tests.support.faults import plan
 
 SOURCE = Provenance("cooladata", "default", "e1", "imports/a.json", 1_700_000_000_000)
 EVENT = Event("f" * 32, "login", 1_425_920_218_354, "u", {"n": 1}, 0)
@@ -74,3 +75,14 @@ def test_only_what_is_written_to_has_a_client():
             place.dispatch.send([Task("f" * 32, 0)])
             place.dispatch.send([Task("f" * 32, 0)])
             assert made() == ["s3", "dynamodb", "dynamodb", "sqs"]
+
+
+@pytest.mark.parametrize("quick", [True, False])
+def test_what_is_assembled_writes_the_quick_way_where_it_may(quick: bool):
+    """All writes, and what is asked around them: nobody falls back to botocore unnoticed."""
+    changes = [UserChange("u", record, True, None, 1, number) for number, record in enumerate(("prop#a", "link#v"))]
+    with Cloud(stream=True, quick=quick) as cloud, plan(cloud) as delivery:
+        workplace(cloud, BOTH).open_sink(SOURCE, ("dynamodb", "firehose")).write([EVENT], changes)
+        by_botocore = {call.operation: call.header("amz-sdk-request") is not None for call in delivery.calls}
+    operations = ["GetItem", "PutItem", "UpdateItem", "BatchWriteItem", "PutRecordBatch"]
+    assert by_botocore == dict.fromkeys(operations, not quick)

@@ -1,5 +1,6 @@
 """The errors file of real size: more than a piece, made by several invocations, in the order of the source."""
 
+import random
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -62,7 +63,7 @@ class Joining:
         place = self.workplace()
         for at in range(0, len(self.rows), ROWS):
             some = self.rows[at : at + ROWS]
-            key = segment_key(self.execution, some[0].offset)
+            key = segment_key(self.execution, some[0].offset, some[-1].offset + 1)
             place.objects.put(source.bucket, key, segment(some), "application/octet-stream")
 
     def _row(self, part: int, number: int) -> BadRow:
@@ -188,9 +189,27 @@ def test_a_completed_upload_whose_reply_was_lost_is_not_begun_again(joining_of: 
     assert not any("UploadPart " in call or "CreateMultipartUpload" in call for call in calls.journal)
 
 
+@pytest.mark.parametrize("seed", range(6))
+def test_segments_of_workers_that_cut_otherwise_are_joined_as_one(joining_of: Joining, seed: int):
+    """Whatever dead and late workers left beside them, in whatever order it was written: each row once, in order."""
+    choose = random.Random(seed)
+    rows = joining_of.rows
+    place = joining_of.workplace()
+    for _ in range(20):
+        begin = choose.randrange(len(rows) - 1)
+        some = rows[begin : choose.randrange(begin + 1, min(begin + 15, len(rows)) + 1)]
+        # Some begin where another does, and end sooner or later.
+        start = choose.choice([some[0].offset, max(some[0].offset - 1, 0)])
+        key = segment_key(joining_of.execution, start, some[-1].offset + 1)
+        place.objects.put(joining_of.cloud.bucket, key, segment(some), "application/octet-stream")
+    joining_of.assert_done(joining_of.join())
+    joining_of.assert_done(joining_of.join())
+
+
 def test_a_segment_that_is_missing_shows_before_anything_is_visible(joining_of: Joining):
     """A bug, or another worker that has ended it: no errors file with rows missing."""
-    gone = segment_key(joining_of.execution, joining_of.rows[-ROWS].offset)
+    last = joining_of.rows[-ROWS:]
+    gone = segment_key(joining_of.execution, last[0].offset, last[-1].offset + 1)
     joining_of.workplace().objects.delete(joining_of.cloud.bucket, [gone])
     with pytest.raises(SegmentsMissing, match="69 bad rows in the segments of e1, 72 counted"):
         joining_of.join()

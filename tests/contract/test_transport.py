@@ -5,6 +5,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from unittest import mock
 
@@ -129,6 +130,35 @@ def test_a_body_is_made_when_it_is_sent():
     with ScriptedTables([act.honest, act.reset]) as tables:
         replies = way_of(tables.client()).exchange(bodies(), 2, is_done)
         assert len(made) == len(replies) < 5
+
+
+@pytest.mark.parametrize("secure", [False, True])
+def test_large_calls_and_large_replies_pass_whole(secure: bool):
+    """A call of a stream has four million bytes; a reply may list all that was not done."""
+    more = {"verify": str(act.certificate()[0])} if secure else {}
+    large = {"Item": {"user_id": {"S": "u0"}, "pad": {"S": "x" * 4_000_000}}}
+
+    def echo(asked: act.Asked) -> None:
+        asked.say(asked.answer(asked.body))
+
+    with ScriptedTables([echo] * 6, secure=secure) as tables:
+        client = tables.client(config=Config(read_timeout=10), **more)
+        bodies = [json.dumps(large | {"N": number}).encode() for number in range(6)]
+        replies = way_of(client).exchange(bodies, 3, is_done)
+        assert [reply and reply.body for reply in replies] == bodies
+
+
+def test_threads_that_share_a_way_get_their_own_replies():
+    """A connection is one exchange's at a time."""
+
+    def told(asked: act.Asked) -> None:
+        asked.say(asked.answer(json.dumps({"of": asked.items[0]["user_id"]["S"]}).encode()))
+
+    with ScriptedTables([told] * 400) as tables, ThreadPoolExecutor(4) as pool:
+        way = way_of(tables.client(config=Config(read_timeout=10)))
+        exchanges = list(pool.map(lambda _: way.exchange(BODIES, 3, is_done), range(8)))
+        asked_of = [[reply.document["of"] for reply in replies] for replies in exchanges]
+        assert asked_of == [[f"u{number}" for number in range(40)]] * 8
 
 
 # ---- Replies that are none -----------------------------------------------------------------------------------------

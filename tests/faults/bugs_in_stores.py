@@ -11,6 +11,7 @@ from importer.aws.tables import ImportsTable
 from importer.executions import holding, importing, settling
 from importer.model import Tally
 from importer.sinks import conditional, firehose, records
+from importer.sinks.calls import Calls
 from importer.sinks.dynamodb import DynamoDBSink
 from tests.faults.bugs import Bug, both, changed
 from tests.faults.bugs_in_steps import nobody_looks_twice
@@ -21,6 +22,13 @@ Planted = AbstractContextManager[Any]
 def unprocessed_items_ignored() -> Planted:
     """A success that lists UnprocessedItems is taken for one (F1)."""
     return changed(DynamoDBSink._left_by, ("if not unprocessed.get(self._table):", "if True:"))
+
+
+def missing_reply_taken_for_done() -> Planted:
+    """A call the quick way got no reply to is taken for done, and not made again by the client (F6)."""
+    return changed(
+        Calls._read, ("if reply is None:\n        return None", "if reply is None:\n        return _NOTHING")
+    )
 
 
 def failed_put_count_ignored() -> Planted:
@@ -35,12 +43,12 @@ def user_record_without_its_rank() -> Planted:
 
 def random_event_ids() -> Planted:
     """An event gets a new id each time its row is read (G2)."""
-    return changed(model.event_id, ('(b"', "(__import__('os').urandom(8) + b\""))
+    return changed(model.event_id, ("(row_text)", "(__import__('os').urandom(8) + row_text)"))
 
 
 def event_ids_by_position() -> Planted:
     """An event's id is made of where its row stands, so that the same row elsewhere is another event (G2)."""
-    return changed(model.event_id, ("row_text)", "str(id(row_text)).encode())"))
+    return changed(model.event_id, ("(row_text)", "(str(id(row_text)).encode())"))
 
 
 def random_ids_on_the_stream() -> Planted:
@@ -196,6 +204,7 @@ def refused_messages_ignored() -> Planted:
 PROGRESS = "UpdateItem .*PART#"
 BUGS = [
     Bug(unprocessed_items_ignored, "medium", "partly done", "_deleted", "BatchWriteItem"),
+    Bug(missing_reply_taken_for_done, "medium", "connection lost", "_deleted", "BatchWriteItem"),
     Bug(failed_put_count_ignored, "stream", "partly done", "_deleted", "PutRecordBatch"),
     Bug(user_record_without_its_rank, "user properties", "queue unruly", "check_users", setup={"part_bytes": 1024}),
     Bug(random_event_ids, "tiny", "nothing", "_deleted"),

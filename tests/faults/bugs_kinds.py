@@ -19,7 +19,7 @@ from tests.support.wire import Call, Delivery
 
 DAY_MS: Final = 86_400_000
 TWIN: Final = ("imports/medium.ndjson.gz", many_rows(20))
-MARKED_ROW: Final = b'"n": {"N": "20"}'
+MARKED_ROW: Final = b'"n":{"N":"20"}'  # without the spaces of botocore's JSON
 
 
 def _ended_well(stage: Stage, *faults: Fault) -> None:
@@ -101,7 +101,7 @@ def _beside_its_twin(stage: Stage, _: int) -> None:
 def _unwelcome_row(stage: Stage, _: int) -> None:
     """The table refuses a row that the importer and the oracle take for good: only sums can be looked at."""
     words = {"code": "ValidationException", "message": "Item size has exceeded the maximum allowed size"}
-    holds = lambda call: call.operation == "BatchWriteItem" and MARKED_ROW in call.body  # noqa: E731
+    holds = lambda call: call.operation == "BatchWriteItem" and MARKED_ROW in call.body.replace(b" ", b"")  # noqa: E731
     stage.tell()
     with (
         mock.patch("tests.support.watch.check_tally"),

@@ -77,6 +77,8 @@ WORKLOADS: dict[str, Workload] = {
     "three continuations, CSV": Workload(
         "imports/tables/hops.csv", FILES["CSV"][1] + 2 * FILES["CSV"][1].partition(b"\n")[2], setup=SHORT_HOPS
     ),
+    # As deployed: a position is saved behind several batches, sooner at first; the bad rows of all of them go together.
+    "seldom saved": Workload("imports/seldom.json", HOPS, setup={"progress_every_ms": 60_000, "write_ms": 300}),
     "stream": Workload(*FILES["medium"], setup={"sinks": ("firehose",)}),
     "both sinks, four parts": Workload(
         "imports/both.json", many_rows(50), setup={**FOUR_PARTS, "sinks": ("dynamodb", "firehose")}

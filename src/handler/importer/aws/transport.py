@@ -22,10 +22,10 @@ import ssl
 import threading
 import time
 import zlib
-from calendar import timegm
 from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from datetime import datetime
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -267,7 +267,7 @@ class _Way:
 
     def says(self, headers: dict[str, str], body: Any) -> bool:
         """Whether we date and sign this very call as botocore did."""
-        second = timegm(time.strptime(headers["x-amz-date"], "%Y%m%dT%H%M%SZ"))
+        second = int(datetime.fromisoformat(headers["x-amz-date"]).timestamp())
         lines = self._signer.lines(body, second).decode().splitlines()
         ours = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
         return ours == {name: headers[name] for name in _OURS & headers.keys() - {"content-length"}}

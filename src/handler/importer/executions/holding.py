@@ -15,7 +15,9 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Final
 
+from importer.bad_rows import segment
 from importer.batches import Batch
+from importer.executions.joining import segment_key
 from importer.executions.plain_text import PlainText
 from importer.executions.ports import Workplace
 from importer.lines import reading_start
@@ -25,6 +27,7 @@ from importer.parts import remainder
 LEASE_MS: Final = 45_000  # three times the longest stall of a sink (sinks.calls.BOUND_MS)
 RENEW_MS: Final = 10_000  # a lease this old is renewed at the next breath of a sink
 FIRST_SAVE_MS: Final = 500  # then twice as long each time: workers killed again and again still get on
+SEGMENT_BYTES: Final = 1 << 20  # so much of bad rows is made durable before the position is due to be saved
 WATCH_MS: Final = (250, 5_000)  # how soon a live lease is looked at again: at first, at most
 LONGEST_WATCH_MS: Final = 12_000  # who is alive renews every RENEW_MS; more than this is learnt more cheaply later
 # Before a part that got nowhere, its destination being throttled, is tried again. By chance, so that many workers that
@@ -84,8 +87,10 @@ class Held:
         self._execution = execution
         self._owner = owner
         self._text: PlainText | None = None
+        self._bad_rows: list[bytes] = []  # of the batches since `_kept_to`, not durable yet
+        self._bad_bytes = 0
         self._saved = state
-        self._begun = state.next_offset
+        self._begun = self._kept_to = state.next_offset
         self._budget_ms = place.remaining_ms()
         self._reserve_ms = place.reserve_ms()
         self._claimed_ms = self._saved_ms = self._batch_ms = place.clock.now_ms()
@@ -96,12 +101,15 @@ class Held:
         """What is left of the part, behind a header."""
         self._text = text
         self.state = replace(self.state, next_offset=max(self.state.next_offset, header_bytes))
-        self._begun = self.state.next_offset
+        self._begun = self._kept_to = self.state.next_offset
         self._batch_ms = self._place.clock.now_ms()
         return remainder(Part(self.state.start, self.state.stop), self._begun)
 
     def move_behind(self, batch: Batch) -> None:
-        """All of a batch is durable: the position moves behind it, and is saved if that is due."""
+        """The events of a batch are durable: the position moves behind it, and is saved if that is due."""
+        if batch.bad_rows:
+            self._bad_rows.append(segment(batch.bad_rows))
+            self._bad_bytes += len(self._bad_rows[-1])
         self.state = replace(
             self.state, next_offset=batch.next_offset, tally=self.state.tally.plus(batch.tally), tries=0
         )
@@ -112,6 +120,8 @@ class Held:
         pause_ms = min(self._place.progress_every_ms, max(FIRST_SAVE_MS, self._saved_ms - self._claimed_ms))
         if now_ms - self._saved_ms >= pause_ms:
             self.save()
+        elif self._bad_bytes >= SEGMENT_BYTES:
+            self._keep_bad_rows()
 
     def end(self, sha256: str | None) -> None:
         """All of it is read."""
@@ -121,11 +131,13 @@ class Held:
     # -- the lease ----------------------------------------------------------------------------------------------
 
     def save(self) -> None:
-        """One conditional write: the part stands at `state` now, and is ours for another lease.
+        """The part stands at `state` now, and is ours for another lease: one conditional write, after all before that
+        position is durable.
 
         Raises:
             Fenced: it is not ours any more.
         """
+        self._keep_bad_rows()
         if self._text is not None:
             rest = remainder(Part(self.state.start, self.state.stop), self.state.next_offset)
             self.state = replace(self.state, border=self._text.border_before(reading_start(rest)))
@@ -133,6 +145,16 @@ class Held:
         self.state = self._with_what_was_spent(self.state)
         self._place.records.progress(self._execution, self._saved, self.state, self._owner, until_ms)
         self._saved, self._saved_ms = self.state, self._place.clock.now_ms()
+
+    def _keep_bad_rows(self) -> None:
+        """The bad rows found so far, durable when it returns. Who begins again at the last saved position puts them
+        again, cut otherwise perhaps: see `joining`."""
+        if self._bad_rows:
+            key = segment_key(self._execution, self._kept_to, self.state.next_offset)
+            body = b"".join(self._bad_rows)
+            self._place.objects.put(self._execution.source.bucket, key, body, "application/octet-stream")
+            self._bad_rows, self._bad_bytes = [], 0
+        self._kept_to = self.state.next_offset
 
     def save_if_moved(self) -> None:
         if self.state != self._saved:

@@ -5,10 +5,10 @@ may do it, until when, and how the rest is handed on, is `holding`'s.
 from dataclasses import replace
 from typing import Final
 
-from importer.bad_rows import FileReason, ObjectProblem, segment
+from importer.bad_rows import FileReason, ObjectProblem
 from importer.batches import Batch, batches, judge_bad_rows, judge_whole
 from importer.executions.holding import Held, Occupied, held
-from importer.executions.joining import header_key, segment_key
+from importer.executions.joining import header_key
 from importer.executions.pinned import definition_of, provenance_of, rules_of
 from importer.executions.plain_text import HEAD_STORED_BYTES, PlainText, longest_member_bytes
 from importer.executions.ports import Workplace
@@ -242,14 +242,8 @@ def _read_on(place: Workplace, execution: Execution, ours: Held) -> bool:
             except Throttled:
                 ours.hand_on()
                 return False
-            if batch.bad_rows:
-                place.objects.put(  # 2 durable; same batch, same bytes, so that doing it twice changes nothing
-                    source.bucket,
-                    segment_key(execution, batch.start),
-                    segment(batch.bad_rows),
-                    "application/octet-stream",
-                )
-            ours.move_behind(batch)  # 3 the position moves last, tallies absolute
+            # 2 When this is due, bad rows are made durable, and 3 then the position is moved, with absolute tallies.
+            ours.move_behind(batch)
             judge_bad_rows(definition, ours.state.tally.bad, stored=not execution.is_checking)
     except Unavailable:
         ours.give_back()

@@ -6,6 +6,9 @@ of that row's text went into the piece before. So a piece is a function of the s
 has the same bytes. Segments may be small, and thousands of them in a piece: what has been gathered of one is put aside
 in work/, every few seconds and when the time is up, under a name that says what is in it.
 
+Segments may overlap: a worker that went on where a dead one was last heard of puts some rows again, in a segment of
+another length. A row is taken once, by its offset: from the first segment that has it.
+
 A bad row's line is counted from its part's begin; the lines of the parts before are added here. Where one of those was
 not read to its end (the execution failed), nobody knows them: `line` is null, the offset is right all the same.
 """
@@ -53,9 +56,10 @@ def segments_of(execution: Execution) -> str:
     return f"{work_of(execution)}errors/"
 
 
-def segment_key(execution: Execution, batch_start: int) -> str:
-    """Where the bad rows of a batch wait."""
-    return f"{segments_of(execution)}{batch_start:020d}"
+def segment_key(execution: Execution, start: int, stop: int) -> str:
+    """Where the bad rows wait that were found from one position of a part to another. Both are in the name: what is
+    written late never takes the place of something longer."""
+    return f"{segments_of(execution)}{start:020d}-{stop:020d}"
 
 
 def header_key(execution: Execution) -> str:
@@ -125,13 +129,20 @@ class _Rows:
             raise SegmentsMissing(f"the header of {execution.source.uri} is gone from work/{execution.id}/")
         return header if header.endswith(b"\n") else header + b"\n"
 
-    def segments(self, first: str = "") -> Iterator[tuple[str, list[BadRow]]]:
-        """(key, rows that count) of each segment from the key `first` on."""
+    def segments(self, first: str = "", after: int = -1) -> Iterator[tuple[str, int, list[BadRow]]]:
+        """(key, offset of the last row before, rows that count) of each segment from the key `first` on.
+
+        Args:
+            after: offset of the last row of the segments before.
+        """
         bucket = self._execution.source.bucket
         listed = self._place.objects.keys(bucket, segments_of(self._execution), first[:-1])
         keys = (key for key in listed if key >= first)
         for key, body in self._place.objects.bodies(bucket, keys):
-            yield key, [row for row in read_segment(io.BytesIO(body or b"")) if self._counts(row)]
+            rows = read_segment(io.BytesIO(body or b""))
+            some = [row for row in rows if row.offset > after and self._counts(row)]
+            yield key, after, some
+            after = some[-1].offset if some else after
 
     def line(self, row: BadRow) -> int | None:
         """Number of a row in the whole file, counted from 1."""
@@ -167,7 +178,7 @@ def _in_one_go(
     folded = FoldedReasons()
     errors, reasons = bytearray(rows.header()), bytearray()
     count = 0
-    for segments, (_, some) in enumerate(rows.segments()):
+    for segments, (_, _, some) in enumerate(rows.segments()):
         if segments == MOST_SEGMENTS:
             return None
         for row in some:
@@ -191,8 +202,8 @@ class _Pieces:
     """One object made of the texts of all bad rows, piece by piece.
 
     Its page of the notebook: `upload_id`, `pieces` sent, `bytes` in them; `aside`, the key of what was gathered since;
-    where to go on: `segment`, `row` in it, `skip` bytes of the row's text; `rows` and `folded` are of the rows before
-    that one.
+    where to go on: `segment`, what it comes `after`, `row` in it, `skip` bytes of the row's text; `rows` and `folded`
+    are of the rows before that one.
     """
 
     def __init__(
@@ -230,7 +241,7 @@ class _Pieces:
             pieces.complete(page["pieces"])
             return folded
         buffer = self._gathered(page, header)
-        for key, some in rows.segments(page["segment"]):
+        for key, after, some in rows.segments(page["segment"], page.get("after", -1)):
             first, skip = (page["row"], page["skip"]) if key == page["segment"] else (0, 0)
             if first and first == len(some):
                 continue  # done before; nothing that counts as work
@@ -251,6 +262,7 @@ class _Pieces:
                             "bytes": page["bytes"] + size,
                             "aside": "",
                             "segment": key,
+                            "after": after,
                             "row": number,
                             "skip": used - len(buffer),
                             "rows": count,
@@ -263,7 +275,7 @@ class _Pieces:
             if self._notebook.is_due():
                 aside = f"{self._aside}{page['pieces']}-{key.rpartition('/')[2]}"
                 self._place.objects.put(self._where[0], aside, bytes(buffer), "application/octet-stream")
-                here = {"aside": aside, "segment": key, "row": len(some), "skip": 0}
+                here = {"aside": aside, "segment": key, "after": after, "row": len(some), "skip": 0}
                 page = page | here | {"rows": count, "folded": self._stored(folded)}
                 self._notebook.keep(self._step, page)
         rows.check(count)

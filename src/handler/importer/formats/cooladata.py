@@ -19,7 +19,7 @@ from importer.bad_rows import FileReason, ObjectProblem, Reason, Reject, shown
 from importer.definitions import DAY_MS, HOUR_MS, NDJSON, TEXT_CSV, Definition
 from importer.formats.reading import Lost, Reading, Shortcut, Written
 from importer.formats.writing import Taken, of_change, time_written
-from importer.model import Event, Row, UserChange, event_id
+from importer.model import Event, Row, UserChange, event_id, identity_begun
 from importer.rows import is_exact
 
 NAME: Final = "cooladata"
@@ -160,7 +160,7 @@ def shortcut(definition: Definition, now_ms: int) -> Shortcut | None:
     window = time_window(definition, now_ms)
     first_ms, last_ms = max(window[0], fields.SECONDS_BELOW), min(window[1], fields.MICROSECONDS_FROM - 1)
     seen: dict[tuple[str, ...], bool] = {}  # all names of a row → whether they are plain
-    loads, dumps = orjson.loads, orjson.dumps
+    loads, dumps, begun = orjson.loads, orjson.dumps, identity_begun(NAME, 0)
 
     def are_plain(names: tuple[str, ...]) -> bool:
         plain = set(names) >= set(MANDATORY) and all(name and name[0] != "{" for name in names)
@@ -195,7 +195,9 @@ def shortcut(definition: Definition, now_ms: int) -> Shortcut | None:
         del row["event_name"], row["event_time_ts"], row["user_id"]
         if type(None) in kinds or "" in row.values():
             row = {key: value for key, value in row.items() if value is not None and value != ""}
-        return Event(event_id(NAME, text, 0), name, time, user, row, address)
+        identity = begun.copy()
+        identity.update(text)
+        return Event(identity.hexdigest(), name, time, user, row, address)
 
     return read
 

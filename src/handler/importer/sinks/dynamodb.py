@@ -93,7 +93,7 @@ class DynamoDBSink:
         left = self._left(events, user_changes, not_stored, breathe)
         while True:
             refused = self._users.write(left[1], breathe)
-            events_left = [event for event in left[0] if event.address not in refused]
+            events_left = [event for event in left[0] if event.address not in refused] if refused else left[0]
             not_stored |= refused | self._write_events(events_left, breathe)
             # Whoever is erased while we write is seen here, or has our writes in sight: see `erasing`.
             if not self._erasing.look():
@@ -107,6 +107,8 @@ class DynamoDBSink:
         self, events: list[Event], changes: list[UserChange], not_stored: NotStored, breathe: Callable[[], None]
     ) -> tuple[list[Event], list[UserChange]]:
         """What is to be stored: nothing of a row with somebody who has been erased since; that is taken out again."""
+        if not self._erasing.has_anyone():
+            return events, changes
         users = {event.user_id for event in events} | {change.user_id for change in changes}
         erased = self._erasing.erased_among(users, breathe)
         if not erased:
@@ -181,7 +183,8 @@ class DynamoDBSink:
             return Left()
         items = [request["PutRequest"]["Item"] for request in unprocessed[self._table]]
         keys = {(item["user_id"]["S"], item["event_key"]["S"]) for item in items}
-        return Left([[event for event in call if (event.user_id, event.event_key) in keys]], put_off=True)
+        left = [event for event in call if (event.user_id, event.event_key) in keys]
+        return Left([left or call], put_off=True)
 
 
 def _all_written(reply: Reply) -> bool:

@@ -130,11 +130,15 @@ class Erasing:
         self._read_mark()
         return self._mark_ms > self._source.uploaded_ms
 
-    def erased_among(self, user_ids: Collection[str], breathe: Callable[[], None]) -> dict[str, Item]:
-        """Those of these who were erased by an upload later than ours, with the record that says so."""
+    def has_anyone(self) -> bool:
+        """Whether anybody at all was erased by an upload later than ours, as far as we have looked."""
         if self._mark_ms < 0:
             self._read_mark()
-        if self._mark_ms <= self._source.uploaded_ms or not user_ids:
+        return self._mark_ms > self._source.uploaded_ms
+
+    def erased_among(self, user_ids: Collection[str], breathe: Callable[[], None]) -> dict[str, Item]:
+        """Those of these who were erased by an upload later than ours, with the record that says so."""
+        if not self.has_anyone() or not user_ids:
             return {}
         found: dict[str, Item] = {}
 

@@ -75,11 +75,12 @@ class FirehoseSink:
         return {}
 
     def _records(self, events: list[Event], user_changes: list[UserChange]) -> Iterator[bytes]:
-        once = {(event.user_id, event.event_key): event for event in events}  # as in the events table: the last address
+        if len({event.event_id for event in events}) < len(events):  # as in the events table: the last address
+            events = list({(event.user_id, event.event_key): event for event in events}.values())
         records = packed(
             chain(
                 (change_line(change, self._source) for change in user_changes),
-                (event_line(event, self._source) for event in once.values()),
+                (event_line(event, self._source) for event in events),
             )
         )
         return (zlib.compress(record, _GZIP_LEVEL, _GZIP_FORMAT) for record in records) if self._gzip else records
