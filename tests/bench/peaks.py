@@ -13,6 +13,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any, Final
 
@@ -74,6 +75,9 @@ FILES: Final[dict[str, Callable[[], bytes]]] = {
     "rows of 8 MiB of small values, refused": lambda: b"".join(nested(8 * MIB, 32 * MIB)),
     "rows of 20 MiB, over the longest line": lambda: b"".join(rows_of(20 * MIB, 48 * MIB)),
     "rows of 990 KB, zstd with a window of 128 MiB": lambda: zstd(rows_of(990_000, 160 * MIB), 27),
+    "the same, and rows of 8 MiB of small values behind": lambda: zstd(
+        chain(rows_of(990_000, 160 * MIB), nested(8 * MIB, 32 * MIB)), 27
+    ),
 }
 
 
