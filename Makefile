@@ -68,7 +68,8 @@ soak: $(SETUP)  ## a big import on a twin of its own, its workers killed: docs/s
 
 build: $(SETUP)  ## build what is deployed (python3.13 on arm64, from wheels) into .aws-sam
 	@echo "build: python3.13 on arm64"
-	@printed=$$(UV="$(CURDIR)/$(UV)" $(SAM) build 2>&1) || { echo "$$printed" >&2; exit 1; }
+	@printed=$$(UV="$(CURDIR)/$(UV)" $(SAM) build 2>&1) || { echo "$$printed" >&2; exit 1; }; \
+		echo "$$printed" | grep '^build: ' | sort -u
 
 build-twin: $(SETUP)  ## build the same template for this machine into .twin/build
 	@$(IN_VENV) cli.twin build

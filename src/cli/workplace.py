@@ -45,7 +45,8 @@ def workplace(connection: Connection, settings: Settings | None = None) -> Workp
     clock = SystemClock()
     until_ms = clock.now_ms() + _TIME_MS
     with explained(connection.name):
-        queue = PartQueue(connection.sqs(), connection.stack.part_queue_url, clock)
+        sqs = connection.sqs()
+    queue = PartQueue(lambda: sqs, connection.stack.part_queue_url, clock)
     return Workplace(
         objects=connection.objects,
         records=connection.imports,

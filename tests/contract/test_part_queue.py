@@ -22,7 +22,7 @@ def cloud() -> Iterator[Cloud]:
 
 
 def queue(cloud: Cloud) -> PartQueue:
-    return PartQueue(clients.queues(), cloud.part_queue_url, cloud.clock)
+    return PartQueue(clients.queues, cloud.part_queue_url, cloud.clock)
 
 
 def bodies(cloud: Cloud) -> list[str]:
@@ -60,7 +60,7 @@ def test_what_the_queue_refuses_of_a_call_is_sent_again(cloud: Cloud):
         return {"Failed": [{"Id": "1", "Code": "InternalError"}]} if len(calls) < 3 else {}
 
     client.send_message_batch.side_effect = send
-    PartQueue(client, "https://queue", cloud.clock).send(TASKS[:3])
+    PartQueue(lambda: client, "https://queue", cloud.clock).send(TASKS[:3])
     assert calls == [["0", "1", "2"], ["1"], ["1"]]
 
 
@@ -69,7 +69,7 @@ def test_a_queue_that_goes_on_refusing_is_unavailable(cloud: Cloud):
     client = mock.Mock()
     client.send_message_batch.return_value = {"Failed": [{"Id": "0", "Code": "InternalError"}]}
     with pytest.raises(Unavailable, match="refused 1 messages 5 times: InternalError"):
-        PartQueue(client, "https://queue", cloud.clock).send(TASKS[:1])
+        PartQueue(lambda: client, "https://queue", cloud.clock).send(TASKS[:1])
 
 
 @pytest.mark.parametrize(
@@ -88,8 +88,8 @@ def test_trouble_on_the_way_is_unavailable_or_passes(cloud: Cloud, kind: str, sa
 def test_without_a_queue_nothing_can_be_handed_on(cloud: Cloud):
     """An older template: said in words, not by a message that goes nowhere. No tasks need no queue."""
     with pytest.raises(Unavailable, match="PART_QUEUE_URL is not set"):
-        PartQueue(clients.queues(), "", cloud.clock).send(TASKS[:1])
-    PartQueue(clients.queues(), "", cloud.clock).send([])
+        PartQueue(clients.queues, "", cloud.clock).send(TASKS[:1])
+    PartQueue(clients.queues, "", cloud.clock).send([])
 
 
 @pytest.mark.parametrize(

@@ -6,13 +6,10 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError, ConnectionClosedError
-from hypothesis import given
-from hypothesis import strategies as st
 
 from importer.aws.patience import TRIES
-from importer.aws.people import StoredPeople, value_of
+from importer.aws.people import StoredPeople
 from importer.model import Unavailable, Value
-from importer.sinks.items import attribute
 from importer.users import Record, Span, StoredEvent, newest_first, person
 from tests.support.people import T, Tables, tables
 
@@ -245,22 +242,3 @@ def test_a_denied_call_names_its_permission_at_once(what: str) -> None:
     with pytest.raises(Unavailable, match=rf"the table {READS[what]} .*allow dynamodb:Query on it"):
         read_all(client, what)
     assert client.calls == 1
-
-
-# -- values ----------------------------------------------------------------------------------------------------------
-
-NUMBERS = st.integers(-(10**37), 10**37) | st.decimals(-(10**9), 10**9, places=6, allow_nan=False)
-VALUES: st.SearchStrategy[Any] = st.recursive(
-    st.none() | st.booleans() | st.text(max_size=5) | NUMBERS,
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
-    max_leaves=6,
-)
-
-
-@given(VALUES)
-def test_a_value_comes_back_numerically_equal(value: Any) -> None:
-    assert value_of(attribute(value)) == value
-
-
-def test_a_type_nothing_of_ours_writes_is_told_as_text() -> None:
-    assert value_of({"SS": ["a"]}) == "['a']"

@@ -44,7 +44,6 @@ from typing import Any
 from unittest import mock
 from urllib.parse import parse_qs, unquote, urlsplit
 
-import boto3
 import moto.s3.models
 from botocore.awsrequest import AWSPreparedRequest, AWSResponse, HeadersDict
 from botocore.config import Config
@@ -458,11 +457,11 @@ def _make_haste() -> None:
 def nursery(control: socket.socket) -> None:
     """Fork a worker for each request that comes with a socket; ends with its parent."""
     import app
+    from importer.aws import clients
 
     _make_haste()
     for service in ("s3", "dynamodb", "sqs", "firehose"):
-        boto3.client(service)  # loads the models once for all
-    boto3.setup_default_session()
+        clients.session().create_client(service)  # loads the models once for all
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     control.send(b"ready")
     while True:

@@ -33,7 +33,7 @@ from importer.model import Misconfigured, Unavailable
 from importer.sinks.dynamodb import DynamoDBSink
 from tests.faults.importing import installed
 from tests.support.clock import LambdaContext
-from tests.support.cloud import REGION, Cloud
+from tests.support.cloud import REGION, Cloud, used
 from tests.support.faults import Fault, attempt
 
 NUMBERS = itertools.count()
@@ -173,7 +173,7 @@ def function(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
         names = (cloud.bucket, cloud.events_table, cloud.users_table, cloud.imports_table)
         settings = Settings(*names, sinks=("dynamodb", "firehose"), delivery_stream=cloud.delivery_stream)
         session = boto3.Session(f"AKIA{MARK}", f"{MARK}-secret-key", f"{MARK}-session-token", REGION)
-        with mock.patch.object(boto3, "DEFAULT_SESSION", session):
+        with used(session):
             told = telemetry.PowertoolsTelemetry(app.logger, app.metrics)
             places = assembly.maker(settings, told, cloud.clock, 1, 0)
             with mock.patch.object(app, "_workplaces", return_value=places):

@@ -16,7 +16,7 @@ SRC = Path(__file__).parents[2] / "src"
 # From the top down. A module imports from its own room, from floors below its own and from its neighbours on the floor.
 # A room is a folder or a file; one beside the path above stands on the lowest floor its own imports allow.
 FLOORS = [
-    {"app", "cli"},
+    {"app", "cli", "artefact"},  # the last builds what is deployed, and is not
     {"importer", "assembly"},
     {"doors", "ledger"},
     {"executions", "preview", "forecast", "telemetry"},
@@ -30,8 +30,8 @@ FLOORS = [
     {"model", "prices"},
 ]
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
-AWS_ROOMS = {"aws", "sinks", "cli"}  # boto3 and botocore live here and nowhere else
-IMPURE_ROOMS = {"app", "cli", "assembly", "importer", "doors", "ledger", "telemetry", "aws"}
+AWS_ROOMS = {"aws", "sinks", "cli"}  # botocore lives here and nowhere else
+IMPURE_ROOMS = {"app", "artefact", "cli", "assembly", "importer", "doors", "ledger", "telemetry", "aws"}
 # Sinks and executions have effects through ports; neither looks at a clock or at the environment by itself.
 FORBIDDEN_MODULES = {"logging", "time", "requests", "urllib3", "socket", "subprocess", "aws_lambda_powertools"}
 FORBIDDEN_CALLS = {"os.environ", "os.getenv", "datetime.now", "datetime.utcnow", "datetime.today", "date.today"}
@@ -133,7 +133,7 @@ def test_aws_does_not_import_executions():
     assert not wrong, "\n".join(wrong)
 
 
-def test_boto_is_imported_by_aws_sinks_and_cli_only():
+def test_botocore_is_imported_by_aws_sinks_and_cli_only():
     """Everywhere else AWS is a port or a value."""
     wrong = [
         f"{found}: only {', '.join(sorted(AWS_ROOMS))} may"
@@ -141,6 +141,16 @@ def test_boto_is_imported_by_aws_sinks_and_cli_only():
         if found.module.split(".")[0] in ("boto3", "botocore", "s3transfer", "mypy_boto3_dynamodb", "mypy_boto3_s3")
         and found.room not in AWS_ROOMS
         and not found.for_types_only
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_boto3_is_imported_by_cli_only():
+    """What is deployed makes its clients by botocore: docs/decisions/0029."""
+    wrong = [
+        str(found)
+        for found in IMPORTS
+        if found.module.split(".")[0] in ("boto3", "s3transfer") and found.room != "cli" and not found.for_types_only
     ]
     assert not wrong, "\n".join(wrong)
 

@@ -16,8 +16,9 @@ import json
 import os
 import random
 from collections.abc import Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 from unittest import mock
 from urllib.parse import quote_plus
@@ -30,6 +31,8 @@ from moto.dynamodb.models import dynamodb_backends
 from moto.moto_api._internal import mock_random
 from moto.s3.models import FakeDeleteMarker, FakeKey, s3_backends
 from moto.sqs.models import Message, sqs_backends
+
+from importer.aws import clients
 
 from .clock import CALL_MS, START_MS, Clock
 from .quick_moto import quick
@@ -52,15 +55,21 @@ _ENVIRONMENT = {
     "MOTO_S3_DEFAULT_KEY_BUFFER_SIZE": str(1 << 30),
 }
 
-_session: boto3.Session | None = None
 
-
+@cache
 def shared_session() -> boto3.Session:
-    """One session for all clouds, boto3's default one inside them: loading models is most of what a client costs."""
-    global _session
-    if _session is None:
-        _session = boto3.Session("testing", "testing", "testing", REGION)
-    return _session
+    """One session for all clouds: loading models is most of what a client costs."""
+    return boto3.Session("testing", "testing", "testing", REGION)
+
+
+@contextmanager
+def used(session: boto3.Session) -> Iterator[None]:
+    """Inside, the importer's clients and boto3's own are made by this session."""
+    with (
+        mock.patch.object(clients, "session", return_value=session._session),
+        mock.patch.object(boto3, "DEFAULT_SESSION", session),
+    ):
+        yield
 
 
 @dataclass(frozen=True)
@@ -119,7 +128,7 @@ class Cloud:
         self._exit.enter_context(mock.patch.dict(os.environ, _ENVIRONMENT))
         self._exit.enter_context(mock_aws())
         self._exit.enter_context(quick())
-        self._exit.enter_context(mock.patch.object(boto3, "DEFAULT_SESSION", shared_session()))
+        self._exit.enter_context(used(shared_session()))
         mock_random.seed(self.seed)
         self._exit.enter_context(self.clock.patched())
         self._exit.enter_context(self.wire.installed())

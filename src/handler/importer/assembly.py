@@ -49,10 +49,10 @@ def maker(
 ) -> Callable[[Callable[[], int]], Workplace]:
     """As `workplace_maker`, with the clock, telemetry and pace a test wants."""
     meter, events_table = Meter(), settings.events_table
-    objects = S3Objects(metered(clients.s3(), meter), clock, metered(clients.copies(), meter), in_flight)
-    dispatch = PartQueue(metered(clients.queues(), meter), settings.part_queue_url, clock)
+    objects = S3Objects(metered(clients.s3(), meter), clock, lambda: metered(clients.copies(), meter), in_flight)
+    dispatch = PartQueue(lambda: metered(clients.queues(), meter), settings.part_queue_url, clock)
     records = ImportsTable(metered(clients.records(), meter), settings.imports_table)
-    # Made when first written to.
+    # Every other client is made when it is first needed.
     table_client = cache(lambda: metered(clients.sinks(), meter, events_table))
     stream_client = cache(lambda: metered(clients.stream(), meter, events_table))
     table_transport = cache(

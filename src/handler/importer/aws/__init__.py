@@ -1,1 +1,1 @@
-"""The ports of `executions`, on AWS. Together with `sinks` the only rooms that know boto3."""
+"""The ports of `executions`, on AWS. Together with `sinks` the only rooms that know botocore."""

@@ -1,6 +1,7 @@
 """The part queue on SQS: tasks as messages, ten a call, the refused ones tried again."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
@@ -42,11 +43,12 @@ class PartQueue:
     """See `executions.ports.Dispatch`.
 
     Args:
+        client: makes the client, which few invocations need, when something is sent.
         queue_url: "" where the stack has no part queue: then nothing can be handed on.
     """
 
-    def __init__(self, client: "SQSClient", queue_url: str, clock: Clock) -> None:
-        self._sqs = client
+    def __init__(self, client: "Callable[[], SQSClient]", queue_url: str, clock: Clock) -> None:
+        self._client = cache(client)
         self._queue_url = queue_url
         self._clock = clock
 
@@ -63,7 +65,7 @@ class PartQueue:
             if attempt:
                 self._clock.sleep(0.2 * 2**attempt)
             try:
-                answer = self._sqs.send_message_batch(QueueUrl=self._queue_url, Entries=left)  # type: ignore[arg-type]
+                answer = self._client().send_message_batch(QueueUrl=self._queue_url, Entries=left)  # type: ignore[arg-type]
             except ClientError as error:
                 action = "; allow sqs:SendMessage on it" if "AccessDenied" in said(error) else ""
                 raise Unavailable(f"the part queue: {said(error)}{action}") from error

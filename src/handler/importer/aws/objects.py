@@ -2,10 +2,11 @@
 
 import base64
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import cache
 from typing import TYPE_CHECKING, Any, Final, NoReturn, cast
 
 from botocore.exceptions import ClientError
@@ -41,13 +42,19 @@ class S3Objects:
     """See `executions.ports.Objects`.
 
     Args:
-        copier: a client that waits minutes for an answer: S3 answers a copy when it is done.
+        copier: makes, when something is copied, a client that waits minutes: S3 answers a copy when it is done.
         in_flight: small objects read at the same time, at most READ_AHEAD; 1 reads in the caller's thread.
     """
 
-    def __init__(self, client: "S3Client", clock: Clock, copier: "S3Client | None" = None, in_flight: int = 1) -> None:
+    def __init__(
+        self,
+        client: "S3Client",
+        clock: Clock,
+        copier: "Callable[[], S3Client] | None" = None,
+        in_flight: int = 1,
+    ) -> None:
         self._s3 = client
-        self._copier = copier or client
+        self._copier = cache(copier or (lambda: client))
         self._clock = clock
         self._in_flight = min(in_flight, READ_AHEAD)
 
@@ -168,7 +175,7 @@ class S3Objects:
                     found = self._head_source(source)
                 if found["ETag"].strip('"') != source.etag:
                     raise _replaced(source)
-                copying.copy(self._copier, source, key, found, self._told_of, notebook)
+                copying.copy(self._copier(), source, key, found, self._told_of, notebook)
                 break
             except UploadGone:
                 continue  # completed by another worker, or by a call whose reply was lost; or taken away

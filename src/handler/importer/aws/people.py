@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from botocore.exceptions import ClientError
 
+from importer.aws.attributes import value_of
 from importer.aws.patience import Patience
-from importer.model import Clock, Event, Row, Unavailable, Value
-from importer.sinks.items import EXPIRES, AttributeValue, Item
+from importer.model import Clock, Event, Row, Unavailable
+from importer.sinks.items import EXPIRES, Item
 from importer.users import LINK, MOST_IDENTIFIERS, Record, Span, StoredEvent
 
 if TYPE_CHECKING:
@@ -22,7 +23,6 @@ _BEHIND_LINKS: Final = LINK[:-1] + chr(ord(LINK[-1]) + 1)  # sorts behind every 
 # Whatever else stands in the users table, such as the importer's own marks, is no record of a person.
 _RANK: Final = re.compile(r"\d{13,}#\d{13,}#", re.ASCII)
 _NO_INDEX: Final = ("ValidationException", "ResourceNotFoundException")
-_LARGEST_WHOLE: Final = 2**63
 
 
 class StoredPeople:
@@ -198,28 +198,6 @@ def _is_over(item: Item, now_ms: int) -> bool:
     """Whether its time to live has ended: DynamoDB takes its time to remove it."""
     expires_at = _whole(item, EXPIRES)
     return expires_at is not None and expires_at * 1000 <= now_ms
-
-
-def value_of(attribute: AttributeValue) -> Value:
-    """A value as it was sent; numbers exactly, but DynamoDB does not keep whether one was written with a point."""
-    match attribute:
-        case {"S": value} | {"BOOL": value}:
-            return value  # type: ignore[no-any-return]
-        case {"N": text}:
-            return _number(text)
-        case {"M": members}:
-            return {name: value_of(member) for name, member in members.items()}
-        case {"L": members}:
-            return [value_of(member) for member in members]
-        case {"NULL": _}:
-            return None
-        case _:
-            return str(next(iter(attribute.values()), ""))  # of a type that nothing of ours writes
-
-
-def _number(text: str) -> int | Decimal:
-    number = Decimal(text)
-    return int(number) if abs(number) < _LARGEST_WHOLE and number == number.to_integral_value() else number
 
 
 def _text(item: Item, name: str) -> str:

@@ -2,12 +2,10 @@
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from decimal import Decimal
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from boto3.dynamodb.types import TypeDeserializer
-
+from importer.aws.attributes import plain
 from importer.aws.patience import TRIES, Patience
 from importer.model import Clock, Unavailable
 from importer.sinks.items import Item
@@ -59,8 +57,7 @@ class StoredTables:
         key: Any = {"pk": {"S": f"EXEC#{execution_id}"}, "sk": {"S": "EXEC"}}
         get = partial(self._client.get_item, TableName=self._imports, Key=key, ConsistentRead=True)
         answer: Any = self._patience.answer(get, self._imports, "dynamodb:GetItem")
-        loads = TypeDeserializer().deserialize
-        return {name: _without_decimals(loads(value)) for name, value in answer.get("Item", {}).items()}
+        return plain(answer.get("Item", {}))
 
     def _items(self, table: str, sort_key: str, keys: Sequence[Key]) -> dict[Key, Item]:
         calls = [keys[at : at + CALL_KEYS] for at in range(0, len(keys), CALL_KEYS)]
@@ -108,12 +105,3 @@ class StoredTables:
             if "LastEvaluatedKey" not in answer:
                 return
             page = {"ExclusiveStartKey": answer["LastEvaluatedKey"]}
-
-
-def _without_decimals(value: Any) -> Any:
-    """boto3 reads every number as Decimal; all of an execution's are integers."""
-    if isinstance(value, Decimal):
-        return int(value)
-    if isinstance(value, dict):
-        return {name: _without_decimals(member) for name, member in value.items()}
-    return value

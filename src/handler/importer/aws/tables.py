@@ -10,15 +10,14 @@ followed, when refused, by a read that asks "was it me?" (F8).
 
 import hashlib
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, fields, replace
-from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import orjson
-from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
 from botocore.exceptions import ClientError
 
+from importer.aws.attributes import plain
 from importer.definitions import Definition, StoredDefinition
 from importer.documents import document
 from importer.model import (
@@ -43,6 +42,7 @@ from importer.model import (
     Watched,
 )
 from importer.sinks.calls import LOST, said
+from importer.sinks.items import Item, attribute
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -52,9 +52,6 @@ _UNFINISHED: Final = "yes"  # partition key of the sparse index of executions th
 _SAME_CHECKED: Final = "(attribute_not_exists(checked) OR checked = :checked)"
 _LISTED: Final = "EXECUTION"  # partition key of the index that lists executions by time
 _LISTED_DEFINITION: Final = "IMPORT"  # … and import definitions
-
-_serialize = TypeSerializer().serialize
-_deserialize = TypeDeserializer().deserialize
 
 
 class ImportsTable:
@@ -227,7 +224,7 @@ class ImportsTable:
             raise ValueError(f"no move from {before.status} to {after.status}")
         item = _execution_item(after) | more
         names = {f"#{index}": name for index, name in enumerate(item)}
-        values = {f":{index}": _serialize(value) for index, value in enumerate(item.values())}
+        values = {f":{index}": attribute(value) for index, value in enumerate(item.values())}
         update = "SET " + ", ".join(f"#{index} = :{index}" for index in range(len(item)))
         remove = (["unfinished"] if after.phase is Phase.CLOSED else []) + (
             ["parts_done"]
@@ -278,7 +275,7 @@ class ImportsTable:
             ExpressionAttributeValues=_marshalled({":listed": _LISTED_DEFINITION}),
             ScanIndexForward=False,
         )
-        return map(_stored_definition, map(_plain, items))
+        return map(_stored_definition, map(plain, items))
 
     def create_definition(self, definition: Definition, now_ms: int) -> bool:
         """Keep a new definition. False: there is one of that id."""
@@ -331,7 +328,7 @@ class ImportsTable:
         The stored attribute itself is compared, not a version: whoever writes by hand counts none.
         """
         item = self._call("get_item", Key=_key(f"IMPORT#{import_id}", "IMPORT"), ConsistentRead=True).get("Item")
-        if item is None or _stored_definition(_plain(item)).definition != before:
+        if item is None or _stored_definition(plain(item)).definition != before:
             return None
         names = {"#definition": "definition"}
         if "definition" not in item:
@@ -474,7 +471,7 @@ class ImportsTable:
             ExpressionAttributeValues=_marshalled({":pk": f"EXEC#{execution_id}", ":part": "PART#"}),
             ConsistentRead=True,
         )
-        return map(_plain, items)
+        return map(plain, items)
 
     def fence(self, execution: Execution, parts: Iterable[Part]) -> None:
         for part in parts:
@@ -558,7 +555,7 @@ class ImportsTable:
 
     def _get(self, pk: str, sk: str) -> dict[str, Any] | None:
         item = self._call("get_item", Key=_key(pk, sk), ConsistentRead=True).get("Item")
-        return None if item is None else _plain(item)
+        return None if item is None else plain(item)
 
     def _pages(self, **query: Any) -> Iterator[dict[str, Any]]:
         """The items of a query, however many pages they are."""
@@ -614,23 +611,8 @@ def _part_sort_key(start: int) -> str:
     return f"PART#{start:020d}"
 
 
-def _marshalled(plain: dict[str, Any]) -> dict[str, Any]:
-    return {name: _serialize(value) for name, value in plain.items()}
-
-
-def _plain(item: dict[str, Any]) -> dict[str, Any]:
-    return {name: _without_decimals(_deserialize(value)) for name, value in item.items()}
-
-
-def _without_decimals(value: Any) -> Any:
-    """boto3 reads every number as Decimal; all of ours are integers, and what is not was written by hand."""
-    if isinstance(value, Decimal):
-        return int(value) if value == value.to_integral_value() else value
-    if isinstance(value, dict):
-        return {name: _without_decimals(member) for name, member in value.items()}
-    if isinstance(value, list | set):
-        return type(value)(_without_decimals(member) for member in value)
-    return value
+def _marshalled(values: Mapping[str, Any]) -> Item:
+    return {name: attribute(value) for name, value in values.items()}
 
 
 def _tally_map(tally: Tally) -> dict[str, Any]:
