@@ -1,8 +1,6 @@
 """Bugs of reading: the wire, lines, parts, batches, compressed text."""
 
-from collections.abc import Iterator
 from contextlib import AbstractContextManager
-from itertools import count
 from typing import Any
 from unittest import mock
 
@@ -56,17 +54,6 @@ def line_without_an_end_dropped() -> Planted:
     return changed(lines.lines, ("if not foreign and offset < stop:", "if False:"))
 
 
-def batches_cut_by_load() -> Planted:
-    """How many lines make a batch depends on how things go (N3)."""
-    honest, readings = batches.batches, count()
-
-    def cut(*arguments: Any) -> Iterator[Any]:
-        with mock.patch.object(batches, "BATCH_LINES", (4, 3, 5, 2)[next(readings) % 4]):
-            yield from honest(*arguments)
-
-    return mock.patch.object(steps, "batches", cut)
-
-
 def header_counted_at_each_resume() -> Planted:
     """A CSV that is gone on with counts the lines of its header once more (E11)."""
     return changed(batches.batches, ("0 if lines_before else layout", "layout"))
@@ -117,7 +104,6 @@ BUGS = [
     Bug(crossing_line_read_twice, "four parts", "nothing", "check_tally"),
     Bug(crossing_line_read_by_nobody, "four parts", "nothing", "_deleted"),
     Bug(line_without_an_end_dropped, "medium", "nothing", "_deleted"),
-    Bug(batches_cut_by_load, "medium", "killed after", "_live", SEGMENTS, setup={"progress_every_ms": 10_000}),
     Bug(header_counted_at_each_resume, "three continuations, CSV", "nothing", "_deleted"),
     Bug(header_read_as_a_row, "CSV", "nothing", "check_tally"),
     Bug(csv_begins_anew_at_each_resume, "three continuations, CSV", "nothing", "_moved"),

@@ -130,7 +130,7 @@ def sweep_takes_up_what_was_ended() -> Planted:
 PROGRESS = "UpdateItem .*PART#"
 SEGMENTS = "PutObject work"
 BUGS = [
-    Bug(progress_before_the_sink, "medium", "killed after", "_live", PROGRESS, begin=1),
+    Bug(progress_before_the_sink, "medium", "killed after", "_deleted", PROGRESS, begin=1),
     Bug(progress_before_the_segment, "medium", "killed after", "_live", PROGRESS, begin=1),
     Bug(overlaps_counted_twice, "seldom saved", "killed after", "_live", SEGMENTS),
     Bug(segments_in_no_order, "medium", "nothing", "_live"),
