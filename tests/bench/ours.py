@@ -15,10 +15,10 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parents[2] / "src" / "handler"))
 
-import boto3
 import measuring
 
 import app
+from importer.aws import clients
 
 LAMBDA_MS = 900_000
 
@@ -57,13 +57,14 @@ def main() -> None:
     key, os.environ["SINKS"] = sys.argv[1], sys.argv[2]
     os.environ["STREAM_GZIP"] = "true" if sys.argv[3:] == ["gzip"] else "false"
     bucket, queue_url = os.environ["BUCKET_NAME"], os.environ["PART_QUEUE_URL"]
-    s3, sqs = boto3.client("s3"), boto3.client("sqs")  # S3's and Lambda's own, not the importer's
+    s3 = clients.s3()  # for what S3 does: boto3 beside it would be memory that no function has
     head = s3.head_object(Bucket=bucket, Key=key)
     event = notification(bucket, key, head["ETag"].strip('"'), head["ContentLength"], head["VersionId"])
     invocations = 1
     measuring.begun()
     done = app.lambda_handler(event, Context(LAMBDA_MS))["executions"]
     while not all(execution["phase"] == "CLOSED" for execution in done):
+        sqs = clients.queues()
         messages = sqs.receive_message(QueueUrl=queue_url, MaxNumberOfMessages=1).get("Messages", [])
         if not messages:
             raise RuntimeError(f"not imported, and nothing is left to do: {done}")

@@ -247,6 +247,7 @@ def _read_on(place: Workplace, execution: Execution, ours: Held) -> bool:
             # 2 When this is due, bad rows are made durable, and 3 then the position is moved, with absolute tallies.
             ours.move_behind(batch)
             judge_bad_rows(definition, ours.state.tally.bad, stored=not execution.is_checking)
+            del batch  # before the next one is read: they take megabytes
     except Unavailable:
         ours.give_back()
         raise

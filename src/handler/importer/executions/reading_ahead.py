@@ -40,5 +40,10 @@ class ReadAhead:
                 raise self._failure
             if self._next is None:
                 return
-            batch, self._next = self._next, None
-            yield batch
+            yield self._taken()
+
+    def _taken(self) -> Batch:
+        """The next batch, kept by nobody but who asks for it: it takes megabytes, and the one after is read next."""
+        batch, self._next = self._next, None
+        assert batch is not None
+        return batch
