@@ -8,7 +8,7 @@ refuses, goes to `exact_json`, which decides. "Unaltered" means numerically equa
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from decimal import Decimal
 from typing import Final
 
@@ -49,28 +49,29 @@ def row_of(text: bytes) -> Row:
 
 def is_exact(row: Row, text: bytes) -> bool:
     """Whether the fast parser surely read all there is in a row, as it is."""
-    values = list(row.values())
+    values: Iterable[Value] = row.values()
     keys = len(row)
-    types = set(map(type, values))
+    types = list(map(type, values))
     if dict in types or list in types:
         values = list(_values_of(row))
         keys += sum(len(value) for value in values if type(value) is dict)
-        types = set(map(type, values))
+        types = list(map(type, values))
     # Two quotes stand around each key and each string, and escaped ones within. A key that stood twice is there once:
     # its other quotes are too many. Backslashes are escaped in pairs, from the left.
     quotes = text.count(b'"')
     if b"\\" in text:
         quotes -= text.replace(b"\\\\", b"").count(b'\\"')
-    if quotes != 2 * (keys + sum([type(value) is str for value in values])):
+    if quotes != 2 * (keys + types.count(str)):
         return False
     if float not in types:  # whole numbers of up to 64 bits are exact
         return True
     # Up to 15 digits survive a double, but for those that are too small for it.
-    if any(type(value) is float and -1e-130 < value < 1e-130 for value in values) and (b"e-" in text or b"E-" in text):
+    tiny = [value for value in values if type(value) is float and -1e-130 < value < 1e-130]
+    if tiny and (b"e-" in text or b"E-" in text):
         return False
-    return _LONG_RUN not in text.translate(_DIGITS) or (
-        b"[" not in text and all(map(_kept_exactly, _LONG_NUMBER.findall(text)))
-    )
+    if b"[" in text:  # numbers without a colon before them
+        return _LONG_RUN not in text.translate(_DIGITS)
+    return all(map(_kept_exactly, _LONG_NUMBER.findall(text)))
 
 
 def _values_of(row: Row) -> Iterator[Value]:
