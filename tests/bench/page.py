@@ -114,6 +114,8 @@ def page(told: Mapping[str, Any], measured: Measured, plots: Sequence[str]) -> l
         "",
         *verdicts(told["ratios"]),
         "",
+        "What keeps the others from being met, with figures, and what would change it: [limits](limits.md).",
+        "",
     ]
     if "side-by-side.png" in plots:
         lines += ["## Side by side", "", "![Side by side](side-by-side.png)", ""]
