@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 import importer.batches
 import importer.parts
 from importer.bad_rows import Reason, Reject
-from importer.batches import Batch, Rules, batches
+from importer.batches import Batch, Limit, Rules, batches
 from importer.definitions import Definition
 from importer.formats.reading import Reading
 from importer.lines import lines, reading_start
@@ -133,7 +133,7 @@ def test_row_over_a_limit_is_bad_as_a_whole():
             raise Reject(Reason.EVENT_TOO_LARGE, found=f"{text_bytes} bytes")
 
     file = ROWS[0] + b"\r\n" + ROWS[1] + b"\r\n"
-    (batch,) = batches(lines([file], WHOLE), replace(RULES, limits=(limit,)))
+    (batch,) = batches(lines([file], WHOLE), replace(RULES, limits=(Limit(limit, lambda text_bytes, event: False),)))
     assert (batch.tally, batch.user_changes, [(bad.line, bad.found) for bad in batch.bad_rows]) == (
         Tally(lines=2, good=1, bad=1, events=1, sampled=1, top_users={batch.events[0].user_id: 1}),
         [],
