@@ -22,7 +22,8 @@ The rooms, in the order a file walks through them:
 Beside the path: `model` (the nouns), `definitions` (settings of an import), `documents` (an execution as the world sees
 it), `preview` (what an import would do) and `forecast` (what it would cost), `costs` (units and dollars) by `prices`
 (the one table of them), `sha256` (a hash that can be put down and taken up), `telemetry` (metrics and log keys), `aws/`
-(S3, DynamoDB and SQS behind the ports `executions` declares), `assembly` (those ports filled).
+(S3, DynamoDB and SQS behind the ports `executions` declares, and the sinks' quick way to AWS behind that of
+`sinks/quick`), `assembly` (those ports filled).
 `app.py`, next to this package, has the Lambda entry points.
 
 Imports point one way: app, cli → assembly → ledger → executions → sinks, aws, batches → layouts, formats → rows,

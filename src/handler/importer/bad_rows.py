@@ -253,7 +253,7 @@ def document(row: BadRow, source: S3Object, execution_id: str, line: int | None)
 
 
 def segment(rows: Iterable[BadRow]) -> bytes:
-    """The segment of one batch: same batch, same bytes, whoever writes it and however often."""
+    """Refused rows as they wait in work/: same rows, same bytes. Segments one after another are a segment again."""
     pieces: list[bytes] = []
     for row in rows:
         head: dict[str, Any] = {"line": row.line, "offset": row.offset, "size": len(row.raw), **row.said()}
