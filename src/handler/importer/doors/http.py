@@ -73,7 +73,7 @@ class Answer:
     """
 
     status: int = HTTPStatus.OK
-    body: Value | bytes = None
+    body: "Value | bytes" = None
     headers: dict[str, str] = field(default_factory=dict)
 
 
