@@ -1,7 +1,7 @@
 """What HTTP requests bring, put into the bucket, and links to what they may fetch from it."""
 
 from functools import cache
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from botocore.exceptions import ClientError
@@ -50,7 +50,7 @@ class S3Bodies:
     def link(self, bucket: str, key: str, file_name: str, seconds: int) -> str:
         attached = f"attachment; filename*=UTF-8''{quote(file_name, safe='')}"
         asked = {"Bucket": bucket, "Key": key, "ResponseContentDisposition": attached}
-        return cast("str", self._signer().generate_presigned_url("get_object", Params=asked, ExpiresIn=seconds))
+        return self._signer().generate_presigned_url("get_object", Params=asked, ExpiresIn=seconds)
 
 
 def _version(version_id: str | None) -> str | None:

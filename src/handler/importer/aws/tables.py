@@ -2,9 +2,9 @@
 
 `EXEC#id/EXEC` holds the public document at the top level and what only workers need in `state`; `EXEC#id/PART#start`
 a part (its `rules_version` is the execution's round); `EXEC#id/NOTES` how far a long settling is; `EXEC#id/WATCH` what
-the sweep last saw; `IMPORT#id/IMPORT` an import definition; `STEM#day#stem/STEM` who has a stem; `KEY#hash/KEY` a request
-that came with an Idempotency-Key, which DynamoDB forgets some time after `expires_at`. Every decision reads consistently
-(F10).
+the sweep last saw; `IMPORT#id/IMPORT` an import definition; `STEM#day#stem/STEM` who has a stem; `KEY#hash/KEY` a
+request that came with an Idempotency-Key, which DynamoDB forgets some time after `expires_at`. Every decision reads
+consistently (F10).
 botocore repeats a write whose reply was lost and then sees its own success refused: each conditional write here is
 followed, when refused, by a read that asks "was it me?" (F8).
 """

@@ -77,9 +77,9 @@ class Answer:
     headers: dict[str, str] = field(default_factory=dict)
 
 
-def ok(data: Value, status: int = HTTPStatus.OK, **paging: Value) -> Answer:
-    """An answer in mediarithmics' envelope: `{"status": "ok", "data": …}`; a list's has its paging beside `data`."""
-    return Answer(status, {"status": "ok", "data": data, **paging})
+def ok(data: Value, status: int = HTTPStatus.OK, paging: dict[str, Value] | None = None) -> Answer:
+    """An answer in mediarithmics' envelope: `{"status": "ok", "data": …}`; a list has its paging beside `data`."""
+    return Answer(status, {"status": "ok", "data": data} | (paging or {}))
 
 
 class Problem(Exception):
