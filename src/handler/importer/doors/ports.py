@@ -1,33 +1,13 @@
 """What routes work with: the workplace of `executions`, and what only doors need of the imports table and of S3."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
 from importer.definitions import Definition, StoredDefinition
 from importer.executions.ports import Workplace
-from importer.model import Execution, Value
+from importer.model import Execution, KeptRequest, Status, Value
 from importer.notification import Dropped
-
-
-@dataclass(frozen=True, slots=True)
-class Kept:
-    """What is kept of a request that came with an Idempotency-Key.
-
-    Attributes:
-        fingerprint: of the request; another one under the same key is another request.
-        name: chosen at random at its first try, so that a later one makes the same thing and no second one.
-        begun_ms: when its first try began.
-        busy_until_ms: until then its last try may still be at it.
-        status, body: what was answered, the body as JSON; 0 and "" while that is not known.
-    """
-
-    fingerprint: str
-    name: str
-    begun_ms: int
-    busy_until_ms: int
-    status: int = 0
-    body: str = ""
 
 
 class Books(Protocol):
@@ -38,36 +18,43 @@ class Books(Protocol):
     def definitions(self) -> Iterator[StoredDefinition]:
         """Newest first; may lag."""
 
-    def create_definition(self, definition: Definition, now_ms: int) -> bool: ...
+    def create_definition(self, definition: Definition, now_ms: int) -> bool:
+        """Keep a new definition. False: there is one of that id."""
 
-    def change_definition(self, import_id: str, before: Value, after: Definition, now_ms: int) -> bool: ...
+    def change_definition(self, import_id: str, before: Value, after: Definition, now_ms: int) -> bool:
+        """Put `after` in the place of `before`, which was read. False: somebody has changed or deleted it since."""
 
-    def delete_definition(self, import_id: str, before: Value) -> bool: ...
+    def delete_definition(self, import_id: str, before: Value) -> bool:
+        """Whether it is gone. False: somebody has changed it since it was read as `before`."""
 
-    def newest(self, before_ms: int | None, after_ms: int | None, at_most: int) -> Iterator[Execution]:
-        """Executions of any import, newest first; may lag.
+    def listed(
+        self, import_id: str, statuses: Collection[Status], after_ms: int, before_ms: int, enough: int
+    ) -> tuple[list[Execution], bool]:
+        """Executions under an import that were created in [after_ms, before_ms), newest first; may lag by a second.
 
         Args:
-            before_ms, after_ms: created in [after_ms, before_ms).
-            at_most: so many are looked at.
+            statuses: of these; empty for any.
+            enough: at least so many are looked for, and a bounded number of others looked at on the way.
+        Returns:
+            Them, and whether there are no more.
         """
 
-    def stem_owner(self, day: str, stem: str) -> str | None:
-        """Id of the execution that claimed a day's name for its results."""
+    def stem_owner(self, day: str, name: str) -> str | None:
+        """Id of the execution that has claimed a name for its results of a day."""
 
-    def begin_request(self, key: str, request: Kept, now_ms: int, forget_s: int) -> Kept:
-        """What is kept under the key now: this, or what an earlier try left there, which is taken over if its time is
-        up. Where the answer has `busy_until_ms` of `request`, it is the caller's to go on.
+    def begin_request(self, key: str, request: KeptRequest, now_ms: int, forget_s: int) -> KeptRequest:
+        """What is kept under the key now: `request`; or what an earlier try has left there, taken over by the owner of
+        `request` if the time of the earlier one is up.
 
         Args:
             forget_s: when it may be forgotten, in seconds since 1970.
         """
 
-    def end_request(self, key: str, request: Kept) -> None:
-        """Keep the answer, if the request still is this try's."""
+    def end_request(self, key: str, request: KeptRequest) -> None:
+        """Keep what has become of it, if it still is this owner's."""
 
-    def drop_request(self, key: str, request: Kept) -> None:
-        """Forget a try that changed nothing, if it still is this one's."""
+    def drop_request(self, key: str, request: KeptRequest) -> None:
+        """Forget a try that has changed nothing, if it still is this owner's."""
 
 
 class Bodies(Protocol):
@@ -86,7 +73,8 @@ class Doorway:
 
     Attributes:
         bucket: the stack's.
-        datamart_id, organisation_id: what the stack calls itself to clients of mediarithmics.
+        datamart_id, organisation_id, datafarm_key: what the stack calls itself to clients of mediarithmics.
+        has_stream: whether events can go to a Firehose stream.
         kept_token: text of the token with this id (`doors.tokens.granted`).
     """
 
@@ -97,4 +85,5 @@ class Doorway:
     datamart_id: str
     organisation_id: str
     datafarm_key: str
+    has_stream: bool
     kept_token: Callable[[str], str | None]
