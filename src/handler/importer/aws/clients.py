@@ -32,8 +32,8 @@ _LONG: Final = Config(
 _SINGLE: Final = Config(
     connect_timeout=2, read_timeout=5, retries={"total_max_attempts": 1}, max_pool_connections=SINK_CONNECTIONS
 )
-# Forms (aws/posting.py) and links. Measured: left to itself, botocore signs them by version 2 in older regions, which buckets
-# of younger ones refuse, and names the global address, which sends a form on to the bucket's region: curl loses it.
+# Forms (aws/posting.py) and links. Measured: left to itself, botocore signs them by version 2 in older regions, which
+# buckets of younger ones refuse, and names the global address, which sends a form on to the bucket's: curl loses it.
 SIGNING: Final = Config(
     signature_version="s3v4", s3={"addressing_style": "virtual", "us_east_1_regional_endpoint": "regional"}
 )

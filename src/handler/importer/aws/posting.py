@@ -41,7 +41,7 @@ class Forms:
         self._client = cache(client)
 
     def form(self, bucket: str, key: str, content_type: str, most_bytes: int, seconds: int) -> Form:
-        """A form for one object with this key and Content-Type, of [0, most_bytes] bytes, posted within so many seconds.
+        """A form for one object with this key and Content-Type and at most so many bytes, good for so many seconds.
 
         Args:
             key: without `$`, which policies of forms read in a way of their own.

@@ -1,8 +1,8 @@
 """Files too large for a request: a signed form to post one straight to the bucket, where it is imported as any drop is.
 
 The form allows one key, chosen here and given out once, one Content-Type, and a size; it ends after SECONDS. Whoever
-has it needs no token, so neither the form nor the line of curl made of it may be logged (J3). Posting by it again, while
-it lasts, is one more upload under its key: the same bytes change nothing, and other bytes are imported as well.
+has it needs no token, so neither the form nor the line of curl made of it may be logged (J3). Posting by it again,
+while it lasts, is one more upload under its key: the same bytes change nothing, other bytes are imported as well.
 """
 
 import secrets
@@ -11,16 +11,17 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from http import HTTPStatus
-from typing import Final, Protocol
+from typing import Final
 
-from importer import formats
 from importer.bad_rows import ObjectProblem, shown
-from importer.definitions import DEFAULT, TEXT_CSV, Definition, StoredDefinition
+from importer.definitions import DEFAULT, TEXT_CSV, Definition
+from importer.doors.asking import definition_of, judge_datamart, permitted
 from importer.doors.http import Answer, Problem, Request, ok
+from importer.doors.ports import Doorway, Forms
 from importer.doors.tokens import Right
 from importer.executions.destinations import without_compression
 from importer.executions.starting import judge_name
-from importer.model import Clock, Misconfigured, Value
+from importer.model import Value
 from importer.notification import IMPORTS_PREFIX
 
 SECONDS: Final = 900  # Rule: J3, at most 15 minutes
@@ -33,49 +34,6 @@ _ASKED: Final = ("file_name",)
 
 class BadName(ValueError):
     """A file name that no key can be made of. Its words say what is wrong with it, and what to do."""
-
-
-class SignedForm(Protocol):
-    """What to post where: see `aws.posting.Form`."""
-
-    @property
-    def url(self) -> str: ...
-
-    @property
-    def fields(self) -> dict[str, str]: ...
-
-
-class Forms(Protocol):
-    """Signs forms: see `aws.posting.Forms`."""
-
-    def form(self, bucket: str, key: str, content_type: str, most_bytes: int, seconds: int) -> SignedForm: ...
-
-
-class StoredDefinitions(Protocol):
-    def stored_definition(self, import_id: str) -> StoredDefinition | None: ...
-
-
-class UploadsPlace(Protocol):
-    """What the route works with; a part of `doors.ports.Doorway`.
-
-    Attributes:
-        upload_bytes: the most a form allows.
-    """
-
-    @property
-    def bucket(self) -> str: ...
-
-    @property
-    def books(self) -> StoredDefinitions: ...
-
-    @property
-    def forms(self) -> Forms: ...
-
-    @property
-    def upload_bytes(self) -> int: ...
-
-    @property
-    def clock(self) -> Clock: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +113,7 @@ def upload_key(definition: Definition, file_name: str, now_ms: int, chance: Call
         raise BadName(f"the file name {shown(file_name)} has control characters: rename the file")
     # Rule: in a form, S3 puts the sender's name for ${filename}, and in its policy \$ stands for $; so there is no
     # telling which key would be allowed (docs.aws.amazon.com/AmazonS3/latest/API/sigv4-HTTPPOSTConstructPolicy.html).
-    folder = "" if definition is DEFAULT else f"{definition.id}/"
+    folder = "" if definition.id == DEFAULT.id else f"{definition.id}/"
     if "$" in folder + file_name:
         whose = "import id" if "$" in folder else "file name"
         raise BadName(f"the {whose} has a $, which has a meaning of its own in a signed form: upload it another way")
@@ -183,26 +141,21 @@ def content_type(file_name: str, mime_type: str) -> str:
 # ---- The route -----------------------------------------------------------------------------------------------------
 
 
-def create_upload(request: Request, place: UploadsPlace) -> Answer:
+def create_upload(request: Request, door: Doorway) -> Answer:
     """`POST /v1/datamarts/{datamart_id}/document_imports/{import_id}/uploads` with `{"file_name": "monday.ndjson"}`.
 
     Raises:
         Problem: 400 for a body that asks for nothing we know, 403, 404 and 409 for the import, 422 for the name.
         Unavailable: there is nothing to sign with.
     """
+    judge_datamart(request, door)
     import_id = request.parameters["import_id"]
-    if not request.grant.may(Right.WRITE, import_id):
-        raise Problem(
-            HTTPStatus.FORBIDDEN,
-            "forbidden",
-            f"this token has no right to write to this import: `importer token create NAME --write {_word(import_id)}` "
-            "makes one that has",
-        )
-    definition = _definition(place, import_id)
+    permitted(request, Right.WRITE, import_id)
+    definition = definition_of(door, import_id)
     file_name = _file_name(request)
     try:
         made = upload(
-            place.forms, place.bucket, definition, file_name, place.upload_bytes, place.clock.now_ms(), SECONDS
+            door.forms, door.bucket, definition, file_name, door.upload_bytes, door.work.clock.now_ms(), SECONDS
         )
     except ObjectProblem as problem:
         raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, problem.code.value, problem.message, field="file_name") from None
@@ -210,20 +163,6 @@ def create_upload(request: Request, place: UploadsPlace) -> Answer:
         raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "bad_file_name", str(problem), field="file_name") from None
     answer = ok(made.document(file_name), HTTPStatus.CREATED)
     return Answer(answer.status, answer.body, answer.headers | {"Cache-Control": "no-store"})
-
-
-def _definition(place: UploadsPlace, import_id: str) -> Definition:
-    stored = place.books.stored_definition(import_id)
-    if stored is None:
-        raise Problem(
-            HTTPStatus.NOT_FOUND,
-            "not_found",
-            "there is no document import of this id: GET …/document_imports lists those there are",
-        )
-    try:
-        return formats.named(import_id, stored.definition)
-    except Misconfigured as problem:
-        raise Problem(HTTPStatus.CONFLICT, "import_misconfigured", f"{problem}; mend it with PUT") from None
 
 
 def _file_name(request: Request) -> str:
@@ -251,10 +190,6 @@ def _file_name(request: Request) -> str:
             field="file_name",
         )
     return file_name
-
-
-def _word(text: str) -> str:
-    return shlex.quote(shown(text)[1:-1]) if text.isprintable() else "ID"
 
 
 def _iso(time_ms: int) -> str:
