@@ -67,6 +67,22 @@ class Bodies(Protocol):
         """A presigned URL to read an object, which is a secret."""
 
 
+class SignedForm(Protocol):
+    """What to post where: `aws.posting.Form`."""
+
+    @property
+    def url(self) -> str: ...
+
+    @property
+    def fields(self) -> dict[str, str]: ...
+
+
+class Forms(Protocol):
+    """Signs forms that post a file to the bucket: `aws.posting.Forms`. Raises Unavailable."""
+
+    def form(self, bucket: str, key: str, content_type: str, most_bytes: int, seconds: int) -> SignedForm: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Doorway:
     """Everything a route works with, for one invocation.
@@ -76,6 +92,7 @@ class Doorway:
         datamart_id, organisation_id, datafarm_key: what the stack calls itself to clients of mediarithmics.
         has_stream: whether events can go to a Firehose stream.
         kept_token: text of the token with this id (`doors.tokens.granted`).
+        upload_bytes: of a file posted by a signed form, at most.
     """
 
     work: Workplace
@@ -87,3 +104,5 @@ class Doorway:
     datafarm_key: str
     has_stream: bool
     kept_token: Callable[[str], str | None]
+    forms: Forms
+    upload_bytes: int
