@@ -114,7 +114,7 @@ def change(request: Request, door: Doorway) -> Answer:
     return ok(_document(door, StoredDefinition(import_id, definition.as_stored(), created_ms, now_ms)))
 
 
-def delete(request: Request, door: Doorway) -> Answer:
+def remove(request: Request, door: Doorway) -> Answer:
     """DELETE …/document_imports/{import_id}: refused where files wait for it, unless `force=true`."""
     judge_datamart(request, door)
     import_id = request.parameters["import_id"]

@@ -41,6 +41,7 @@ def fields_of(request: Request) -> dict[str, Field]:
         raise _bad(f"it has more than {MOST_FIELDS} fields")
     found: dict[str, Field] = {}
     for part in parts:
+        assert not isinstance(part, str)
         name = part.get_param("name", header="content-disposition")
         body = part.get_payload(decode=True)
         if not isinstance(name, str) or not isinstance(body, bytes):

@@ -244,7 +244,7 @@ def judge_size(body: bytes) -> None:
             HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
             "too_large",
             f"the body has {len(body):,} bytes, and {BODY_BYTES:,} are taken here: POST "
-            "…/document_imports/{import_id}/uploads gives an address that takes a larger file; or drop it in the bucket",
+            "…/document_imports/{import_id}/uploads gives an address for larger files; or drop it in the bucket",
             limit_bytes=BODY_BYTES,
         )
 
