@@ -2,7 +2,7 @@
 
 import base64
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import orjson
 from aws_lambda_powertools.event_handler import APIGatewayHttpResolver, Response
@@ -39,7 +39,7 @@ class Api:
 
     def _served(self, serve: Serve) -> Callable[..., Response[str | bytes]]:
         def served(**by_powertools: str) -> Response[str | bytes]:
-            event = cast("dict[str, Any]", self._resolver.current_event.raw_event)
+            event = self._resolver.current_event.raw_event
             http = event["requestContext"]["http"]
             return _response(
                 answered(
