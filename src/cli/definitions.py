@@ -144,7 +144,7 @@ class _Words(click.ParamType[str]):
         return str(value)
 
 
-class _ImportId(_Words):
+class ImportId(_Words):
     """The id of a definition."""
 
     name = "id"
@@ -232,11 +232,11 @@ def imports() -> None:
     """
 
 
-_import_id = click.argument("import_id", metavar="ID", type=_ImportId())
+_import_id = click.argument("import_id", metavar="ID", type=ImportId())
 
 
 @imports.command(epilog=_dialects())
-@click.argument("import_id", metavar="[ID]", required=False, type=_ImportId())
+@click.argument("import_id", metavar="[ID]", required=False, type=ImportId())
 @click.option(
     "--from",
     "file",
