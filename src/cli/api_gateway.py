@@ -135,7 +135,10 @@ class _Handler(BaseHTTPRequestHandler):
         raw = base64.b64decode(said) if answer.get("isBase64Encoded") else said.encode()
         self._send(int(answer["statusCode"]), answer.get("headers", {}), raw)
 
-    do_GET = do_POST = do_PUT = do_DELETE = do_PATCH = do_HEAD = do_OPTIONS = _serve
+    def __getattr__(self, name: str) -> Callable[[], None]:
+        if not name.startswith("do_"):
+            raise AttributeError(name)
+        return self._serve  # any method: what no route has is 404
 
     def _body(self) -> bytes:
         if self.headers.get("Transfer-Encoding", "").lower() == "chunked":
