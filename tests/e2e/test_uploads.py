@@ -1,0 +1,148 @@
+"""Signed forms and tokens through the twin, which checks a form's signature and its policy as S3 does."""
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from cli import twin
+from cli.connection import Connection, of_stack
+from cli.main import main
+from importer.aws.posting import Forms
+from importer.aws.tables import ImportsTable
+from importer.definitions import Definition
+from importer.doors.uploads import Upload, upload
+from tests.e2e.bench import Bench, today, until
+
+pytestmark = [
+    pytest.mark.xdist_group("twin"),
+    pytest.mark.skipif(shutil.which("curl") is None, reason="the line is one of curl's"),
+]
+
+ROW = b'{"user_id":"posted","event_name":"login","event_time_ts":1763712000000}\n'
+SHOP = Definition(id="shop", name="The shop")
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+    with twin.running(tmp_path_factory.mktemp("twin"), ["UploadMaxMiB=1"]) as stack:
+        bench = Bench(stack)
+        ImportsTable(bench.dynamodb, stack.imports_table).create_definition(SHOP, 1)
+        yield bench
+
+
+@pytest.fixture
+def connection(bench: Bench) -> Connection:
+    return of_stack(bench.stack)
+
+
+def signed(
+    connection: Connection, file_name: str = "monday.json", most_bytes: int = 1_000, seconds: int = 900
+) -> Upload:
+    from importer.aws.clock import SystemClock
+
+    forms = Forms(connection.signer)
+    return upload(forms, connection.stack.bucket, SHOP, file_name, most_bytes, SystemClock().now_ms(), seconds)
+
+
+def posted(line: str, folder: Path) -> tuple[int, str]:
+    """curl's exit code and what S3 said."""
+    environment = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+    done = subprocess.run(["sh", "-c", line], cwd=folder, env=environment, capture_output=True, text=True, timeout=60)
+    return done.returncode, done.stdout
+
+
+@pytest.mark.parametrize("name", ["monday.json", 'it\'s "my" <file>;a=b,ü \\x.ndjson', "@m.jsonl", "-o x.json"])
+def test_a_file_posted_by_the_line_of_curl_is_imported(
+    bench: Bench, connection: Connection, tmp_path: Path, name: str
+) -> None:
+    """Whatever it is called, under the definition its folder is of."""
+    (tmp_path / name).write_bytes(ROW)
+    made = signed(connection, name)
+    assert posted(made.curl(name), tmp_path) == (0, "")
+    stem = made.key.removeprefix("imports/")
+    receipt = bench.receipt(stem)
+    assert (receipt["status"], receipt["good"]) == ("SUCCEEDED", 1)
+    assert bench.get(f"completed_imports/{today()}/{stem}") == ROW
+    assert bench.get(f"completed_imports/{today()}/{stem}") == ROW
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"key": "imports/other/monday.json"}, "AccessDenied"),
+        ({"key": "completed_imports/monday.json"}, "AccessDenied"),
+        ({"Content-Type": "text/html"}, "AccessDenied"),
+        ({"x-amz-meta-more": "field"}, "AccessDenied"),
+        ({"acl": "public-read"}, "AccessDenied"),
+        ({"x-amz-signature": "0" * 64}, "SignatureDoesNotMatch"),
+        ({"policy": "e30="}, "<Error>"),
+    ],
+)
+def test_a_form_that_was_changed_posts_nothing(
+    bench: Bench, connection: Connection, tmp_path: Path, change: dict[str, str], says: str
+) -> None:
+    """Not another key, not another type, not one field more."""
+    (tmp_path / "monday.json").write_bytes(ROW)
+    made = signed(connection)
+    code, answer = posted(replace(made, fields=made.fields | change).curl("monday.json"), tmp_path)
+    assert (code, says in answer, _there(bench, made.key)) == (22, True, False)
+
+
+def test_a_file_that_is_too_large_is_not_taken(bench: Bench, connection: Connection, tmp_path: Path) -> None:
+    made = signed(connection, most_bytes=2 * len(ROW))
+    (tmp_path / "monday.json").write_bytes(3 * ROW)
+    code, answer = posted(made.curl("monday.json"), tmp_path)
+    assert (code, "EntityTooLarge" in answer, _there(bench, made.key)) == (22, True, False)
+    (tmp_path / "monday.json").write_bytes(2 * ROW)
+    assert posted(made.curl("monday.json"), tmp_path) == (0, "")
+
+
+def test_a_form_ends(connection: Connection, tmp_path: Path) -> None:
+    (tmp_path / "monday.json").write_bytes(ROW)
+    line = signed(connection, seconds=1).curl("monday.json")
+    until(lambda: "expired" in posted(line, tmp_path)[1])
+
+
+def _there(bench: Bench, key: str) -> bool:
+    return bool(bench.s3.list_object_versions(Bucket=bench.stack.bucket, Prefix=key).get("Versions"))
+
+
+def test_the_command_takes_its_limit_from_the_template_and_its_line_works(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    result = _run(bench, tmp_path, monkeypatch, "presign", str(_file(tmp_path)), "--import", "shop", "--json")
+    said = json.loads(result)
+    assert said["max_bytes"] == 1 << 20
+    assert posted(said["curl"], tmp_path) == (0, "")
+    assert bench.receipt(said["key"].removeprefix("imports/"))["good"] == 1
+
+
+def test_tokens_are_made_listed_and_taken_back(bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the parameters of an AWS that looks at names as SSM does."""
+    made = json.loads(_run(bench, tmp_path, monkeypatch, "token", "create", "ci {{x}}", "--write", "shop", "--json"))
+    listed = json.loads(_run(bench, tmp_path, monkeypatch, "token", "list", "--json"))["tokens"]
+    assert listed == [{name: value for name, value in made.items() if name != "token"}]
+    _run(bench, tmp_path, monkeypatch, "token", "revoke", made["id"], "--yes")
+    assert json.loads(_run(bench, tmp_path, monkeypatch, "token", "list", "--json"))["tokens"] == []
+
+
+def _file(tmp_path: Path) -> Path:
+    path = tmp_path / "monday.json"
+    path.write_bytes(ROW)
+    return path
+
+
+def _run(bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> Any:
+    monkeypatch.setattr(twin, "DIRECTORY", tmp_path)
+    (tmp_path / "outputs.json").write_text(bench.stack.to_json())
+    result = CliRunner().invoke(main, list(arguments), catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return result.stdout
