@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from functools import cache
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from aws_lambda_powertools import Logger, Metrics
 
@@ -24,6 +24,9 @@ from importer.sinks.in_turn import InTurn
 from importer.sinks.pace import Rate
 from importer.telemetry import PowertoolsTelemetry
 
+if TYPE_CHECKING:
+    from importer.doors.ports import Doorway
+
 IN_FLIGHT: Final = 8  # calls by the clients, each in a thread of its own
 # Measured: with 5 ms of latency a ring of 8 writes 35,000 events a second, one of 32 three times that.
 QUICK_IN_FLIGHT: Final = 32
@@ -39,6 +42,41 @@ def workplace_maker(settings: Settings, logger: Logger, metrics: Metrics) -> Cal
     )
 
 
+def doorway_maker(settings: Settings, logger: Logger, metrics: Metrics) -> Callable[[Callable[[], int]], "Doorway"]:
+    """As `workplace_maker`, for the HTTP door. What only it needs is imported here, out of the others' cold start."""
+    from importer.aws.posting import Forms
+    from importer.aws.secrets import Secrets
+    from importer.doors.ports import Doorway
+
+    workplaces = workplace_maker(settings, logger, metrics)
+    forms = Forms(clients.signer)
+    secrets = Secrets(clients.parameters, SystemClock())
+
+    def kept_token(token_id: str) -> str | None:
+        return secrets.text(f"{settings.tokens_path}/{token_id}") if settings.tokens_path else None
+
+    def doorway(remaining_ms: Callable[[], int]) -> Doorway:
+        work = workplaces(remaining_ms)
+        books, bodies = work.records, work.objects
+        assert isinstance(books, ImportsTable)  # the ports of `executions` say less than these can do
+        assert isinstance(bodies, S3Objects)
+        return Doorway(
+            work=work,
+            books=books,
+            bodies=bodies,
+            bucket=settings.bucket,
+            datamart_id=settings.datamart_id,
+            organisation_id=settings.organisation_id,
+            datafarm_key=settings.region,
+            has_stream=bool(settings.delivery_stream),
+            kept_token=kept_token,
+            forms=forms,
+            upload_bytes=settings.upload_bytes,
+        )
+
+    return doorway
+
+
 def maker(
     settings: Settings,
     telemetry: PowertoolsTelemetry,
@@ -49,7 +87,9 @@ def maker(
 ) -> Callable[[Callable[[], int]], Workplace]:
     """As `workplace_maker`, with the clock, telemetry and pace a test wants."""
     meter, events_table = Meter(), settings.events_table
-    objects = S3Objects(metered(clients.s3(), meter), clock, lambda: metered(clients.copies(), meter), in_flight)
+    objects = S3Objects(
+        metered(clients.s3(), meter), clock, lambda: metered(clients.copies(), meter), in_flight, clients.signer
+    )
     dispatch = PartQueue(lambda: metered(clients.queues(), meter), settings.part_queue_url, clock)
     records = ImportsTable(metered(clients.records(), meter), settings.imports_table)
     # Every other client is made when it is first needed.
