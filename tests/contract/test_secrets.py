@@ -8,7 +8,8 @@ from botocore.exceptions import ClientError
 
 from importer.aws import clients, secrets
 from importer.aws.secrets import ABSENT_MS, KEPT_MS, MOST_KEPT, STALE_MS, Secrets
-from importer.model import Unavailable
+from importer.doors.tokens import LONGEST_NAME, Right, new_token
+from importer.model import Misconfigured, Unavailable
 from tests.support.cloud import Cloud
 from tests.support.faults import Fault, attempt
 
@@ -154,6 +155,22 @@ def test_a_read_that_is_throttled_is_tried_again(cloud: Cloud) -> None:
     throttled = Fault("throttled", "GetParameter", times=2)
     done = attempt(cloud, lambda: Secrets(clients.parameters, cloud.clock).text(NAME), throttled)
     assert done.result == "one"
+
+
+@pytest.mark.parametrize("name", ["{{ssm:x}}", "é" * LONGEST_NAME, '"\\' * (LONGEST_NAME // 2)])
+def test_whatever_a_token_is_called_ssm_takes_it_or_it_is_refused_here(cloud: Cloud, name: str) -> None:
+    """Up to the largest there can be."""
+    refused = 0
+    for count in (1, *range(70, 115, 5)):
+        scopes = {f"import-{number:03}-{{{{é": [Right.READ] for number in range(count)}
+        try:
+            token = new_token(name, scopes, 1, None).stored
+        except Misconfigured:
+            refused += 1
+            continue
+        secrets.create(clients.parameters(), f"/importer/s/tokens/{token.token_id}", token.text(), "a token")
+        assert Secrets(clients.parameters, cloud.clock).text(f"/importer/s/tokens/{token.token_id}") == token.text()
+    assert 0 < refused < 10
 
 
 def test_people_make_list_and_remove_them_encrypted(cloud: Cloud) -> None:
