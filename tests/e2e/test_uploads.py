@@ -4,20 +4,25 @@ import json
 import os
 import shutil
 import subprocess
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import boto3
 import pytest
 from click.testing import CliRunner
 
-from cli import twin
+from cli import tokens, twin
 from cli.connection import Connection, of_stack
 from cli.main import main
+from importer.aws.clock import SystemClock
 from importer.aws.posting import Forms
 from importer.aws.tables import ImportsTable
 from importer.definitions import Definition
+from importer.doors.tokens import Right
 from importer.doors.uploads import Upload, upload
 from tests.e2e.bench import Bench, today, until
 
@@ -46,8 +51,6 @@ def connection(bench: Bench) -> Connection:
 def signed(
     connection: Connection, file_name: str = "monday.json", most_bytes: int = 1_000, seconds: int = 900
 ) -> Upload:
-    from importer.aws.clock import SystemClock
-
     forms = Forms(connection.signer)
     return upload(forms, connection.stack.bucket, SHOP, file_name, most_bytes, SystemClock().now_ms(), seconds)
 
@@ -70,7 +73,6 @@ def test_a_file_posted_by_the_line_of_curl_is_imported(
     stem = made.key.removeprefix("imports/")
     receipt = bench.receipt(stem)
     assert (receipt["status"], receipt["good"]) == ("SUCCEEDED", 1)
-    assert bench.get(f"completed_imports/{today()}/{stem}") == ROW
     assert bench.get(f"completed_imports/{today()}/{stem}") == ROW
 
 
@@ -129,9 +131,60 @@ def test_tokens_are_made_listed_and_taken_back(bench: Bench, tmp_path: Path, mon
     """With the parameters of an AWS that looks at names as SSM does."""
     made = json.loads(_run(bench, tmp_path, monkeypatch, "token", "create", "ci {{x}}", "--write", "shop", "--json"))
     listed = json.loads(_run(bench, tmp_path, monkeypatch, "token", "list", "--json"))["tokens"]
-    assert listed == [{name: value for name, value in made.items() if name != "token"}]
+    assert {name: value for name, value in made.items() if name != "token"} in listed
     _run(bench, tmp_path, monkeypatch, "token", "revoke", made["id"], "--yes")
-    assert json.loads(_run(bench, tmp_path, monkeypatch, "token", "list", "--json"))["tokens"] == []
+    left = json.loads(_run(bench, tmp_path, monkeypatch, "token", "list", "--json"))["tokens"]
+    assert left == [one for one in listed if one["id"] != made["id"]]
+
+
+def _asked(bench: Bench, token: str, body: bytes = b'{"file_name": "monday.json"}') -> tuple[int, Any]:
+    """What the HTTP door says to somebody who wants to upload."""
+    url = f"{bench.stack.api_url}/v1/datamarts/1/document_imports/shop/uploads"
+    headers = {"Authorization": token, "Content-Type": "application/json"}
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(urllib.request.Request(url, body, headers), timeout=60) as answer:
+            return answer.status, json.load(answer)
+    except urllib.error.HTTPError as problem:
+        with problem:
+            return problem.code, json.load(problem)
+
+
+def test_the_door_gives_whoever_may_write_a_form_that_its_own_role_signed_and_logs_none_of_it(
+    bench: Bench, connection: Connection, tmp_path: Path
+) -> None:
+    """By the rights of the API function's role, under the template's own policy (J3, J4, J8)."""
+    now_ms = SystemClock().now_ms()
+    writer = tokens.make(connection, "writer", {"shop": [Right.WRITE]}, now_ms, now_ms + 3_600_000)
+    reader = tokens.make(connection, "reader", {"*": [Right.READ], "app": [Right.ADMIN]}, now_ms, None)
+    over = tokens.make(connection, "over", {"*": [Right.ADMIN]}, now_ms, now_ms)
+    code, said = _asked(bench, f"Bearer {writer.text}")
+    assert (code, said["status"], said["data"]["max_bytes"]) == (201, "ok", 1 << 20)
+    _file(tmp_path)
+    assert posted(said["data"]["curl"], tmp_path) == (0, "")
+    assert bench.receipt(said["data"]["key"].removeprefix("imports/"))["good"] == 1
+
+    wrong = writer.text[:-2] + "AA"
+    assert [_asked(bench, one)[0] for one in (reader.text, over.text, wrong, "Bearer", "")] == [403, 401, 401, 401, 401]
+    assert _asked(bench, writer.text, b'{"file_name": "monday.txt"}')[1]["code"] == "wrong_kind"
+
+    logged = _logged(bench)
+    assert "ApiFunction" in bench.stack.functions
+    secret = [writer.text.partition(".")[2], reader.text.partition(".")[2], wrong.partition(".")[2]]
+    secret += [said["data"]["fields"][name] for name in ("policy", "x-amz-signature")]
+    assert not [one for one in secret if one in logged]
+
+
+def _logged(bench: Bench) -> str:
+    """All that the functions have logged, and the twin's own log."""
+    stack = bench.stack
+    logs = boto3.Session(stack.access_key_id, stack.secret_access_key, region_name=stack.region).client(
+        "logs", endpoint_url=stack.endpoint_url
+    )
+    groups = [group["logGroupName"] for group in logs.describe_log_groups()["logGroups"]]
+    assert [name for name in groups if name.endswith("-api")], groups
+    events = [event for name in groups for event in logs.filter_log_events(logGroupName=name)["events"]]
+    return "\n".join(event["message"] for event in events)
 
 
 def _file(tmp_path: Path) -> Path:
