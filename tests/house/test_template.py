@@ -390,7 +390,7 @@ def test_the_published_description_is_that_of_the_code():
 
 
 def test_requests_are_bounded_logged_without_what_is_secret_and_answered_in_time(expanded):
-    """J4, J8: throttled; no header and no query in the access log; the function ends before the gateway stops waiting."""
+    """J4, J8: throttled; no header and no query in the access log; the function ends while the gateway still waits."""
     (stage,) = of_type(expanded, "AWS::ApiGatewayV2::Stage").values()
     limits = stage["Properties"]["DefaultRouteSettings"]
     assert limits == {"ThrottlingRateLimit": {"Ref": "RequestsPerSecond"}, "ThrottlingBurstLimit": 100}
