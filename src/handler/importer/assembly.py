@@ -90,7 +90,8 @@ def maker(
     objects = S3Objects(
         metered(clients.s3(), meter), clock, lambda: metered(clients.copies(), meter), in_flight, clients.signer
     )
-    dispatch = PartQueue(lambda: metered(clients.queues(), meter), settings.part_queue_url, clock)
+    of_priority = {"HIGH": settings.high_part_queue_url, "LOW": settings.low_part_queue_url}
+    dispatch = PartQueue(lambda: metered(clients.queues(), meter), settings.part_queue_url, clock, of_priority)
     records = ImportsTable(metered(clients.records(), meter), settings.imports_table)
     # Every other client is made when it is first needed.
     table_client = cache(lambda: metered(clients.sinks(), meter, events_table))
