@@ -6,7 +6,7 @@ Everything that can be wrong before the first call says here what to do about it
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
 import boto3
 from botocore.config import Config
@@ -21,6 +21,7 @@ from botocore.exceptions import (
 
 from cli import stack, twin
 from cli.stack import Stack
+from importer.aws.clients import SIGNING
 from importer.aws.clock import SystemClock
 from importer.aws.objects import S3Objects
 from importer.aws.tables import ImportsTable
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
     from mypy_boto3_lambda import LambdaClient
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_sqs import SQSClient
+
+    from importer.aws.secrets import ParameterClient
 
 # A person waits: fewer tries than a function makes, and an answer within seconds where nothing listens.
 _CONFIG: Final = Config(
@@ -59,6 +62,14 @@ class Connection:
     def functions(self) -> "LambdaClient":
         """A new client: only some commands need one."""
         return self.session.client("lambda", endpoint_url=self.stack.endpoint_url, config=_CONFIG)
+
+    def parameters(self) -> "ParameterClient":
+        """A new client: only some commands need one."""
+        return cast("ParameterClient", self.session.client("ssm", endpoint_url=self.stack.endpoint_url, config=_CONFIG))
+
+    def signer(self) -> "S3Client":
+        """A new client, to sign what others will send."""
+        return self.session.client("s3", endpoint_url=self.stack.endpoint_url, config=SIGNING)
 
     @property
     def objects(self) -> S3Objects:

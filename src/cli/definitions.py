@@ -6,7 +6,6 @@ A definition says how the files of one folder below imports/ are read. What a se
 
 import re
 import secrets
-import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -34,6 +33,7 @@ from importer.definitions import (
     SINK_CHOICES,
     Definition,
     StoredDefinition,
+    folder_named,
 )
 from importer.documents import definition_document, document, settings_told
 from importer.fields import time_ms
@@ -144,7 +144,7 @@ class _Words(click.ParamType[str]):
         return str(value)
 
 
-class _ImportId(_Words):
+class ImportId(_Words):
     """The id of a definition."""
 
     name = "id"
@@ -232,11 +232,11 @@ def imports() -> None:
     """
 
 
-_import_id = click.argument("import_id", metavar="ID", type=_ImportId())
+_import_id = click.argument("import_id", metavar="ID", type=ImportId())
 
 
 @imports.command(epilog=_dialects())
-@click.argument("import_id", metavar="[ID]", required=False, type=_ImportId())
+@click.argument("import_id", metavar="[ID]", required=False, type=ImportId())
 @click.option(
     "--from",
     "file",
@@ -280,7 +280,9 @@ def create(
         definition = Definition.of(settings)
         if not ("id" in settings or settings.get("name")):
             raise Misconfigured("give an ID or a --name: what is the definition to be called?")
-        import_id = definition.id if "id" in settings else _folder(definition.name)
+        import_id = (
+            definition.id if "id" in settings else folder_named(definition.name) or f"import-{secrets.token_hex(4)}"
+        )
         if import_id == DEFAULT.id:
             raise Misconfigured(f"id {DEFAULT.id!r}: files that no definition is for are called so; choose another")
         definition = _judged({"name": import_id, **settings}, import_id)
@@ -551,12 +553,6 @@ def _told(file: Any) -> dict[str, Value]:
 
 def _only_given(given: dict[str, Value]) -> dict[str, Value]:
     return {name: value for name, value in given.items() if value is not None}
-
-
-def _folder(name: str) -> str:
-    """An id made of a name; where that leaves nothing, one made at random."""
-    plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
-    return re.sub(r"[^a-z0-9]+", "-", plain)[:60].strip("-") or f"import-{secrets.token_hex(4)}"
 
 
 # ---- For people ----------------------------------------------------------------------------------------------------

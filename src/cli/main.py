@@ -17,11 +17,13 @@ from cli import (
     importing,
     lookup,
     people,
+    presigning,
     previewing,
     recount,
     show,
     standing,
     stopping,
+    tokens,
 )
 from cli.connection import connected
 from cli.verbs import DONE, Verbs, json_option, stack_option, timeout_option
@@ -172,6 +174,8 @@ for verb in (
     stopping.redrive,
     people.user,
     people.segment,
+    tokens.token,
+    presigning.presign,
 ):
     main.add_command(verb)
 

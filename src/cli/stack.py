@@ -31,6 +31,8 @@ class Stack:
     secret_access_key: str | None = None
     delivery_stream: str | None = None  # where Sinks asks for a stream
     stream_bucket: str | None = None
+    tokens_path: str | None = None  # of the HTTP door's tokens in SSM; None before there was one
+    upload_max_mib: int | None = None  # of a file posted by a signed form
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), indent=2)
@@ -71,4 +73,6 @@ def described(
         secret_access_key=secret_access_key,
         delivery_stream=outputs.get("DeliveryStream"),
         stream_bucket=outputs.get("StreamBucket"),
+        tokens_path=outputs.get("TokensPath"),
+        upload_max_mib=int(outputs["UploadMaxMiB"]) if "UploadMaxMiB" in outputs else None,
     )

@@ -5,6 +5,7 @@ The defaults accept whatever can be read in one way only; `strict` holds the row
 """
 
 import re
+import unicodedata
 from dataclasses import asdict, dataclass, fields
 from typing import Final
 
@@ -153,6 +154,12 @@ class Definition:
 
 
 DEFAULT: Final = Definition()
+
+
+def folder_named(name: str) -> str:
+    """An id made of what people call an import: `The shop` → `the-shop`; "" where nothing of it is left."""
+    plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
+    return re.sub(r"[^a-z0-9]+", "-", plain)[:60].strip("-")
 
 
 @dataclass(frozen=True, slots=True)

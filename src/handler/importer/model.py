@@ -493,6 +493,28 @@ class Execution:
         return str(self.definition.get("id", "default"))
 
 
+@dataclass(frozen=True, slots=True)
+class KeptRequest:
+    """What is kept of a request that came with an Idempotency-Key.
+
+    Attributes:
+        fingerprint: of the request; one that differs under the same key is another request.
+        owner: the try that is at it, or was last.
+        name: chosen by chance at the first try, so that a later one makes the same thing and not a second one.
+        begun_ms: when the first try began.
+        busy_until_ms: until then the owner may still be at it.
+        status, body: what was answered, the body as JSON; 0 and "" as long as that is not known.
+    """
+
+    fingerprint: str
+    owner: str
+    name: str
+    begun_ms: int
+    busy_until_ms: int
+    status: int = 0
+    body: str = ""
+
+
 class Erased:
     """What becomes of a row of somebody who was erased after it was uploaded: it is not stored, and not bad."""
 

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_sqs import SQSClient
 
+    from importer.aws.secrets import ParameterClient
     from importer.sinks.firehose import FirehoseClient
 
 SINK_CONNECTIONS: Final = 16
@@ -30,6 +31,15 @@ _LONG: Final = Config(
 # Sinks: one attempt. Trying again, backing off and bounding time are `sinks.calls`' work (C11: total_max_attempts).
 _SINGLE: Final = Config(
     connect_timeout=2, read_timeout=5, retries={"total_max_attempts": 1}, max_pool_connections=SINK_CONNECTIONS
+)
+# Forms (aws/posting.py) and links. Measured: left to itself, botocore signs them by version 2 in older regions, which
+# buckets of younger ones refuse, and names the global address, which sends a form on to the bucket's: curl loses it.
+SIGNING: Final = Config(
+    signature_version="s3v4", s3={"addressing_style": "virtual", "us_east_1_regional_endpoint": "regional"}
+)
+# Somebody waits behind each of these calls: 3 × (2 + 2) s leaves time for an answer.
+_PROMPT: Final = Config(
+    connect_timeout=2, read_timeout=2, retries={"total_max_attempts": 3, "mode": "standard"}, max_pool_connections=4
 )
 
 
@@ -52,6 +62,11 @@ def copies() -> "S3Client":
     return cast("S3Client", session().create_client("s3", config=_LONG))
 
 
+def signer() -> "S3Client":
+    """For signing what others will send: it makes no call itself."""
+    return cast("S3Client", session().create_client("s3", config=SIGNING))
+
+
 def records() -> "DynamoDBClient":
     return cast("DynamoDBClient", session().create_client("dynamodb", config=_PATIENT))
 
@@ -68,6 +83,10 @@ def stream() -> "FirehoseClient":
     return cast("FirehoseClient", session().create_client("firehose", config=_SINGLE))
 
 
+def parameters() -> "ParameterClient":
+    return cast("ParameterClient", session().create_client("ssm", config=_PROMPT))
+
+
 # ---- Import by URI -------------------------------------------------------------------------------------------------
 
 
@@ -81,10 +100,6 @@ def foreign_s3(access_key_id: str | None, secret_access_key: str | None, session
         aws_session_token=session_token,
     )
     return cast("S3Client", client)
-
-
-def parameters() -> Any:
-    return session().create_client("ssm", config=_PATIENT)
 
 
 def secrets() -> Any:

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final, NoReturn, cast
+from urllib.parse import quote
 
 from botocore.exceptions import ClientError
 
@@ -44,6 +45,7 @@ class S3Objects:
     Args:
         copier: makes, when something is copied, a client that waits minutes: S3 answers a copy when it is done.
         in_flight: small objects read at the same time, at most READ_AHEAD; 1 reads in the caller's thread.
+        signer: makes, when a link is asked for, a client that signs as every region takes it (`clients.signer`).
     """
 
     def __init__(
@@ -52,9 +54,11 @@ class S3Objects:
         clock: Clock,
         copier: "Callable[[], S3Client] | None" = None,
         in_flight: int = 1,
+        signer: "Callable[[], S3Client] | None" = None,
     ) -> None:
         self._s3 = client
         self._copier = cache(copier or (lambda: client))
+        self._signer = cache(signer or (lambda: client))
         self._clock = clock
         self._in_flight = min(in_flight, READ_AHEAD)
 
@@ -156,6 +160,25 @@ class S3Objects:
                     raise
                 if self.get(bucket, key) != body:  # else it was us: the reply to an earlier try was lost (F8)
                     raise Fenced(f"another worker has written s3://{bucket}/{key}") from error
+
+    def upload(self, bucket: str, key: str, body: bytes, content_type: str) -> Dropped | None:
+        """See `doors.ports.Bodies`."""
+        with told(*uploads.writing(bucket, key)):
+            try:
+                put = self._s3.put_object(Bucket=bucket, Key=key, Body=body, ContentType=content_type, IfNoneMatch="*")
+                return _dropped(bucket, key, put)
+            except ClientError as error:
+                if not is_replaced(error):
+                    raise
+        # Something lies there: ours, if the reply to an earlier try was lost (F8).
+        found = self._head_ours(bucket, key)
+        return _dropped(bucket, key, found) if found is not None and self.get(bucket, key) == body else None
+
+    def link(self, bucket: str, key: str, file_name: str, seconds: int) -> str:
+        """See `doors.ports.Bodies`."""
+        attached = f"attachment; filename*=UTF-8''{quote(file_name, safe='')}"
+        asked = {"Bucket": bucket, "Key": key, "ResponseContentDisposition": attached}
+        return self._signer().generate_presigned_url("get_object", Params=asked, ExpiresIn=seconds)
 
     def seen(self, bucket: str, key: str) -> str:
         found = self._head_ours(bucket, key)
@@ -336,6 +359,12 @@ def _reading(dropped: Dropped | S3Object, there: bool | None = True) -> str:
 def _listing(dropped: Dropped | S3Object) -> str:
     action = "s3:ListBucket" if dropped.version_id is None else "s3:ListBucketVersions"
     return f"{action} on s3://{dropped.bucket}"
+
+
+def _dropped(bucket: str, key: str, answer: Any) -> Dropped:
+    """An object as a PUT or HEAD of it tells; as `notification`, without versioning it has no version."""
+    version = answer.get("VersionId")
+    return Dropped(bucket, key, None if version == "null" else version, answer["ETag"].strip('"'))
 
 
 def _replaced(source: S3Object) -> ObjectProblem:

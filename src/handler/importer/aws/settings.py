@@ -10,6 +10,7 @@ from importer.model import Misconfigured
 
 # A batch of 8,192 rows takes 164 s at this rate: it has to fit an invocation of 300 s.
 LEAST_WRITES_PER_SECOND: Final = 50
+LARGEST_POST_MIB: Final = 5120  # Quota: of a single upload (docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html)
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +25,8 @@ class Settings:
         hop_seconds: time-out of the part function, whole seconds.
         writes_per_second: items one worker may write to both tables together; 0 is no limit.
         memory_mb: of the function this runs in, for its bill; 0 where it runs in none.
+        tokens_path: below it, each token of the HTTP door is a parameter; "" where there is no such door.
+        upload_bytes: of a file posted by a signed form, at most.
     """
 
     bucket: str
@@ -38,6 +41,8 @@ class Settings:
     hop_seconds: int = 300
     writes_per_second: float = 0
     memory_mb: int = 0
+    tokens_path: str = ""
+    upload_bytes: int = LARGEST_POST_MIB << 20
 
     @classmethod
     def of(cls, environment: Mapping[str, str] = os.environ) -> "Settings":
@@ -78,6 +83,8 @@ class Settings:
             hop_seconds=_whole(environment, "PART_SECONDS", 300, 30, 300),
             writes_per_second=writes_per_second / workers,
             memory_mb=_whole(environment, "AWS_LAMBDA_FUNCTION_MEMORY_SIZE", 0, 0, 1 << 20),  # Lambda sets it
+            tokens_path=environment.get("TOKENS_PATH", ""),
+            upload_bytes=_whole(environment, "UPLOAD_MAX_MIB", LARGEST_POST_MIB, 1, LARGEST_POST_MIB) << 20,
         )
 
 

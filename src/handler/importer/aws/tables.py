@@ -2,7 +2,8 @@
 
 `EXEC#id/EXEC` holds the public document at the top level and what only workers need in `state`; `EXEC#id/PART#start`
 a part (its `rules_version` is the execution's round); `EXEC#id/NOTES` how far a long settling is; `EXEC#id/WATCH` what
-the sweep last saw; `IMPORT#id/IMPORT` an import definition; `STEM#day#stem/STEM` who has a stem. Every decision reads
+the sweep last saw; `IMPORT#id/IMPORT` an import definition; `STEM#day#stem/STEM` who has a stem; `KEY#hash/KEY` a
+request that came with an Idempotency-Key, which DynamoDB forgets some time after `expires_at`. Every decision reads
 consistently (F10).
 botocore repeats a write whose reply was lost and then sees its own success refused: each conditional write here is
 followed, when refused, by a read that asks "was it me?" (F8).
@@ -10,7 +11,7 @@ followed, when refused, by a read that asks "was it me?" (F8).
 
 import hashlib
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import asdict, fields, replace
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
@@ -27,6 +28,7 @@ from importer.model import (
     Execution,
     Fenced,
     FileError,
+    KeptRequest,
     LeaseHeld,
     Noted,
     Outcome,
@@ -52,6 +54,7 @@ _UNFINISHED: Final = "yes"  # partition key of the sparse index of executions th
 _SAME_CHECKED: Final = "(attribute_not_exists(checked) OR checked = :checked)"
 _LISTED: Final = "EXECUTION"  # partition key of the index that lists executions by time
 _LISTED_DEFINITION: Final = "IMPORT"  # … and import definitions
+MOST_LOOKED_AT: Final = 3_000  # executions of other imports or statuses, while a few of one are looked for; 10 MB
 
 
 class ImportsTable:
@@ -339,6 +342,110 @@ class ImportsTable:
             "ExpressionAttributeNames": names,
             "ExpressionAttributeValues": {":before": item["definition"]},
         }
+
+    # -- requests of doors --------------------------------------------------------------------------------------
+
+    def listed(
+        self, import_id: str, statuses: Collection[Status], after_ms: int, before_ms: int, enough: int
+    ) -> tuple[list[Execution], bool]:
+        if before_ms <= after_ms:
+            return [], True
+        found: list[Execution] = []
+        looked_at = 0
+        values: dict[str, Any] = {
+            ":listed": _LISTED,
+            ":import": import_id,
+            ":after": after_ms,
+            ":last": before_ms - 1,
+        }
+        names = {"#parameters": "parameters", "#import": "document_import_id"}
+        chosen = ""
+        if statuses:
+            by_name = {f":status{number}": status.value for number, status in enumerate(statuses)}
+            values |= by_name
+            names["#status"] = "status"
+            chosen = f" AND #status IN ({', '.join(by_name)})"
+        page: dict[str, Any] = {}
+        while True:
+            answer = self._call(
+                "query",
+                IndexName="by_time",
+                KeyConditionExpression="listed = :listed AND creation_date BETWEEN :after AND :last",
+                FilterExpression=f"#parameters.#import = :import{chosen}",
+                ExpressionAttributeNames=names,
+                ExpressionAttributeValues=_marshalled(values),
+                ScanIndexForward=False,
+                **page,
+            )
+            found += [_execution_of(plain(item)) for item in answer["Items"]]
+            looked_at += answer["ScannedCount"]
+            if "LastEvaluatedKey" not in answer:
+                return found, True
+            if len(found) >= enough or looked_at >= MOST_LOOKED_AT:
+                return found, False
+            page = {"ExclusiveStartKey": answer["LastEvaluatedKey"]}
+
+    def stem_owner(self, day: str, name: str) -> str | None:
+        item = self._get(f"STEM#{day}#{name}", "STEM")
+        return None if item is None else str(item["execution_id"])
+
+    def begin_request(self, key: str, request: KeptRequest, now_ms: int, forget_s: int) -> KeptRequest:
+        pk, sk = f"KEY#{key}", "KEY"
+        item = {"pk": pk, "sk": sk, **asdict(request), "expires_at": forget_s}
+        self._conditional(
+            "put_item",
+            Item=_marshalled(item),
+            ConditionExpression="attribute_not_exists(pk) OR expires_at <= :now",  # DynamoDB forgets within days only
+            ExpressionAttributeValues=_marshalled({":now": now_ms // 1000}),
+        )  # refused or not: what is there now is the answer
+        kept = _kept_request(self._get(pk, sk) or item)
+        if kept.owner == request.owner or kept.status or kept.fingerprint != request.fingerprint:
+            return kept
+        if kept.busy_until_ms > now_ms:
+            return kept
+        self._conditional(
+            "update_item",
+            Key=_key(pk, sk),
+            UpdateExpression="SET #owner = :me, busy_until_ms = :until",
+            ConditionExpression="#owner = :them AND busy_until_ms = :then AND #status = :unknown",
+            ExpressionAttributeNames={"#owner": "owner", "#status": "status"},
+            ExpressionAttributeValues=_marshalled(
+                {
+                    ":me": request.owner,
+                    ":until": request.busy_until_ms,
+                    ":them": kept.owner,
+                    ":then": kept.busy_until_ms,
+                    ":unknown": 0,
+                }
+            ),
+        )
+        return _kept_request(self._get(pk, sk) or item)
+
+    def end_request(self, key: str, request: KeptRequest) -> None:
+        self._conditional(
+            "update_item",
+            Key=_key(f"KEY#{key}", "KEY"),
+            UpdateExpression="SET #status = :status, body = :body, busy_until_ms = :until",
+            ConditionExpression="#owner = :me",
+            ExpressionAttributeNames={"#owner": "owner", "#status": "status"},
+            ExpressionAttributeValues=_marshalled(
+                {
+                    ":me": request.owner,
+                    ":status": request.status,
+                    ":body": request.body,
+                    ":until": request.busy_until_ms,
+                }
+            ),
+        )
+
+    def drop_request(self, key: str, request: KeptRequest) -> None:
+        self._conditional(
+            "delete_item",
+            Key=_key(f"KEY#{key}", "KEY"),
+            ConditionExpression="#owner = :me",
+            ExpressionAttributeNames={"#owner": "owner"},
+            ExpressionAttributeValues=_marshalled({":me": request.owner}),
+        )
 
     # -- parts --------------------------------------------------------------------------------------------------
 
@@ -651,6 +758,10 @@ def _stored_definition(item: dict[str, Any]) -> StoredDefinition:
         item.get("creation_date"),
         item.get("changed_ms"),
     )
+
+
+def _kept_request(item: dict[str, Any]) -> KeptRequest:
+    return KeptRequest(**{f.name: item[f.name] for f in fields(KeptRequest)})
 
 
 def _execution_item(execution: Execution) -> dict[str, Any]:

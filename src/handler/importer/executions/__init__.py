@@ -9,19 +9,25 @@ delivered again, or be done by several workers at once, and the books still bala
 by `sweep_unfinished` and `sweep_waiting`. `cancel` and `redrive` are a person's.
 """
 
-from importer.executions.ending import cancel, redrive
+from importer.executions.destinations import result_names
+from importer.executions.ending import cancel, cancel_soon, redrive
 from importer.executions.importing import deliver, import_dropped, work_on
 from importer.executions.ports import Workplace
+from importer.executions.starting import execution_id_of, start
 from importer.executions.sweeping import sweep_unfinished, sweep_waiting
 from importer.executions.waiting import files_waiting
 
 __all__ = [
     "Workplace",
     "cancel",
+    "cancel_soon",
     "deliver",
+    "execution_id_of",
     "files_waiting",
     "import_dropped",
     "redrive",
+    "result_names",
+    "start",
     "sweep_unfinished",
     "sweep_waiting",
     "work_on",

@@ -39,7 +39,16 @@ def claimed_name(execution: Execution) -> str:
     `a.json` and `a.json.gz` have the same errors file, and the errors of a file named `a.json.reasons.ndjson` would lie
     where the reasons of `a.json` lie.
     """
-    name = without_compression(stem_of(execution))
+    return _claimed(stem_of(execution))
+
+
+def result_names(path: str) -> tuple[str, ...]:
+    """Names under which an object may have been claimed that lies at this path below the day, in any of the folders."""
+    return tuple(dict.fromkeys((_claimed(path), _claimed(path.removesuffix(".json")))))
+
+
+def _claimed(stem: str) -> str:
+    name = without_compression(stem)
     while name.endswith(REASONS_SUFFIX):
         name = without_compression(name.removesuffix(REASONS_SUFFIX))
     return name

@@ -1,0 +1,73 @@
+"""The HTTP door at API Gateway: an event of its HTTP API (format 2.0) → a route → its answer. Powertools routes."""
+
+import base64
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import orjson
+from aws_lambda_powertools.event_handler import APIGatewayHttpResolver, Response
+
+from importer.doors.http import JSON, Answer
+from importer.doors.ports import Doorway
+from importer.doors.routes import ROUTES, Serve, answered, no_such_route
+from importer.model import Value
+
+if TYPE_CHECKING:
+    from aws_lambda_powertools.utilities.typing import LambdaContext
+
+
+class Api:
+    """All routes. One for an execution environment.
+
+    Args:
+        troubled: see `routes.answered`.
+    """
+
+    def __init__(self, troubled: Callable[[Exception], None]) -> None:
+        self._troubled = troubled
+        self._resolver = APIGatewayHttpResolver()
+        self._door: Doorway
+        for route in ROUTES:
+            rule = route.path.replace("{", "<").replace("}", ">")
+            self._resolver.route(rule, method=route.method)(self._served(route.serve))
+        self._resolver.not_found(lambda _error: _response(no_such_route().answer()))
+
+    def answer(self, event: dict[str, Value], context: "LambdaContext", door: Doorway) -> dict[str, Any]:
+        """As API Gateway takes it."""
+        self._door = door  # one request at a time: Lambda sends an environment no second one
+        return self._resolver.resolve(event, context)
+
+    def _served(self, serve: Serve) -> Callable[..., Response[str | bytes]]:
+        def served(**by_powertools: str) -> Response[str | bytes]:
+            event = self._resolver.current_event.raw_event
+            http = event["requestContext"]["http"]
+            return _response(
+                answered(
+                    serve,
+                    http["method"],
+                    event["rawPath"],
+                    # The gateway's own are decoded; Powertools takes its from the path.
+                    event.get("pathParameters") or by_powertools,
+                    event.get("queryStringParameters") or {},
+                    {name.lower(): value for name, value in event.get("headers", {}).items()},
+                    _body(event),
+                    self._door,
+                    self._troubled,
+                )
+            )
+
+        return served
+
+
+def _body(event: dict[str, Any]) -> bytes:
+    text = event.get("body") or ""
+    return base64.b64decode(text) if event.get("isBase64Encoded") else text.encode(errors="surrogatepass")
+
+
+def _response(answer: Answer) -> Response[str | bytes]:
+    body = answer.body
+    if body is not None and not isinstance(body, bytes):
+        # `str` for what somebody wrote into a table by hand, and is no JSON.
+        body = orjson.dumps(body, default=str).decode()
+    headers = {"Content-Type": JSON, **answer.headers} if body is not None else answer.headers
+    return Response(status_code=int(answer.status), body=body, headers=headers)

@@ -1,0 +1,117 @@
+"""Every route of the HTTP door, and the one way a request takes: token, route, answer.
+
+template.yaml names the same routes to the gateway, docs/openapi.json describes them; tests keep the three equal. A path
+is written as both write it. There is no open route: a request without a good token is 401 before anything is looked at.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Final
+
+from importer.doors import data_files, document_imports, import_executions, openapi, uploads, visits
+from importer.doors.http import Answer, Problem, Request
+from importer.doors.ports import Doorway
+from importer.doors.tokens import granted
+from importer.model import Unavailable
+
+Serve = Callable[[Request, Doorway], Answer]
+
+DOCUMENT_IMPORTS: Final = "/v1/datamarts/{datamart_id}/document_imports"
+ONE: Final = f"{DOCUMENT_IMPORTS}/{{import_id}}"
+EXECUTIONS: Final = f"{ONE}/executions"
+EXECUTION: Final = f"{EXECUTIONS}/{{execution_id}}"
+RETRY_S: Final = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    method: str
+    path: str
+    serve: Serve
+
+
+ROUTES: Final = (
+    Route("GET", DOCUMENT_IMPORTS, document_imports.list_),
+    Route("POST", DOCUMENT_IMPORTS, document_imports.create),
+    Route("GET", ONE, document_imports.show),
+    Route("PUT", ONE, document_imports.change),
+    Route("DELETE", ONE, document_imports.remove),
+    Route("GET", EXECUTIONS, import_executions.list_),
+    Route("POST", EXECUTIONS, import_executions.create),
+    Route("GET", EXECUTION, import_executions.show),
+    Route("POST", f"{EXECUTION}/action", import_executions.act),
+    Route("POST", f"{ONE}/uploads", uploads.create_upload),
+    Route("GET", "/v1/data_file/data", data_files.show),
+    Route("POST", "/import", visits.create),
+    Route("POST", "/rest/3.7/import", visits.create),
+    Route("PUT", "/rest/2.4/logs/import", visits.create),
+    Route("GET", "/openapi.json", openapi.show),
+)
+
+
+def answered(
+    serve: Serve,
+    method: str,
+    path: str,
+    parameters: Mapping[str, str],
+    query: Mapping[str, str],
+    headers: Mapping[str, str],
+    body: bytes,
+    door: Doorway,
+    troubled: Callable[[Exception], None],
+) -> Answer:
+    """What a route answers, or why it does not; never an exception.
+
+    Args:
+        headers: names in lower case.
+        troubled: is told what ends a request with 5xx, and may log it, but not its words.
+    """
+    try:
+        grant = granted(headers.get("authorization"), door.kept_token, door.work.clock.now_ms())
+        if grant is None:
+            raise unauthorized()
+        _judge_text(path, *parameters.values(), *query.keys(), *query.values(), *headers.values())
+        return serve(Request(method, path, dict(parameters), dict(query), dict(headers), body, grant), door)
+    except Problem as problem:
+        return problem.answer()
+    except Unavailable as trouble:
+        troubled(trouble)
+        return Problem(
+            HTTPStatus.SERVICE_UNAVAILABLE,
+            "unavailable",
+            f"something this needs does not answer: send the request again in {RETRY_S} s, with the same "
+            "Idempotency-Key if it has one. What is wrong is in the function's log",
+            {"Retry-After": str(RETRY_S)},
+        ).answer()
+    except Exception as bug:  # noqa: BLE001  told, and answered as what it is: nothing is skipped or taken for good
+        troubled(bug)
+        return Problem(
+            HTTPStatus.INTERNAL_SERVER_ERROR,
+            "bug",
+            "this is a fault of the importer: the function's log has it under this request's id",
+        ).answer()
+
+
+def unauthorized() -> Problem:
+    return Problem(
+        HTTPStatus.UNAUTHORIZED,
+        "unauthorized",
+        "send a token that is valid now: `Authorization: <token>`, `Authorization: Bearer <token>`, or Basic with the "
+        "token's id and secret. `importer token create` makes one",
+        {"WWW-Authenticate": 'Bearer realm="importer", Basic realm="importer"'},
+    )
+
+
+def no_such_route() -> Problem:
+    return Problem(HTTPStatus.NOT_FOUND, "no_such_route", "there is no such resource: GET /openapi.json lists them all")
+
+
+def _judge_text(*texts: str) -> None:
+    for text in texts:
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise Problem(
+                HTTPStatus.BAD_REQUEST, "not_unicode", "path, query and headers must be Unicode text: a part is none"
+            ) from None
