@@ -33,6 +33,7 @@ class Stack:
     stream_bucket: str | None = None
     tokens_path: str | None = None  # of the HTTP door's tokens in SSM; None before there was one
     upload_max_mib: int | None = None  # of a file posted by a signed form
+    fetch_queue_url: str | None = None  # of imports by URI; None before there were any
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), indent=2)
@@ -74,5 +75,6 @@ def described(
         delivery_stream=outputs.get("DeliveryStream"),
         stream_bucket=outputs.get("StreamBucket"),
         tokens_path=outputs.get("TokensPath"),
+        fetch_queue_url=outputs.get("FetchQueueUrl"),
         upload_max_mib=int(outputs["UploadMaxMiB"]) if "UploadMaxMiB" in outputs else None,
     )

@@ -27,6 +27,10 @@ class Settings:
         memory_mb: of the function this runs in, for its bill; 0 where it runs in none.
         tokens_path: below it, each token of the HTTP door is a parameter; "" where there is no such door.
         upload_bytes: of a file posted by a signed form, at most.
+        fetch_queue_url: "" where nothing is fetched from URIs.
+        uri_allowed_hosts: as the parameter says; `doors.addresses.AllowedHosts` reads it.
+        uri_most_bytes, uri_most_ms: of one fetch.
+        uri_credentials: the folder of the secrets that fetches may name.
     """
 
     bucket: str
@@ -43,6 +47,11 @@ class Settings:
     memory_mb: int = 0
     tokens_path: str = ""
     upload_bytes: int = LARGEST_POST_MIB << 20
+    fetch_queue_url: str = ""
+    uri_allowed_hosts: str = ""
+    uri_most_bytes: int = 100 << 30
+    uri_most_ms: int = 1_440 * 60_000
+    uri_credentials: str = ""
 
     @classmethod
     def of(cls, environment: Mapping[str, str] = os.environ) -> "Settings":
@@ -85,6 +94,12 @@ class Settings:
             memory_mb=_whole(environment, "AWS_LAMBDA_FUNCTION_MEMORY_SIZE", 0, 0, 1 << 20),  # Lambda sets it
             tokens_path=environment.get("TOKENS_PATH", ""),
             upload_bytes=_whole(environment, "UPLOAD_MAX_MIB", LARGEST_POST_MIB, 1, LARGEST_POST_MIB) << 20,
+            fetch_queue_url=environment.get("FETCH_QUEUE_URL", ""),
+            uri_allowed_hosts=environment.get("URI_ALLOWED_HOSTS", ""),
+            # 500 GiB in 10,000 pieces are pieces of 52 MiB, two of which fit into the function's memory.
+            uri_most_bytes=_whole(environment, "URI_MAX_GIB", 100, 1, 500) << 30,
+            uri_most_ms=_whole(environment, "URI_MAX_MINUTES", 1_440, 1, 10_080) * 60_000,
+            uri_credentials=environment.get("URI_CREDENTIALS", ""),
         )
 
 

@@ -159,7 +159,7 @@ class ForeignBuckets:
         if access.external_id:
             request["ExternalId"] = access.external_id
         with _refused_are_told(
-            f"the role {access.role_arn} cannot be assumed: UriRoles must name it, and it must trust the fetch "
+            f"the role {access.role_arn} cannot be assumed: UriRoleArns must name it, and it must trust the fetch "
             "function's role, with this external id if it asks for one"
         ):
             given = self._made.roles().assume_role(**request)["Credentials"]
@@ -223,7 +223,7 @@ def _told(error: ClientError, uri: str, access: Access) -> Refused | Cut:
     if answers.is_archived(error):
         return Refused(FetchReason.SOURCE_REFUSED, f"{uri} lies in an archive class: restore it first")
     if answers.is_denied(error):
-        who = "the fetch function's role (UriBuckets must name the bucket)"
+        who = "the fetch function's role (UriObjectArns must name it)"
         if access.credentials or access.role_arn:
             who = f"who {access.credentials or access.role_arn} stands for"
         return Refused(

@@ -39,6 +39,7 @@ MOST_RESTARTS: Final = 5
 # name or port that is wrong stays wrong: the first few. After that it is worth an hour.
 PAUSES_S: Final = (1, 2, 4, 15, 30, 60, 120, 300, 600, 900)
 FIRST_TRIES: Final = 4
+SWEPT_AFTER_MS: Final = 20 * 60_000  # without a lease: longer than the longest pause, during which its message waits
 _TYPES: Final = {".gz": "application/gzip", ".zst": "application/zstd", ".csv": "text/csv"}
 
 
