@@ -377,10 +377,15 @@ def denied(address: str) -> tuple[str, bool]:
         return "no address", True
     if isinstance(parsed, ipaddress.IPv6Address) and parsed.scope_id is not None:
         return "link-local", True
-    for never, networks in ((True, _NEVER), (False, _PRIVATE)):
-        for network, what in networks:
-            if parsed.version == network.version and parsed in network:
-                return what, never
+    holding = [
+        (network.prefixlen, what, never)
+        for never, networks in ((True, _NEVER), (False, _PRIVATE))
+        for network, what in networks
+        if parsed.version == network.version and parsed in network
+    ]
+    if holding:
+        _, what, never = max(holding)  # the narrowest: ::1 lies in ::/96, metadata in a private network
+        return what, never
     if parsed.version == 6 and parsed not in _GLOBAL_IPV6:
         return "in no network that is given out", True
     return "", False
