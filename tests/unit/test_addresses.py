@@ -44,7 +44,10 @@ def refused(act: object, *arguments: object) -> tuple[FetchReason, str]:
     [
         ("https://a.example/x.json", HttpSource("https", "a.example", 443, "/x.json")),
         ("HTTPS://A.Example./x.json", HttpSource("https", "a.example", 443, "/x.json")),
-        ("http://a.example:8080/x.json?sig=a%2Fb&c=d#top", HttpSource("http", "a.example", 8080, "/x.json?sig=a%2Fb&c=d")),
+        (
+            "http://a.example:8080/x.json?sig=a%2Fb&c=d#top",
+            HttpSource("http", "a.example", 8080, "/x.json?sig=a%2Fb&c=d"),
+        ),
         ("https://a.example?x", HttpSource("https", "a.example", 443, "/?x")),
         ("https://a.example/a?", HttpSource("https", "a.example", 443, "/a?")),
         ("https://a.example/a/../b.json", HttpSource("https", "a.example", 443, "/a/../b.json")),
@@ -73,26 +76,77 @@ NOT_FETCHED = [
     *("//a.example/x", "http:/a.example/x", "http:a.example", "https:///x", "http://", "jar:http://a.example!/x"),
     # users and passwords, and what a second parser might take for a host
     *("http://user:pass@a.example/x", "http://a.example@127.0.0.1/x", "http://127.0.0.1@a.example/@x@", "http://@a/x"),
-    *("http://a.example\\@127.0.0.1/x", "http://a.example\\.b.example/x", "http:\\\\a.example/x", "http://a.example\\x"),
+    *(
+        "http://a.example\\@127.0.0.1/x",
+        "http://a.example\\.b.example/x",
+        "http:\\\\a.example/x",
+        "http://a.example\\x",
+    ),
     # line breaks and blanks: a request of their own
-    *("http://a.example/x\r\nHost: b", "http://a.example/x\nX: y", "http://a.example /x", "http://a.example/a b", " http://a"),
-    *("http://a.example/\u2028x", "http://a.example/\x00", "http://a\t.example/x", "http://a.example/\x7f", "http://a\u00a0b/"),
+    *(
+        "http://a.example/x\r\nHost: b",
+        "http://a.example/x\nX: y",
+        "http://a.example /x",
+        "http://a.example/a b",
+        " http://a",
+    ),
+    *(
+        "http://a.example/\u2028x",
+        "http://a.example/\x00",
+        "http://a\t.example/x",
+        "http://a.example/\x7f",
+        "http://a\u00a0b/",
+    ),
     # numbers that only a resolver takes for an address
     *("http://2130706433/x", "http://0x7f000001/x", "http://0x7f.1/x", "http://017700000001/x", "http://0177.0.0.1/x"),
     *("http://127.1/x", "http://127.0.1/x", "http://127.0.0.01/x", "http://127.0.0.0x1/x", "http://0/x", "http://0x/x"),
     *("http://1.2.3.4.5/x", "http://256.1.1.1/x", "http://4294967296/x", "http://a.1/x", "http://127.0.0.1.1./x"),
     # letters that look like others, or become them
-    *("http://１２７.０.０.１/x", "http://127。0。0。1/x", "http://ⓔxample.com/x", "http://bücher.example/x", "http://ｅ/x"),
+    *(
+        "http://１２７.０.０.１/x",
+        "http://127。0。0。1/x",
+        "http://ⓔxample.com/x",
+        "http://bücher.example/x",
+        "http://ｅ/x",
+    ),
     *("http://a.example%2f/x", "http://%31%32%37.0.0.1/x", "http://a%00.example/x"),
     # addresses in brackets that are none, or of one machine
     *("http://[fe80::1%25eth0]/x", "http://[fe80::1%eth0]/x", "http://[127.0.0.1]/x", "http://[::1/x", "http://::1/x"),
     *("http://[]/x", "http://[a.example]/x", "http://[::1]x/y", "http://[::1]:80:80/x", "http://[v1.x]/x"),
     # names and ports that are none
-    *("http://-a.example/x", "http://a..example/x", "http://.example/x", "http://a.example../x", "http://./x", "http://a-/x"),
-    *("http://a:/x", "http://a:0/x", "http://a:65536/x", "http://a:080000/x", "http://a:8o/x", "http://a:80:80/x", "http://a:-1/"),
-    *("http://" + "a" * 64 + ".example/x", "http://" + "a." * 130 + "example/x", "http://a.example/" + "x" * MOST_CHARACTERS),
+    *(
+        "http://-a.example/x",
+        "http://a..example/x",
+        "http://.example/x",
+        "http://a.example../x",
+        "http://./x",
+        "http://a-/x",
+    ),
+    *(
+        "http://a:/x",
+        "http://a:0/x",
+        "http://a:65536/x",
+        "http://a:080000/x",
+        "http://a:8o/x",
+        "http://a:80:80/x",
+        "http://a:-1/",
+    ),
+    *(
+        "http://" + "a" * 64 + ".example/x",
+        "http://" + "a." * 130 + "example/x",
+        "http://a.example/" + "x" * MOST_CHARACTERS,
+    ),
     # buckets that are none
-    *("s3://", "s3://bucket", "s3://bucket/", "s3://B/x", "s3:///x", "s3://arn:aws:s3:::b/x", "s3://b@c/x", "s3://bucket/a\nb"),
+    *(
+        "s3://",
+        "s3://bucket",
+        "s3://bucket/",
+        "s3://B/x",
+        "s3:///x",
+        "s3://arn:aws:s3:::b/x",
+        "s3://b@c/x",
+        "s3://bucket/a\nb",
+    ),
 ]
 
 
@@ -157,7 +211,20 @@ def test_the_name_of_the_file_is_the_last_part_of_the_path(uri: str, key: str):
 
 @pytest.mark.parametrize(
     "path",
-    ["", "/", "/a/", "/..", "/a/..", "/%2e%2e", "/..%2fx.json", "/a%5cb.json", "/a%0ab.json", "/%00", "/%ff.json", "/a%2Fb"],
+    [
+        "",
+        "/",
+        "/a/",
+        "/..",
+        "/a/..",
+        "/%2e%2e",
+        "/..%2fx.json",
+        "/a%5cb.json",
+        "/a%0ab.json",
+        "/%00",
+        "/%ff.json",
+        "/a%2Fb",
+    ],
 )
 def test_a_path_that_names_no_file_is_refused(path: str):
     """Nobody reaches another folder by it, ours least of all."""
@@ -183,7 +250,7 @@ def test_a_name_that_makes_too_long_a_key_is_refused():
     ],
 )
 def test_an_https_url_of_s3_names_its_object(uri: str, source: S3Source | None):
-    """As CoolaData's page takes it: file URI, access key, secret key. A key goes to S3 and to nobody who looks like it."""
+    """CoolaData takes a file URI and an access key. The key goes to S3, and to nobody who looks like it."""
     assert s3_source_of(source_of(uri)) == source
 
 
@@ -212,9 +279,24 @@ def test_a_redirect_is_read_as_a_uri_of_its_own(location: str, uri: str):
 @pytest.mark.parametrize(
     "location",
     [
-        *("http://a.example/x", "ftp://a.example/x", "file:///etc/passwd", "s3://bucket/key.json", "javascript:x", "data:,"),
+        *(
+            "http://a.example/x",
+            "ftp://a.example/x",
+            "file:///etc/passwd",
+            "s3://bucket/key.json",
+            "javascript:x",
+            "data:,",
+        ),
         *("https://u:p@b.example/", "https://2130706433/", "https://0x7f.1/", "https://[fe80::1%25eth0]/", "///b/c@d"),
-        *("/\\b.example/x", "\\\\b.example", "https://b.example/\r\nX: y", " https://b.example/", "\t//b", "/\xff", "//[/"),
+        *(
+            "/\\b.example/x",
+            "\\\\b.example",
+            "https://b.example/\r\nX: y",
+            " https://b.example/",
+            "\t//b",
+            "/\xff",
+            "//[/",
+        ),
     ],
     ids=ascii,
 )
@@ -234,20 +316,64 @@ def test_a_redirect_from_http_to_https_is_followed():
 
 NEVER = [
     *("0.0.0.0", "0.1.2.3", "169.254.169.254", "169.254.170.2", "169.254.0.1", "100.100.100.200", "168.63.129.16"),
-    *("192.0.0.192", "192.0.0.8", "192.0.2.1", "192.88.99.1", "198.18.0.1", "198.19.255.255", "198.51.100.7", "203.0.113.9"),
+    *(
+        "192.0.0.192",
+        "192.0.0.8",
+        "192.0.2.1",
+        "192.88.99.1",
+        "198.18.0.1",
+        "198.19.255.255",
+        "198.51.100.7",
+        "203.0.113.9",
+    ),
     *("224.0.0.1", "239.255.255.255", "240.0.0.1", "255.255.255.255"),
-    *("::", "::127.0.0.1", "::ffff:127.0.0.1", "::ffff:8.8.8.8", "::ffff:0:127.0.0.1", "fe80::1", "fe80::1%eth0", "fec0::1"),
+    *(
+        "::",
+        "::127.0.0.1",
+        "::ffff:127.0.0.1",
+        "::ffff:8.8.8.8",
+        "::ffff:0:127.0.0.1",
+        "fe80::1",
+        "fe80::1%eth0",
+        "fec0::1",
+    ),
     *("64:ff9b::a9fe:a9fe", "64:ff9b::808:808", "64:ff9b:1::a00:1", "2002:7f00:1::", "2002:a9fe:a9fe::1", "2001::1"),
     *("2001:0:4136:e378:8000:63bf:3fff:fdd2", "2001:db8::1", "2001:10::1", "2001:2::1", "3fff::1", "100::1", "ff02::1"),
     *("fd00:ec2::254", "fd20:ce::254", "5f00::1", "4000::1", "8000::1", "e000::1", "", "x", "1.2.3", "2130706433"),
 ]
 PRIVATE = [
-    *("10.0.0.1", "172.16.0.1", "172.31.255.255", "192.168.1.1", "100.64.0.1", "100.127.255.255", "127.0.0.1", "127.9.9.9"),
+    *(
+        "10.0.0.1",
+        "172.16.0.1",
+        "172.31.255.255",
+        "192.168.1.1",
+        "100.64.0.1",
+        "100.127.255.255",
+        "127.0.0.1",
+        "127.9.9.9",
+    ),
     *("::1", "fc00::1", "fdff::1"),
 ]
 OPEN = [
-    *("8.8.8.8", "1.1.1.1", "172.15.255.255", "172.32.0.1", "100.63.255.255", "100.128.0.1", "169.253.1.1", "169.255.0.1"),
-    *("198.17.255.255", "198.20.0.0", "192.0.1.1", "223.255.255.255", "2606:4700::1111", "2001:200::1", "2001:4860:4860::8888"),
+    *(
+        "8.8.8.8",
+        "1.1.1.1",
+        "172.15.255.255",
+        "172.32.0.1",
+        "100.63.255.255",
+        "100.128.0.1",
+        "169.253.1.1",
+        "169.255.0.1",
+    ),
+    *(
+        "198.17.255.255",
+        "198.20.0.0",
+        "192.0.1.1",
+        "223.255.255.255",
+        "2606:4700::1111",
+        "2001:200::1",
+        "2001:4860:4860::8888",
+    ),
     *("2a00::1", "2003::1"),
 ]
 AT = HttpSource("https", "a.example", 443, "/")
@@ -300,7 +426,9 @@ def test_no_dress_makes_an_ipv4_address_open(address: ipaddress.IPv4Address):
     n = int(address)
     dressed = [0xFFFF << 32 | n, n, 0xFFFF << 48 | n, 0x64FF9B << 96 | n, 0x64FF9B0001 << 80 | n]
     dressed += [0x2002 << 112 | n << 80, 0x2001_0000 << 96 | n << 64, 0x2001_0000 << 96 | (n ^ 0xFFFFFFFF)]
-    assert [str(ipaddress.IPv6Address(value)) for value in dressed if not denied(str(ipaddress.IPv6Address(value)))[0]] == []
+    assert [
+        str(ipaddress.IPv6Address(value)) for value in dressed if not denied(str(ipaddress.IPv6Address(value)))[0]
+    ] == []
 
 
 @given(st.ip_addresses(v=6))
@@ -334,7 +462,9 @@ def test_names_in_it_are_the_only_hosts_and_a_star_adds_the_others():
     assert refused(starred.judge_host, HttpSource("https", "a", 8443, "/"))[0] is FetchReason.PORT_NOT_ALLOWED
 
 
-@pytest.mark.parametrize("entry", ["http://a.example", "a.example:80", "*.example", "a/b", "2130706433", "127.1", "[x]"])
+@pytest.mark.parametrize(
+    "entry", ["http://a.example", "a.example:80", "*.example", "a/b", "2130706433", "127.1", "[x]"]
+)
 def test_an_entry_that_can_be_no_host_is_told_at_the_start(entry: str):
     """Else it would allow nothing, and nobody would know why."""
     with pytest.raises(Misconfigured, match="URI_ALLOWED_HOSTS"):

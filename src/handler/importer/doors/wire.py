@@ -105,6 +105,8 @@ class Wire:
             connection.settimeout(_left(head_until))
             connection.sendall(_request(source, offset, validator))
             response.begin()
+            if reader.ended:  # http.client takes what came of the headers for all of them
+                raise http.client.IncompleteRead(b"")
             reader.until = until
             return _Answer(response, connection)
         except (OSError, http.client.HTTPException, ValueError) as error:
@@ -176,6 +178,7 @@ class _Reader(io.RawIOBase):
     def __init__(self, connection: socket.socket, until: float) -> None:
         self._connection = connection
         self.until = until
+        self.ended = False
 
     def makefile(self, mode: str) -> io.BufferedReader:
         return io.BufferedReader(self, CHUNK_BYTES)
@@ -185,7 +188,9 @@ class _Reader(io.RawIOBase):
 
     def readinto(self, buffer: Any) -> int:
         self._connection.settimeout(min(IDLE_S, _left(self.until)))
-        return self._connection.recv_into(buffer)
+        count = self._connection.recv_into(buffer)
+        self.ended = not count
+        return count
 
 
 def _left(until: float) -> float:
@@ -319,7 +324,7 @@ def _length(source: HttpSource, answer: _Answer) -> int | None:
             "a whole one",
         )
     (text,) = lengths if len(lengths) == 1 else ("",)
-    if not (text.isascii() and text.isdigit() and len(text) < 19):
+    if not (text.isascii() and text.isdigit() and len(text) < 20):
         raise Refused(FetchReason.BAD_ANSWER, f"{source.shown} is sent with a Content-Length that is no number")
     return int(text)
 
