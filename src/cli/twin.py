@@ -4,8 +4,9 @@
     python -m cli.twin down           stop, and forget all it held; again: nothing
     python -m cli.twin build          only build the functions for this machine
 
-A twin lives in a directory. Its process holds a lock on the file `pid` there for as long as it lives: "running, and
-ours" is asked of the lock, never guessed from a number that may belong to another process by now.
+A twin lives in a directory. Each of its two processes, the emulator and a stand-in for API Gateway, holds a lock on its
+file `….pid` there for as long as it lives: "running, and ours" is asked of the lock, never guessed from a number that
+may belong to another process by now.
 It differs from AWS where docs/architecture.md says; permissions are enforced (AUTH), so a missing one shows here.
 """
 
@@ -20,8 +21,9 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 
 import boto3
@@ -43,6 +45,9 @@ SAM: tuple[str | Path, ...] = (ROOT / ".tools/sam/bin/python", "-m", "samcli")
 TWIN_PYTHON = ROOT / ".tools/twin/bin/python"
 EMBEDDED_AWS = ROOT / "src/cli/embedded_aws.py"
 UV = ROOT / ".tools/uv/bin/uv"
+
+EMULATOR = "ministack"
+GATEWAY = "api_gateway"
 
 START_SECONDS = 60  # Measured: 2 s on two cores; a loaded machine may take long
 STOP_SECONDS = 10
@@ -76,8 +81,13 @@ def up(directory: Path = DIRECTORY, parameters: Sequence[str] = ()) -> Stack:
         deployed = " ".join((sources, *parameters))
         if not deployed_file.exists() or deployed_file.read_text() != deployed:
             _deploy(directory, parameters)
-            outputs_file.write_text(_describe(directory).to_json() + "\n")
+            token = Stack.from_file(outputs_file).api_token if outputs_file.exists() else None
+            _end(directory, GATEWAY)  # it knows the routes of the template it began with
+            outputs_file.write_text(_with_api(directory, _describe(directory), token).to_json() + "\n")
             deployed_file.write_text(deployed)
+        elif not _alive(directory, GATEWAY):
+            outputs = Stack.from_file(outputs_file)
+            _start_gateway(directory, outputs.functions["ApiFunction"])
     return Stack.from_file(outputs_file)
 
 
@@ -159,7 +169,25 @@ def _describe(directory: Path) -> Stack:
     )
 
 
-# ---- The process -------------------------------------------------------------------------------------------------
+def _with_api(directory: Path, outputs: Stack, token: str | None) -> Stack:
+    """With the root of its HTTP door, and a token for it; one made before is good as long as the twin runs."""
+    from cli import connection, tokens  # which know of twins
+    from importer.doors.tokens import EVERY_IMPORT, Right
+
+    api_url = _start_gateway(directory, outputs.functions["ApiFunction"])
+    if token is None:
+        made = tokens.make(
+            connection.of_stack(outputs), "demo of the twin", {EVERY_IMPORT: [Right.ADMIN]}, _now_ms(), None
+        )
+        token = made.text
+    return replace(outputs, api_url=api_url, api_token=token)
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+# ---- The processes: the emulator, and the stand-in for API Gateway before it --------------------------------------
 
 
 def _start(directory: Path) -> None:
@@ -176,54 +204,96 @@ def _start(directory: Path) -> None:
         MINISTACK_REGION=REGION,
         TMPDIR=str(directory / "tmp"),
     )
-    with (directory / "pid").open("w") as pid_file, (directory / "ministack.log").open("wb") as log_file:
+    # -P: our modules beside that file are none of its own
+    _spawn(directory, EMULATOR, [TWIN_PYTHON, "-P", EMBEDDED_AWS], environment, lambda: _healthy(directory))
+
+
+def _start_gateway(directory: Path, function: str) -> str:
+    """The root of the HTTP door, from where it answers."""
+    port_file = directory / "api_port"
+    port = int(port_file.read_text()) if port_file.exists() else _free_port()
+    port_file.write_text(str(port))  # the same when it has to be started again
+    url = f"http://127.0.0.1:{port}"
+    command: list[str | Path] = [sys.executable, "-m", "cli.api_gateway", "--port", str(port)]
+    command += ["--endpoint-url", _endpoint_url(directory), "--function", function, "--region", REGION]
+    command += ["--template", BUILD / "template.yaml", "--key", ACCESS_KEY_ID, "--secret", SECRET_ACCESS_KEY]
+    environment = _clean_environment(PYTHONPATH=os.pathsep.join(str(ROOT / path) for path in ("src", "src/handler")))
+    _spawn(directory, GATEWAY, command, environment, lambda: _listens(port))
+    return url
+
+
+def _spawn(
+    directory: Path,
+    name: str,
+    command: Sequence[str | Path],
+    environment: Mapping[str, str],
+    is_ready: Callable[[], bool],
+) -> None:
+    """Start a process of the twin that outlives this command and its terminal, and wait until it answers."""
+    with (directory / f"{name}.pid").open("w") as pid_file, (directory / f"{name}.log").open("wb") as log_file:
         fcntl.flock(pid_file, fcntl.LOCK_EX)  # held on by the process, which inherits the open file
         process = subprocess.Popen(
-            [TWIN_PYTHON, "-P", EMBEDDED_AWS],  # -P: our modules beside that file are none of its own
+            command,
             cwd=directory,
             env=environment,
             stdin=subprocess.DEVNULL,
             stdout=log_file,
             stderr=subprocess.STDOUT,
             pass_fds=[pid_file.fileno()],
-            start_new_session=True,  # outlives this command and its terminal
+            start_new_session=True,
         )
         pid_file.write(str(process.pid))
     _children[process.pid] = process
     deadline = time.monotonic() + START_SECONDS
-    while not _healthy(directory):
+    while not is_ready():
         if process.poll() is not None or time.monotonic() > deadline:
-            raise TwinError(f"The embedded AWS did not start; try again.\n{_log_tail(directory)}")
+            raise TwinError(f"The twin's {name} did not start; try again.\n{_log_tail(directory, name)}")
         time.sleep(0.1)
 
 
 def _stop(directory: Path) -> None:
-    """End the process group, workers included, and remove what the twin kept; the shared build stays."""
+    """End the processes, workers included, and remove what the twin kept; the shared build stays."""
     if _alive(directory):
         say("stopping the embedded AWS")
-        pid = int((directory / "pid").read_text())
-        for number in (signal.SIGTERM, signal.SIGKILL):
-            with suppress(ProcessLookupError):
-                os.killpg(pid, number)
-            deadline = time.monotonic() + STOP_SECONDS
-            while _alive(directory) and time.monotonic() < deadline:
-                time.sleep(0.05)
-        if child := _children.pop(pid, None):
-            child.wait()
-    for name in ("deployed", "outputs.json", "endpoint", "pid", "ministack.log"):
-        (directory / name).unlink(missing_ok=True)
+    for name in (GATEWAY, EMULATOR):
+        _end(directory, name)
+        for kept in (f"{name}.pid", f"{name}.log"):
+            (directory / kept).unlink(missing_ok=True)
+    for kept in ("deployed", "outputs.json", "endpoint", "api_port"):
+        (directory / kept).unlink(missing_ok=True)
     shutil.rmtree(directory / "tmp", ignore_errors=True)
 
 
-def _alive(directory: Path) -> bool:
+def _end(directory: Path, name: str) -> None:
+    """End a process of the twin with all it has started, if it runs."""
+    if not _alive(directory, name):
+        return
+    pid = int((directory / f"{name}.pid").read_text())
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        with suppress(ProcessLookupError):
+            os.killpg(pid, number)
+        deadline = time.monotonic() + STOP_SECONDS
+        while _alive(directory, name) and time.monotonic() < deadline:
+            time.sleep(0.05)
+    if child := _children.pop(pid, None):
+        child.wait()
+
+
+def _alive(directory: Path, name: str = EMULATOR) -> bool:
     try:
-        with (directory / "pid").open() as pid_file:
+        with (directory / f"{name}.pid").open() as pid_file:
             fcntl.flock(pid_file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
     except FileNotFoundError:
         return False
     return False
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as caller:
+        caller.settimeout(1)
+        return caller.connect_ex(("127.0.0.1", port)) == 0
 
 
 def _healthy(directory: Path) -> bool:
@@ -291,8 +361,8 @@ def _run(command: Sequence[str | Path], environment: Mapping[str, str]) -> None:
         raise TwinError(f"`{shown} …` failed:\n{_tail(done.stdout + done.stderr)}")
 
 
-def _log_tail(directory: Path) -> str:
-    log_file = directory / "ministack.log"
+def _log_tail(directory: Path, name: str = EMULATOR) -> str:
+    log_file = directory / f"{name}.log"
     return f"The last lines of {log_file}:\n{_tail(log_file.read_text(errors='replace'))}"
 
 
@@ -325,6 +395,7 @@ def main() -> int:
                     print(outputs.to_json())
                 else:
                     say(f"up at {outputs.endpoint_url}; drop files with `.venv/bin/importer import FILE`")
+                    say(f"the HTTP door is at {outputs.api_url}; its api_token is in {DIRECTORY / 'outputs.json'}")
             case "down":
                 down()
             case "build":

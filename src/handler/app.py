@@ -9,16 +9,18 @@ import orjson
 from aws_lambda_powertools import Metrics
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from importer.assembly import fetch_place_maker, workplace_maker
+from importer.assembly import doorway_maker, fetch_place_maker, workplace_maker
 from importer.aws.dispatch import task_of
 from importer.aws.settings import Settings
 from importer.executions import Workplace, import_dropped, sweep_unfinished, sweep_waiting, work_on
 from importer.model import Misconfigured, Value
 from importer.notification import UnknownNotification, dropped_objects
-from importer.telemetry import NAMESPACE, discreet, failed, make_logger
+from importer.telemetry import NAMESPACE, discreet, failed, make_logger, not_served
 
 if TYPE_CHECKING:
+    from importer.doors.api import Api
     from importer.doors.fetching import FetchPlace
+    from importer.doors.ports import Doorway
 
 # An invocation that closed no execution has no metrics; that is not worth a line in the log.
 warnings.filterwarnings("ignore", "No application metrics to publish*")
@@ -93,6 +95,25 @@ def _bodies(event: dict[str, Value]) -> list[str]:
     if not isinstance(records, list):
         return [orjson.dumps(event).decode()]
     return [str(record.get("body")) if isinstance(record, dict) else "" for record in records]
+
+
+@discreet(logger)
+@metrics.log_metrics
+def api_handler(event: dict[str, Value], context: LambdaContext) -> dict[str, Value]:
+    """A request of API Gateway's HTTP API, payload format 2.0: docs/http.md.
+
+    Returns:
+        The answer as API Gateway takes it; 5xx, too, are answers, and in the log.
+    """
+    doorways, api = _front()
+    return api.answer(event, context, doorways(context.get_remaining_time_in_millis))
+
+
+@cache
+def _front() -> "tuple[Callable[[Callable[[], int]], Doorway], Api]":
+    from importer.doors.api import Api  # with what routes requests: nothing the other functions need
+
+    return doorway_maker(Settings.of(), logger, metrics), Api(lambda trouble: not_served(logger, trouble))
 
 
 @discreet(logger)

@@ -13,8 +13,11 @@ import pytest
 from samtranslator.translator.transform import transform
 from samtranslator.yaml_helper import yaml_parse
 
+from cli.api_gateway import routes_of
 from cli.previewing import PART_BYTES
 from importer import telemetry
+from importer.doors import openapi
+from importer.doors.routes import ROUTES
 from importer.forecast import MEMORY_MB
 from tests.faults import importing
 from tests.support import cloud
@@ -58,11 +61,12 @@ def allowed(template: dict[str, Any]) -> Iterator[dict[str, Any]]:
             yield from (s for s in policy["PolicyDocument"]["Statement"] if s["Effect"] == "Allow")
 
 
-def prefixes_written(template: dict[str, Any]) -> set[str]:
-    """Prefixes of the bucket that some role may put objects under."""
+def prefixes_written(template: dict[str, Any], but_by: str) -> set[str]:
+    """Prefixes of the bucket that some role may put objects under, leaving out one."""
+    others = {"Resources": {name: r for name, r in template["Resources"].items() if name != but_by}}
     written = {
         resource["Fn::Sub"]
-        for statement in allowed(template)
+        for statement in allowed(others)
         if "s3:PutObject" in as_list(statement["Action"])
         for resource in as_list(statement["Resource"])
     }
@@ -89,11 +93,20 @@ def notifies(bucket: dict[str, Any]) -> dict[str, Any]:
     return bucket["Properties"].get("NotificationConfiguration", {})
 
 
-def test_no_function_may_write_where_a_file_starts_one(expanded):
-    """B1: what the importer writes can never start the importer, whatever its code does."""
-    written = prefixes_written(expanded)
+def test_no_function_that_a_file_starts_may_write_where_a_file_starts_one(expanded):
+    """B1: what the importer writes can never start the importer, whatever its code does. Doors may: requests start
+    them, and nothing else."""
+    written = prefixes_written(expanded, but_by="ApiRole")
     assert written == {"completed_imports/", "errors/", "receipts/", "work/"}
     assert not [p for p in written if p.startswith(TRIGGER_PREFIX) or TRIGGER_PREFIX.startswith(p)]
+    used_by = {
+        name: f["Properties"]["Role"]["Fn::GetAtt"][0] for name, f in of_type(expanded, "AWS::Lambda::Function").items()
+    }
+    assert [name for name, role in used_by.items() if role == "ApiRole"] == ["ApiFunction"]
+    starts = [p["Properties"] for p in of_type(expanded, "AWS::Lambda::Permission").values()]
+    assert {p["Principal"] for p in starts if p["FunctionName"] == {"Ref": "ApiFunction"}} == {
+        "apigateway.amazonaws.com"
+    }
 
 
 def test_recursion_is_stopped_by_aws_but_for_the_function_that_hands_work_on_to_itself(expanded):
@@ -103,6 +116,7 @@ def test_recursion_is_stopped_by_aws_but_for_the_function_that_hands_work_on_to_
         "ImportFunction": "Terminate",
         "PartFunction": "Allow",
         "SweepFunction": "Terminate",
+        "ApiFunction": "Terminate",
     }
 
 
@@ -209,7 +223,7 @@ def test_every_function_logs_to_a_group_that_forgets(expanded):
     used = {
         f["Properties"]["LoggingConfig"]["LogGroup"]["Ref"] for f in of_type(expanded, "AWS::Lambda::Function").values()
     }
-    assert used == set(groups) - {"StreamLogs"}  # Firehose's own
+    assert used == set(groups) - {"StreamLogs", "ApiAccessLogs"}  # Firehose's own, and the gateway's
 
 
 def test_a_notification_that_cannot_be_handled_is_kept(expanded):
@@ -225,7 +239,8 @@ def test_a_notification_that_cannot_be_handled_is_kept(expanded):
         **dict.fromkeys(nothing_to_keep),
     }
     by_queue = {m["Properties"]["FunctionName"]["Ref"] for m in mappings_of(expanded)}  # see the test below
-    assert set(configured) | by_queue == set(of_type(expanded, "AWS::Lambda::Function"))
+    by_request = {"ApiFunction"}  # it has whoever asks for a witness
+    assert set(configured) | by_queue | by_request == set(of_type(expanded, "AWS::Lambda::Function"))
     assert {"sqs:SendMessage"} == {
         action
         for statement in allowed(expanded)
@@ -265,6 +280,7 @@ def test_only_workers_take_parts_and_whoever_finds_work_may_send_them(expanded):
         "ImportRole": ["sqs:SendMessage"],
         "PartRole": ["sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ReceiveMessage", "sqs:SendMessage"],
         "SweepRole": ["sqs:SendMessage"],
+        "ApiRole": ["sqs:SendMessage"],
         "StreamRole": [],
         "SweepFunctionUnfinishedRole": [],  # the schedules': each may invoke the sweep
         "SweepFunctionWaitingRole": [],
@@ -298,7 +314,7 @@ def test_a_worker_may_do_to_files_and_tables_what_the_import_function_may(expand
     assert shared == {"ImportPolicy": both, "StreamPolicy": both}
 
 
-@pytest.mark.parametrize("function", ["ImportFunction", "PartFunction", "SweepFunction"])
+@pytest.mark.parametrize("function", ["ImportFunction", "PartFunction", "SweepFunction", "ApiFunction"])
 def test_every_function_is_told_what_settings_reads(expanded, function):
     """A stack says all that can be said; a default is for what is not deployed."""
     variables = set(expanded["Resources"][function]["Properties"]["Environment"]["Variables"])
@@ -349,6 +365,50 @@ def test_an_empty_endpoint_means_aws(expanded):
     assert expanded["Parameters"]["EndpointUrl"]["Default"] == ""
     variables = expanded["Resources"]["ImportFunction"]["Properties"]["Environment"]["Variables"]
     assert variables["AWS_ENDPOINT_URL"] == {"Ref": "EndpointUrl"}
+
+
+# ---- The HTTP door -----------------------------------------------------------------------------------------------
+
+
+def test_the_gateway_has_the_routes_of_the_door_and_no_other(expanded):
+    """Each is named: a request that no route is for starts no function. The description has them, too."""
+    in_template = {(route.method, route.path) for route in routes_of(ROOT / "template.yaml")}
+    in_code = {(route.method, route.path) for route in ROUTES}
+    described = openapi.document()["paths"].items()
+    in_document = {
+        (method.upper(), path) for path, operations in described for method in operations if method != "parameters"
+    }
+    assert in_template == in_code == in_document
+    assert not [path for _, path in in_template if "+" in path or path.startswith("$")]
+    (api,) = of_type(expanded, "AWS::ApiGatewayV2::Api").values()
+    assert len(in_template) == sum(len(methods) for methods in api["Properties"]["Body"]["paths"].values())
+
+
+def test_the_published_description_is_that_of_the_code():
+    """`python -m tests.house.test_template` writes it anew."""
+    assert json.loads((ROOT / "docs/openapi.json").read_text(encoding="utf-8")) == openapi.document()
+
+
+def test_requests_are_bounded_logged_without_what_is_secret_and_answered_in_time(expanded):
+    """J4, J8: throttled; no header and no query in the access log; the function ends while the gateway still waits."""
+    (stage,) = of_type(expanded, "AWS::ApiGatewayV2::Stage").values()
+    limits = stage["Properties"]["DefaultRouteSettings"]
+    assert limits == {"ThrottlingRateLimit": {"Ref": "RequestsPerSecond"}, "ThrottlingBurstLimit": 100}
+    log = stage["Properties"]["AccessLogSettings"]
+    assert log["DestinationArn"] == arn("ApiAccessLogs")
+    told = set(re.findall(r"\$context\.([a-zA-Z.]+)", log["Format"]))
+    assert told == {
+        "requestId",
+        "requestTime",
+        "identity.sourceIp",
+        "routeKey",
+        "status",
+        "responseLatency",
+        "responseLength",
+        "error.message",
+    }
+    assert json.loads(log["Format"])["route"] == "$context.routeKey"
+    assert expanded["Resources"]["ApiFunction"]["Properties"]["Timeout"] < 30
 
 
 # ---- People ------------------------------------------------------------------------------------------------------
@@ -413,6 +473,7 @@ def test_the_alarms_cover_every_way_an_import_can_fail(expanded):
         "failed-executions": [("S3EventImporter", "ExecutionsFailed")],
         "missed-notifications": [("S3EventImporter", "MissedNotifications")],
         "resumed-executions": [("S3EventImporter", "ResumedExecutions")],
+        "api-errors": [("AWS/ApiGateway", "5xx")],
         "bad-rows": [("S3EventImporter", f"Rows{fate}") for fate in ("Good", "Bad", "NotStored")],
         "oldest-waiting": [("S3EventImporter", "OldestWaitingSeconds")],
         "stream-freshness": [("AWS/Firehose", "DeliveryToS3.DataFreshness")],
@@ -512,3 +573,8 @@ def test_the_read_me_lists_the_alarms(expanded):
     listed = set(re.findall(r"docs/operations\.md#([a-z-]+)\)", (ROOT / "README.md").read_text(encoding="utf-8")))
     missing = sorted(set(alarms(expanded)) - listed)
     assert not missing, f"README.md does not list {', '.join(missing)}"
+
+
+if __name__ == "__main__":
+    text = json.dumps(openapi.document(), indent=2, ensure_ascii=False)
+    (ROOT / "docs/openapi.json").write_text(f"{text}\n", encoding="utf-8")

@@ -11,6 +11,7 @@ from typing import Any
 import boto3
 from botocore.config import Config
 
+from cli import twin
 from cli.stack import Stack
 from tests.soak.files import File
 from tests.soak.workers import Workers
@@ -205,4 +206,4 @@ def say(line: str) -> None:
 
 def emulator_pid(directory: Path) -> int:
     """The twin that lives in this directory."""
-    return int((directory / "pid").read_text())
+    return int((directory / f"{twin.EMULATOR}.pid").read_text())

@@ -26,6 +26,7 @@ from importer.telemetry import PowertoolsTelemetry
 
 if TYPE_CHECKING:
     from importer.doors.fetching import FetchPlace
+    from importer.doors.ports import Doorway
     from importer.doors.uri_imports import UriDoor
 
 IN_FLIGHT: Final = 8  # calls by the clients, each in a thread of its own
@@ -41,6 +42,43 @@ def workplace_maker(settings: Settings, logger: Logger, metrics: Metrics) -> Cal
     return maker(
         settings, PowertoolsTelemetry(logger, metrics), SystemClock(), IN_FLIGHT, PROGRESS_EVERY_MS, QUICK_IN_FLIGHT
     )
+
+
+def doorway_maker(settings: Settings, logger: Logger, metrics: Metrics) -> Callable[[Callable[[], int]], "Doorway"]:
+    """As `workplace_maker`, for the HTTP door. What only it needs is imported here, out of the others' cold start."""
+    from importer.aws.posting import Forms
+    from importer.aws.secrets import Secrets
+    from importer.doors.ports import Doorway
+
+    workplaces = workplace_maker(settings, logger, metrics)
+    forms = Forms(clients.signer)
+    secrets = Secrets(clients.parameters, SystemClock())
+    uris = uri_door(settings)
+
+    def kept_token(token_id: str) -> str | None:
+        return secrets.text(f"{settings.tokens_path}/{token_id}") if settings.tokens_path else None
+
+    def doorway(remaining_ms: Callable[[], int]) -> Doorway:
+        work = workplaces(remaining_ms)
+        books, bodies = work.records, work.objects
+        assert isinstance(books, ImportsTable)  # the ports of `executions` say less than these can do
+        assert isinstance(bodies, S3Objects)
+        return Doorway(
+            work=work,
+            books=books,
+            bodies=bodies,
+            bucket=settings.bucket,
+            datamart_id=settings.datamart_id,
+            organisation_id=settings.organisation_id,
+            datafarm_key=settings.region,
+            has_stream=bool(settings.delivery_stream),
+            kept_token=kept_token,
+            forms=forms,
+            upload_bytes=settings.upload_bytes,
+            uris=uris,
+        )
+
+    return doorway
 
 
 def fetch_place_maker(
@@ -116,7 +154,9 @@ def maker(
 ) -> Callable[[Callable[[], int]], Workplace]:
     """As `workplace_maker`, with the clock, telemetry and pace a test wants."""
     meter, events_table = Meter(), settings.events_table
-    objects = S3Objects(metered(clients.s3(), meter), clock, lambda: metered(clients.copies(), meter), in_flight)
+    objects = S3Objects(
+        metered(clients.s3(), meter), clock, lambda: metered(clients.copies(), meter), in_flight, clients.signer
+    )
     dispatch = PartQueue(lambda: metered(clients.queues(), meter), settings.part_queue_url, clock)
     records = ImportsTable(metered(clients.records(), meter), settings.imports_table)
     # Every other client is made when it is first needed.

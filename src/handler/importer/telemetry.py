@@ -111,6 +111,7 @@ class Message(StrEnum):
     SENT_ON = "sent on"
     FOUND = "found"
     SWEEP_FAILED = "left for the next sweep"
+    NOT_SERVED = "request not served"
     FETCHED = "fetched"
     FETCH_HANDED_ON = "fetch handed on"
 
@@ -178,6 +179,10 @@ SAYS: Final[dict[Message, tuple[str, tuple[LogKey, ...]]]] = {
     Message.SWEEP_FAILED: (
         "level WARNING: the sweep could not take up one execution or file, and went on with the next",
         (LogKey.WHAT, LogKey.TROUBLE),
+    ),
+    Message.NOT_SERVED: (
+        "level ERROR, with the exception: the HTTP door answered a request 5xx; or met a token in SSM that is none",
+        (),
     ),
     Message.FETCHED: (
         "an import by URI has ended: its file is in imports/, or it FAILED",
@@ -342,6 +347,11 @@ def failed(logger: Logger, dropped: Dropped) -> None:
     """Log the exception being handled: this try of one object failed, and Lambda is to deliver again."""
     logger.exception(Message.DELIVER_AGAIN, extra={LogKey.BUCKET: dropped.bucket, LogKey.KEY: dropped.key})
     setattr(sys.exception(), _LOGGED, True)
+
+
+def not_served(logger: Logger, trouble: Exception) -> None:
+    """Log what ends an HTTP request with 5xx."""
+    logger.error(Message.NOT_SERVED, exc_info=trouble)
 
 
 def _of(execution: Execution) -> dict[str, str | int | None]:

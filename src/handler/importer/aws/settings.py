@@ -27,6 +27,8 @@ class Settings:
         memory_mb: of the function this runs in, for its bill; 0 where it runs in none.
         tokens_path: below it, each token of the HTTP door is a parameter; "" where there is no such door.
         upload_bytes: of a file posted by a signed form, at most.
+        datamart_id, organisation_id: what the HTTP door calls this stack to clients of mediarithmics.
+        region: of AWS; "" where nothing says it.
         fetch_queue_url: "" where nothing is fetched from URIs.
         uri_allowed_hosts: as the parameter says; `doors.addresses.AllowedHosts` reads it.
         uri_most_bytes, uri_most_ms: of one fetch.
@@ -46,6 +48,9 @@ class Settings:
     writes_per_second: float = 0
     memory_mb: int = 0
     tokens_path: str = ""
+    datamart_id: str = "1"
+    organisation_id: str = "1"
+    region: str = ""
     upload_bytes: int = LARGEST_POST_MIB << 20
     fetch_queue_url: str = ""
     uri_allowed_hosts: str = ""
@@ -93,6 +98,9 @@ class Settings:
             writes_per_second=writes_per_second / workers,
             memory_mb=_whole(environment, "AWS_LAMBDA_FUNCTION_MEMORY_SIZE", 0, 0, 1 << 20),  # Lambda sets it
             tokens_path=environment.get("TOKENS_PATH", ""),
+            datamart_id=environment.get("DATAMART_ID", "1"),
+            organisation_id=environment.get("ORGANISATION_ID", "1"),
+            region=environment.get("AWS_REGION", ""),  # Lambda sets it
             upload_bytes=_whole(environment, "UPLOAD_MAX_MIB", LARGEST_POST_MIB, 1, LARGEST_POST_MIB) << 20,
             fetch_queue_url=environment.get("FETCH_QUEUE_URL", ""),
             uri_allowed_hosts=environment.get("URI_ALLOWED_HOSTS", ""),

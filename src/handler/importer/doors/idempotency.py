@@ -86,7 +86,7 @@ def once(request: Request, door: Doorway, act: Callable[[Try], Answer]) -> Answe
         raise
     said = orjson.dumps(answer.body).decode()
     with suppress(Unavailable):  # it is done: a try without this record finds what was made, by its name
-        door.books.end_request(key, replace(kept, status=answer.status, body=said))
+        door.books.end_request(key, replace(kept, status=int(answer.status), body=said))
     return answer
 
 

@@ -432,7 +432,7 @@ def _parameters() -> Schema:
         "name": "Idempotency-Key",
         "in": "header",
         "description": "Sent again with the same body within a day, the request is not done again.",
-        "schema": {"type": "string", "pattern": '^"[!#-Z^-~]{1,255}"$'},
+        "schema": {"type": "string", "pattern": r'^("[!#-\[\]-~]{1,255}"|[!#-\[\]-~]{1,255})$'},
         "example": '"8e03978e-40d5-43e8-bc93-6894a57f9324"',
     }
     said["content_encoding"] = {

@@ -13,7 +13,7 @@ from importer.doors import data_files, document_imports, import_executions, open
 from importer.doors.http import Answer, Problem, Request
 from importer.doors.ports import Doorway
 from importer.doors.tokens import granted
-from importer.model import Unavailable
+from importer.model import Misconfigured, Unavailable
 
 Serve = Callable[[Request, Doorway], Answer]
 
@@ -68,7 +68,11 @@ def answered(
         troubled: is told what ends a request with 5xx, and may log it, but not its words.
     """
     try:
-        grant = granted(headers.get("authorization"), door.kept_token, door.work.clock.now_ms())
+        try:
+            grant = granted(headers.get("authorization"), door.kept_token, door.work.clock.now_ms())
+        except Misconfigured as none:
+            troubled(none)
+            grant = None
         if grant is None:
             raise unauthorized()
         _judge_text(path, *parameters.values(), *query.keys(), *query.values(), *headers.values())
