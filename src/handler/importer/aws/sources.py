@@ -14,6 +14,7 @@ from botocore.exceptions import BotoCoreError, ClientError, IncompleteReadError
 from urllib3.exceptions import HTTPError
 
 from importer.aws import answers, clients
+from importer.definitions import DEFAULT
 from importer.fetches import Access, Body, Cut, FetchReason, Refused
 from importer.model import Clock
 from importer.sinks.calls import LOST, is_passing, is_throttle
@@ -86,10 +87,18 @@ class ForeignBuckets:
         self._most_bytes = most_bytes
 
     def opened(
-        self, bucket: str, key: str, version_id: str, access: Access, offset: int, validator: str, time_ms: int
+        self,
+        bucket: str,
+        key: str,
+        version_id: str,
+        access: Access,
+        import_id: str,
+        offset: int,
+        validator: str,
+        time_ms: int,
     ) -> Body:
         uri = f"s3://{bucket}/{key}"
-        client = self._client(access)
+        client = self._client(access, import_id)
         request: dict[str, Any] = {"Bucket": bucket, "Key": key}
         if version_id:
             request["VersionId"] = version_id
@@ -100,7 +109,7 @@ class ForeignBuckets:
         except ClientError as error:
             # Another object by now, or a shorter one: from its begin.
             if offset and (answers.is_replaced(error) or answers.status(error) == 416):
-                return self.opened(bucket, key, version_id, access, 0, "", time_ms)
+                return self.opened(bucket, key, version_id, access, import_id, 0, "", time_ms)
             raise _told(error, uri, access) from error
         except (*LOST, BotoCoreError) as error:
             raise Cut(f"S3 does not answer for {uri}: {type(error).__name__}") from error
@@ -116,17 +125,17 @@ class ForeignBuckets:
             raise Cut(f"{uri} was asked for byte {offset:,} and sent {begin:,}")
         return body
 
-    def _client(self, access: Access) -> "S3Client":
+    def _client(self, access: Access, import_id: str) -> "S3Client":
         if access.credentials:
-            return self._made.s3(self._keys(access.credentials))
+            return self._made.s3(self._keys(access.credentials, import_id))
         if access.role_arn:
             return self._made.s3(self._assumed(access))
         return self._made.s3(None)
 
     # -- keys -----------------------------------------------------------------------------------------------------
 
-    def _keys(self, credentials: str) -> Keys:
-        """The access key a secret holds. Raises Refused(credentials_refused), Cut."""
+    def _keys(self, credentials: str, import_id: str) -> Keys:
+        """The access key a secret holds, if it is for this import. Raises Refused(credentials_refused), Cut."""
         where, _, short = credentials.partition(":")
         name = f"/{self._folder}/{short}" if where == "ssm" else f"{self._folder}/{short}"
         kind = "SSM parameter (SecureString)" if where == "ssm" else "secret of Secrets Manager"
@@ -139,6 +148,9 @@ class ForeignBuckets:
         found = [_first(stored, names) for names in (_ID_NAMES, _SECRET_NAMES, _TOKEN_NAMES)]
         if not found[0] or not found[1]:
             raise _refused(f'the {kind} {name} must hold {{"access_key_id": "…", "secret_access_key": "…"}}')
+        imports = stored.get("imports") if isinstance(stored, dict) else None
+        if imports is not None and (not isinstance(imports, list) or (import_id or DEFAULT.id) not in imports):
+            raise _refused(f"the {kind} {name} is not for this import: its `imports` names those it is for")
         return Keys(found[0], found[1], found[2] or None)
 
     def _parameter(self, name: str) -> str:

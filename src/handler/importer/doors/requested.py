@@ -101,7 +101,15 @@ class Buckets(Protocol):
     """Objects of other people's buckets."""
 
     def opened(
-        self, bucket: str, key: str, version_id: str, access: Access, offset: int, validator: str, time_ms: int
+        self,
+        bucket: str,
+        key: str,
+        version_id: str,
+        access: Access,
+        import_id: str,
+        offset: int,
+        validator: str,
+        time_ms: int,
     ) -> Body:
         """Raises Refused, Cut."""
 
@@ -114,7 +122,9 @@ def opener(web: Callable[[HttpSource, int, str, int], Body], buckets: Buckets) -
         if isinstance(source, S3Source) or fetch.access != Access():
             found = s3_source_of(source)
             assert found is not None, "judged when it was asked for"
-            return buckets.opened(found.bucket, found.key, found.version_id, fetch.access, offset, validator, time_ms)
+            return buckets.opened(
+                found.bucket, found.key, found.version_id, fetch.access, fetch.import_id, offset, validator, time_ms
+            )
         return web(source, offset, validator, time_ms)
 
     return opened
