@@ -1,14 +1,17 @@
-"""Drop several files at the same time and watch their imports; one file's trouble is its own."""
+"""Drop several files at the same time, or have them fetched, and watch their imports; one's trouble is its own."""
 
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
-from cli import importing, show
+from cli import fetching, importing, show
 from cli.connection import CannotReach, Connection
 from importer.bad_rows import ObjectProblem
 from importer.definitions import DEFAULT, Definition
+from importer.doors.addresses import file_name_of, source_of
+from importer.doors.requested import Asked
 from importer.executions.plain_text import HEAD_STORED_BYTES
+from importer.fetches import Fetch, Refused
 from importer.notification import IMPORTS_PREFIX
 
 AT_ONCE: Final = 16
@@ -17,17 +20,30 @@ FILE_REFUSED, UNAVAILABLE = 3, 4
 
 def import_files(
     connection: Connection,
-    files: tuple[Path, ...],
+    files: tuple[Path | Asked, ...],
     definition: Definition,
     deadline: float,
     bad_rows: int,
     quiet: bool = False,
 ) -> list[importing.Outcome]:
-    """What became of each file, in the order given. `deadline` is of time.monotonic."""
+    """What became of each file, in the order given. `deadline` is of time.monotonic.
+
+    Raises:
+        click.UsageError: one of the URIs can be no file's; nothing was imported.
+    """
+    judged = [_judged(connection, file, definition) if isinstance(file, Asked) else file for file in files]
     folder = IMPORTS_PREFIX if definition is DEFAULT else f"{IMPORTS_PREFIX}{definition.id}/"
     with show.Bars(quiet) as bars, ThreadPoolExecutor(AT_ONCE) as threads:
 
-        def one(path: Path) -> importing.Outcome:
+        def one(path: Path | Fetch | importing.Outcome) -> importing.Outcome:
+            if isinstance(path, importing.Outcome):
+                return path
+            if isinstance(path, Fetch):
+                try:
+                    return fetching.import_uri(connection, path, deadline, bad_rows, bars)
+                except CannotReach as error:
+                    name = Path(path.key.rpartition("/")[2])
+                    return importing.Outcome(name, trouble=str(error), exit_code=UNAVAILABLE)
             try:
                 with path.open("rb") as file:
                     importing.judge(path.name, file.read(HEAD_STORED_BYTES), definition)
@@ -37,7 +53,16 @@ def import_files(
             except (CannotReach, OSError) as error:
                 return importing.Outcome(path, trouble=str(error), exit_code=UNAVAILABLE)
 
-        return list(threads.map(one, files))
+        return list(threads.map(one, judged))
+
+
+def _judged(connection: Connection, asked: Asked, definition: Definition) -> Fetch | importing.Outcome:
+    """What is to be fetched; or that its import would refuse it."""
+    try:
+        return fetching.requested(connection, asked, definition)
+    except Refused as refused:
+        name = Path(file_name_of(source_of(asked.uri)))
+        return importing.Outcome(name, trouble=refused.message, exit_code=FILE_REFUSED)
 
 
 def _import_one(

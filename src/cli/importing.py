@@ -59,7 +59,11 @@ class Progress:
 
 @dataclass(slots=True)
 class Outcome:
-    """What became of one file. Exactly one of `execution` (ended) and `trouble` (not, and why) says it."""
+    """What became of one file. Exactly one of `execution` (ended) and `trouble` (not, and why) says it.
+
+    Attributes:
+        fetch: of a file that was to be fetched from a URI, as the world sees it.
+    """
 
     path: Path
     uploaded: Uploaded | None = None
@@ -68,6 +72,7 @@ class Outcome:
     bad_rows: list[BadRow] = field(default_factory=list)
     trouble: str = ""
     exit_code: int = 0
+    fetch: dict[str, Value] | None = None
 
     def document(self) -> dict[str, Value]:
         """For `--json`."""
@@ -76,6 +81,7 @@ class Outcome:
             "exit_code": self.exit_code,
             "trouble": self.trouble or None,
             "source_uri": self.uploaded.source.uri if self.uploaded else None,
+            "fetch": self.fetch,
             "execution_id": self.uploaded.execution_id if self.uploaded else None,
             "execution": document(self.execution) if self.execution else None,
             "receipt": self.receipt,

@@ -6,6 +6,7 @@
 
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -14,6 +15,7 @@ from cli import (
     converting,
     definitions,
     dropping,
+    fetching,
     importing,
     lookup,
     people,
@@ -29,6 +31,7 @@ from cli.connection import connected
 from cli.verbs import DONE, Verbs, json_option, stack_option, timeout_option
 from importer.definitions import DEFAULT
 from importer.documents import document as execution_document
+from importer.doors.requested import Asked
 
 
 @click.group(
@@ -58,11 +61,17 @@ def main() -> None:
 
 
 @main.command("import")
-@click.argument(
-    "files", metavar="FILE…", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path)
-)
+@click.argument("files", metavar="FILE|URI…", nargs=-1, required=True, type=fetching.FileOrUri())
 @stack_option
 @click.option("--import-id", metavar="ID", help="The import definition to read the files by.")
+@click.option(
+    "--credentials",
+    metavar="NAME",
+    default="",
+    help="Of a private s3:// source: the secret that holds an access key, as ssm:NAME or secretsmanager:NAME.",
+)
+@click.option("--role-arn", metavar="ARN", default="", help="Of a private s3:// source: the role to assume.")
+@click.option("--external-id", metavar="ID", default="", help="What the owner of that role wants to be told.")
 @timeout_option(900.0, "How long to wait for the imports to end.")
 @click.option(
     "--bad-rows",
@@ -75,32 +84,46 @@ def main() -> None:
 @click.pass_context
 def import_(
     ctx: click.Context,
-    files: tuple[Path, ...],
+    files: tuple[Path | str, ...],
     stack_name: str | None,
     import_id: str | None,
+    credentials: str,
+    role_arn: str,
+    external_id: str,
     timeout_s: float,
     bad_rows: int,
     as_json: bool,
 ) -> None:
-    """Upload files to imports/ and wait until they are imported.
+    """Upload files to imports/, or have them fetched there from URIs, and wait until they are imported.
 
     The deployed function imports each file, several at the same time. You see it move, then its receipt: the sums, the
     refused rows with reason and remedy, and where everything went. Dropping a file again doubles nothing.
+
+    A URI is https://…, http://… or s3://BUCKET/KEY, and ends in the file's name. The installation fetches it, and
+    not this machine; parameter UriAllowedHosts says from where (docs/import-by-uri.md). `importer fetches` lists
+    what was fetched.
 
     \b
     Examples:
       importer import events/files/logins.json
       importer import --stack s3-event-importer monday.json.gz tuesday.json.gz
       importer import --json logins.json | jq '.files[].receipt.bad'
+      importer import https://files.example.com/exports/monday.json.gz
+      importer import s3://partner-bucket/exports/monday.json --credentials ssm:partner
     """
-    names = [path.name for path in files]
+    uris = [file for file in files if isinstance(file, str)]
+    if (credentials or role_arn or external_id) and not uris:
+        raise click.UsageError("--credentials, --role-arn and --external-id are for URIs: name one")
+    names = [fetching.name_of(file) if isinstance(file, str) else file.name for file in files]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
         raise click.UsageError(f"two files are named {twice}: in imports/ the second would overwrite the first")
     connection = connected(stack_name)
     definition = DEFAULT if import_id is None else lookup.stored_definition(connection, import_id)
+    asked = Asked("", import_id or "", credentials, role_arn, external_id)
+    wanted = tuple(replace(asked, uri=file) if isinstance(file, str) else file for file in files)
     outcomes = dropping.import_files(
-        connection, files, definition, time.monotonic() + timeout_s, bad_rows, quiet=as_json
+        connection, wanted, definition, time.monotonic() + timeout_s, bad_rows, quiet=as_json
     )
     if as_json:
         click.echo(show.to_json({"files": [outcome.document() for outcome in outcomes]}))
@@ -168,6 +191,7 @@ for verb in (
     previewing.preview,
     converting.convert,
     definitions.imports,
+    fetching.fetches,
     standing.status,
     recount.verify_,
     stopping.cancel,

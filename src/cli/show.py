@@ -29,6 +29,7 @@ from cli.importing import Outcome
 from importer.bad_rows import BadRow, row_text, shown
 from importer.costs import dollars
 from importer.diagnosis import diagnosis as whole_file
+from importer.fetches import Fetch
 from importer.forecast import Forecast
 from importer.model import TO_THE_END, Event, Execution, Phase, Status, Value
 from importer.preview import Findings, Property, place_of
@@ -583,6 +584,40 @@ def execution_list(out: Console, found: Sequence[Execution]) -> None:
     put_lines(out, ("execution", "created (UTC)", "status", "good", "bad", "file"), rows, ("good", "bad"))
 
 
+def fetch_list(out: Console, found: Sequence[Fetch]) -> None:
+    """One a line, with the whole id and the whole URI."""
+    rows: list[list[str | Text]] = [
+        [
+            fetch.id,
+            utc(fetch.created_ms)[:16].replace("T", " "),
+            Text(fetch.error_code or fetch.status.value, style=_STATUS_STYLE[fetch.status]),
+            in_bytes(fetch.next_offset),
+            shown_whole(fetch.uri),
+        ]
+        for fetch in found
+    ]
+    put_lines(out, ("fetch", "asked for (UTC)", "status", "came", "from"), rows, ("came",))
+
+
+def fetch_page(out: Console, fetch: Fetch, bucket: str, options: str) -> None:
+    """One import by URI: how far it is, or why it failed."""
+    out.print(Text(f"Fetch {fetch.id}", style="bold"))
+    label(out, "status", Text(fetch.status.value, style=f"bold {_STATUS_STYLE[fetch.status]}"))
+    if fetch.error_code:
+        label(out, "refused", Text(fetch.error_code, style="yellow"))
+        paragraph(out, shown_whole(fetch.error_message))
+    label(out, "from", shown_whole(fetch.uri))
+    of = "" if fetch.total_bytes is None else f" of {in_bytes(fetch.total_bytes)}"
+    again = f", begun again {many(fetch.restarts, 'time')}: it had changed" if fetch.restarts else ""
+    label(out, "came", f"{in_bytes(fetch.next_offset)}{of}{again}")
+    label(out, "asked for", utc(fetch.created_ms))
+    if fetch.end_ms is not None:
+        label(out, "ended", utc(fetch.end_ms))
+    if fetch.status is Status.SUCCEEDED:
+        address(out, "to", f"s3://{bucket}/{fetch.key}")
+        paragraph(out, f"`importer executions {fetch.execution_id}{options}` shows what became of its rows.")
+
+
 def dropped_name(execution: Execution) -> str:
     """The whole name its file was dropped by, below imports/."""
     return shown_whole(execution.source.key.removeprefix("imports/"))
@@ -739,6 +774,14 @@ class Bar:
         """`count` bytes of a file of `total` were looked at."""
         self._progress.update(
             self._task, completed=count, total=max(total, 1), description=f"{in_bytes(count)} of {in_bytes(total)}"
+        )
+
+    def fetched(self, count: int, total: int | None) -> None:
+        """`count` bytes of a URI's file have come; None where its server does not say how many there are."""
+        of = "" if total is None else f" of {in_bytes(total)}"
+        known = None if total is None else max(total, 1)
+        self._progress.update(
+            self._task, completed=count if known else 0, total=known, description=f"fetched {in_bytes(count)}{of}"
         )
 
     def moved(self, now: importing.Progress, uploaded: importing.Uploaded) -> None:

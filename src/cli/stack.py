@@ -37,6 +37,7 @@ class Stack:
     api_token: str | None = None  # the twin's own, which may do everything
     tokens_path: str | None = None  # of the HTTP door's tokens in SSM; None before there was one
     upload_max_mib: int | None = None  # of a file posted by a signed form
+    fetch_queue_url: str | None = None  # of imports by URI; None before there were any
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), indent=2)
@@ -81,5 +82,6 @@ def described(
         low_part_queue_url=outputs.get("LowPartQueueUrl"),
         api_url=outputs.get("ApiUrl"),
         tokens_path=outputs.get("TokensPath"),
+        fetch_queue_url=outputs.get("FetchQueueUrl"),
         upload_max_mib=int(outputs["UploadMaxMiB"]) if "UploadMaxMiB" in outputs else None,
     )

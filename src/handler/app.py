@@ -9,7 +9,7 @@ import orjson
 from aws_lambda_powertools import Metrics
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from importer.assembly import doorway_maker, workplace_maker
+from importer.assembly import doorway_maker, fetch_place_maker, workplace_maker
 from importer.aws.dispatch import task_of
 from importer.aws.settings import Settings
 from importer.executions import Workplace, import_dropped, sweep_unfinished, sweep_waiting, work_on
@@ -19,6 +19,7 @@ from importer.telemetry import NAMESPACE, discreet, failed, make_logger, not_ser
 
 if TYPE_CHECKING:
     from importer.doors.api import Api
+    from importer.doors.fetching import FetchPlace
     from importer.doors.ports import Doorway
 
 # An invocation that closed no execution has no metrics; that is not worth a line in the log.
@@ -117,6 +118,35 @@ def _front() -> "tuple[Callable[[Callable[[], int]], Doorway], Api]":
 
 @discreet(logger)
 @metrics.log_metrics
+def fetch_handler(event: dict[str, Value], context: LambdaContext) -> dict[str, list[dict[str, Value]]]:
+    """A message of the fetch queue: go on with one import by URI. The event may be such a message itself.
+
+    One message a batch (BatchSize 1): what it raises is that message's alone.
+
+    Returns:
+        For a person invoking by hand: the fetch's id, status and how many bytes have come.
+    Raises:
+        Unavailable, UnknownFetch, or whatever a bug raises. SQS delivers the message again when its visibility time-out
+        is over, five times in all, then moves it to the dead-letter queue.
+    """
+    from importer.aws.fetches import fetch_id_of  # no other function has to import it
+    from importer.doors.fetching import fetch_on
+
+    place = _fetch_places()(context.get_remaining_time_in_millis)
+    done: list[dict[str, Value]] = []
+    for body in _bodies(event):
+        fetch = fetch_on(place, fetch_id_of(body))
+        done.append({"id": fetch.id, "status": fetch.status.value, "fetched_bytes": fetch.next_offset})
+    return {"fetches": done}
+
+
+@cache
+def _fetch_places() -> "Callable[[Callable[[], int]], FetchPlace]":
+    return fetch_place_maker(Settings.of(), logger, metrics)
+
+
+@discreet(logger)
+@metrics.log_metrics
 def sweep_handler(event: dict[str, Value], context: LambdaContext) -> dict[str, int]:
     """`{"sweep": "unfinished"}`, every 5 minutes: whatever nobody gets on with is sent on.
 
@@ -131,6 +161,10 @@ def sweep_handler(event: dict[str, Value], context: LambdaContext) -> dict[str, 
     match event.get("sweep"):
         case "unfinished":
             swept = sweep_unfinished(place)
+            if Settings.of().fetch_queue_url:
+                from importer.doors.fetching import SWEPT_AFTER_MS, sweep_fetches
+
+                sweep_fetches(_fetch_places()(context.get_remaining_time_in_millis), SWEPT_AFTER_MS)
             return {"unfinished": swept.unfinished, "sent_on": swept.sent_on, "failed": swept.failed}
         case "waiting":
             waiting = sweep_waiting(place, Settings.of().bucket)

@@ -26,7 +26,7 @@ FLOORS = [
     {"formats", "rows", "csv_rows", "plain_rows", "lines", "parts", "compression", "receipts", "diagnosis"},
     {"exact_json"},
     {"fields", "users", "row_paths"},
-    {"bad_rows", "definitions", "notification", "documents", "sha256", "costs"},
+    {"bad_rows", "definitions", "fetches", "notification", "documents", "sha256", "costs"},
     {"model", "prices"},
 ]
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}

@@ -63,9 +63,9 @@ def allowed(template: dict[str, Any]) -> Iterator[dict[str, Any]]:
             yield from (s for s in policy["PolicyDocument"]["Statement"] if s["Effect"] == "Allow")
 
 
-def prefixes_written(template: dict[str, Any], but_by: str) -> set[str]:
-    """Prefixes of the bucket that some role may put objects under, leaving out one."""
-    others = {"Resources": {name: r for name, r in template["Resources"].items() if name != but_by}}
+def prefixes_written(template: dict[str, Any], but_by: set[str]) -> set[str]:
+    """Prefixes of the bucket that some role may put objects under, leaving out some."""
+    others = {"Resources": {name: r for name, r in template["Resources"].items() if name not in but_by}}
     written = {
         resource["Fn::Sub"]
         for statement in allowed(others)
@@ -98,13 +98,18 @@ def notifies(bucket: dict[str, Any]) -> dict[str, Any]:
 def test_no_function_that_a_file_starts_may_write_where_a_file_starts_one(expanded):
     """B1: what the importer writes can never start the importer, whatever its code does. Doors may: requests start
     them, and nothing else."""
-    written = prefixes_written(expanded, but_by="ApiRole")
+    written = prefixes_written(expanded, but_by={"ApiRole", "FetchRole"})
     assert written == {"completed_imports/", "errors/", "receipts/", "work/"}
     assert not [p for p in written if p.startswith(TRIGGER_PREFIX) or TRIGGER_PREFIX.startswith(p)]
     used_by = {
         name: f["Properties"]["Role"]["Fn::GetAtt"][0] for name, f in of_type(expanded, "AWS::Lambda::Function").items()
     }
-    assert [name for name, role in used_by.items() if role == "ApiRole"] == ["ApiFunction"]
+    doors = {name: role for name, role in used_by.items() if role in ("ApiRole", "FetchRole")}
+    assert doors == {"ApiFunction": "ApiRole", "FetchFunction": "FetchRole"}
+    assert {role: may(expanded, role, "FetchQueue") for role in ("ImportRole", "PartRole")} == {
+        "ImportRole": set(),
+        "PartRole": set(),
+    }
     starts = [p["Properties"] for p in of_type(expanded, "AWS::Lambda::Permission").values()]
     assert {p["Principal"] for p in starts if p["FunctionName"] == {"Ref": "ApiFunction"}} == {
         "apigateway.amazonaws.com"
@@ -119,14 +124,16 @@ def test_recursion_is_stopped_by_aws_but_for_the_function_that_hands_work_on_to_
         "PartFunction": "Allow",
         "SweepFunction": "Terminate",
         "ApiFunction": "Terminate",
+        "FetchFunction": "Allow",
     }
 
 
-def test_only_the_part_function_is_started_by_what_our_functions_send(expanded):
-    """The one loop there is goes through the part queue."""
+def test_only_workers_are_started_by_what_our_functions_send(expanded):
+    """The two loops there are go through the queues of parts and of fetches."""
     mappings = of_type(expanded, "AWS::Lambda::EventSourceMapping")
     told = [(m["Properties"]["FunctionName"], m["Properties"]["EventSourceArn"]) for m in mappings.values()]
-    assert sorted(map(str, told)) == sorted(str(({"Ref": "PartFunction"}, arn(queue))) for queue in PART_QUEUES)
+    loops = [({"Ref": "PartFunction"}, arn(queue)) for queue in PART_QUEUES]
+    assert sorted(map(str, told)) == sorted(map(str, [*loops, ({"Ref": "FetchFunction"}, arn("FetchQueue"))]))
 
 
 # ---- Files -------------------------------------------------------------------------------------------------------
@@ -268,14 +275,21 @@ def test_a_part_that_cannot_be_imported_is_kept(expanded):
 
 def test_a_message_is_a_batch_so_that_raising_says_which_failed(expanded):
     """H3: without a list of failures there is no way to forget one; workers are bounded where the queue is read."""
-    mappings = [m["Properties"] for m in mappings_of(expanded)]
-    assert [mapping["BatchSize"] for mapping in mappings] == [1, 1, 1]
-    assert not [mapping for mapping in mappings if "FunctionResponseTypes" in mapping]
+    workers = {}
+    for mapping in (m["Properties"] for m in mappings_of(expanded)):
+        assert mapping["BatchSize"] == 1
+        assert "FunctionResponseTypes" not in mapping
+        workers[mapping["EventSourceArn"]["Fn::GetAtt"][0]] = mapping["ScalingConfig"]["MaximumConcurrency"]
+        # Reserved concurrency would throttle deliveries, which count as tries of the message.
+        function = mapping["FunctionName"]["Ref"]
+        assert "ReservedConcurrentExecutions" not in expanded["Resources"][function]["Properties"]
     usual = {"Ref": "PartConcurrency"}
-    workers = {m["EventSourceArn"]["Fn::GetAtt"][0]: m["ScalingConfig"]["MaximumConcurrency"] for m in mappings}
-    assert workers == {"PartQueue": usual, "HighPartQueue": usual, "LowPartQueue": LOW_WORKERS}
-    # Reserved concurrency would throttle deliveries, which count as tries of the message.
-    assert "ReservedConcurrentExecutions" not in expanded["Resources"]["PartFunction"]["Properties"]
+    assert workers == {
+        "PartQueue": usual,
+        "HighPartQueue": usual,
+        "LowPartQueue": LOW_WORKERS,
+        "FetchQueue": {"Ref": "UriConcurrency"},
+    }
 
 
 def test_only_workers_take_parts_and_whoever_finds_work_may_send_them(expanded):
@@ -290,6 +304,7 @@ def test_only_workers_take_parts_and_whoever_finds_work_may_send_them(expanded):
         "PartRole": ["sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ReceiveMessage", "sqs:SendMessage"],
         "SweepRole": ["sqs:SendMessage"],
         "ApiRole": ["sqs:SendMessage"],
+        "FetchRole": [],
         "StreamRole": [],
         "SweepFunctionUnfinishedRole": [],  # the schedules': each may invoke the sweep
         "SweepFunctionWaitingRole": [],
@@ -320,10 +335,45 @@ def test_a_worker_may_do_to_files_and_tables_what_the_import_function_may(expand
         name: r["Properties"]["Roles"] for name, r in expanded["Resources"].items() if r["Type"] == "AWS::IAM::Policy"
     }
     both = [{"Ref": "ImportRole"}, {"Ref": "PartRole"}]
-    assert shared == {"ImportPolicy": both, "StreamPolicy": both}
+    of_fetches = {name: [{"Ref": "FetchRole"}] for name in ("FetchObjectsPolicy", "FetchRolesPolicy")}
+    assert shared == {"ImportPolicy": both, "StreamPolicy": both} | of_fetches
 
 
-@pytest.mark.parametrize("function", ["ImportFunction", "PartFunction", "SweepFunction", "ApiFunction"])
+def test_who_fetches_from_strangers_reaches_no_store_and_one_folder_of_secrets(expanded):
+    """What it talks to is chosen by whoever asks: it drops files, and reads neither the store nor another's secret."""
+    role = expanded["Resources"]["FetchRole"]["Properties"]
+    statements = [s for policy in role["Policies"] for s in policy["PolicyDocument"]["Statement"]]
+    reached = {str(resource) for s in statements for resource in as_list(s["Resource"])}
+    assert not [resource for resource in reached if "EventsTable" in resource or "UsersTable" in resource]
+    secrets = [s["Resource"]["Fn::Sub"] for s in statements if as_list(s["Action"])[0].startswith(("ssm:", "secrets"))]
+    folder = expanded["Resources"]["FetchFunction"]["Properties"]["Environment"]["Variables"]["URI_CREDENTIALS"][
+        "Fn::Sub"
+    ]
+    assert [resource.partition("${AWS::AccountId}:")[2] for resource in secrets] == [
+        f"parameter/{folder}/*",
+        f"secret:{folder}/*",
+    ]
+    assert [s["Resource"] for s in statements if "s3:PutObject" in as_list(s["Action"])] == [
+        {"Fn::Sub": "${Bucket.Arn}/imports/*"}
+    ]
+
+
+def test_a_fetch_that_cannot_be_made_is_kept(expanded):
+    """H3, as of parts; and nothing may be fetched by default that is not public."""
+    queue, function = (expanded["Resources"][name]["Properties"] for name in ("FetchQueue", "FetchFunction"))
+    assert queue["VisibilityTimeout"] == 6 * function["Timeout"]
+    assert queue["RedrivePolicy"] == {"deadLetterTargetArn": arn("DeadLetterQueue"), "maxReceiveCount": 5}
+    assert {name: expanded["Parameters"][name]["Default"] for name in ("UriObjectArns", "UriRoleArns")} == {
+        "UriObjectArns": "",
+        "UriRoleArns": "",
+    }
+    given = {"FetchObjectsPolicy": "UriObjectsAreGiven", "FetchRolesPolicy": "UriRolesAreGiven"}
+    assert {name: expanded["Resources"][name]["Condition"] for name in given} == given
+
+
+@pytest.mark.parametrize(
+    "function", ["ImportFunction", "PartFunction", "SweepFunction", "ApiFunction", "FetchFunction"]
+)
 def test_every_function_is_told_what_settings_reads(expanded, function):
     """A stack says all that can be said; a default is for what is not deployed."""
     variables = set(expanded["Resources"][function]["Properties"]["Environment"]["Variables"])
@@ -474,6 +524,7 @@ def test_the_alarms_cover_every_way_an_import_can_fail(expanded):
         "function-errors": [("AWS/Lambda", "Errors")],
         "function-throttles": [("AWS/Lambda", "Throttles")],
         "part-errors": [("AWS/Lambda", "Errors")],
+        "fetch-errors": [("AWS/Lambda", "Errors")],
         "part-throttles": [("AWS/Lambda", "Throttles")],
         "parts-old": [("AWS/SQS", "ApproximateAgeOfOldestMessage")],
         "events-old": [("AWS/Lambda", "AsyncEventAge")],
@@ -533,7 +584,7 @@ def test_each_alarm_on_a_function_or_queue_watches_the_one_it_speaks_of(expanded
         if metrics_of(alarm)[0][0] in ("AWS/Lambda", "AWS/SQS")
     }
     names = dict.fromkeys(("function-errors", "function-throttles", "events-old", "events-dropped"), "ImportFunction")
-    names |= {"part-errors": "PartFunction", "part-throttles": "PartFunction"}
+    names |= {"part-errors": "PartFunction", "part-throttles": "PartFunction", "fetch-errors": "FetchFunction"}
     assert watched == {anchor: [{"Ref": name}] for anchor, name in names.items()} | {
         "parts-old": [{"Fn::GetAtt": ["PartQueue", "QueueName"]}],
         "dead-letters": [{"Fn::GetAtt": ["DeadLetterQueue", "QueueName"]}],

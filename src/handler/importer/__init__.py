@@ -19,13 +19,13 @@ The rooms, in the order a file walks through them:
        receipts       tallies                                        → the receipt; diagnosis: what most bad rows share
     9  executions/    start · advance · settle · sweep: the only room with effects, and their order
     10 ledger/        what was left behind                           → counted once more: verify; reads only
-    11 doors/         a request                                      → a file below imports/, and its execution
+    11 doors/         a request, or a URI                            → a file below imports/, and its execution
 
 Beside the path: `model` (the nouns), `definitions` (settings of an import), `documents` (an execution as the world sees
 it), `preview` (what an import would do) and `forecast` (what it would cost), `costs` (units and dollars) by `prices`
-(the one table of them), `sha256` (a hash that can be put down and taken up), `telemetry` (metrics and log keys), `aws/`
-(S3, DynamoDB and SQS behind the ports `executions` declares, and the sinks' quick way to AWS behind that of
-`sinks/quick`), `assembly` (those ports filled).
+(the one table of them), `fetches` (the nouns of import by URI), `sha256` (a hash that can be put down and taken up),
+`telemetry` (metrics and log keys), `aws/` (S3, DynamoDB and SQS behind the ports `executions` declares, and the sinks'
+quick way to AWS behind that of `sinks/quick`), `assembly` (those ports filled).
 `app.py`, next to this package, has the Lambda entry points.
 
 Imports point one way: app, cli → assembly → doors, ledger → executions → sinks, aws, batches → layouts, formats → rows,

@@ -25,7 +25,9 @@ from importer.sinks.pace import Rate
 from importer.telemetry import PowertoolsTelemetry
 
 if TYPE_CHECKING:
+    from importer.doors.fetching import FetchPlace
     from importer.doors.ports import Doorway
+    from importer.doors.uri_imports import UriDoor
 
 IN_FLIGHT: Final = 8  # calls by the clients, each in a thread of its own
 # Measured: with 5 ms of latency a ring of 8 writes 35,000 events a second, one of 32 three times that.
@@ -51,6 +53,7 @@ def doorway_maker(settings: Settings, logger: Logger, metrics: Metrics) -> Calla
     workplaces = workplace_maker(settings, logger, metrics)
     forms = Forms(clients.signer)
     secrets = Secrets(clients.parameters, SystemClock())
+    uris = uri_door(settings)
 
     def kept_token(token_id: str) -> str | None:
         return secrets.text(f"{settings.tokens_path}/{token_id}") if settings.tokens_path else None
@@ -72,9 +75,73 @@ def doorway_maker(settings: Settings, logger: Logger, metrics: Metrics) -> Calla
             kept_token=kept_token,
             forms=forms,
             upload_bytes=settings.upload_bytes,
+            uris=uris,
         )
 
     return doorway
+
+
+def fetch_place_maker(
+    settings: Settings, logger: Logger, metrics: Metrics
+) -> Callable[[Callable[[], int]], "FetchPlace"]:
+    """As `workplace_maker`, for import by URI. What only it needs is imported here, out of the others' cold start."""
+    return fetch_maker(settings, PowertoolsTelemetry(logger, metrics), SystemClock())
+
+
+def fetch_maker(
+    settings: Settings, telemetry: PowertoolsTelemetry, clock: Clock
+) -> Callable[[Callable[[], int]], "FetchPlace"]:
+    """As `fetch_place_maker`, with the clock and telemetry a test wants."""
+    import time
+
+    from importer.aws.fetches import FetchesTable, FetchQueue, Landing
+    from importer.aws.sources import ForeignBuckets, made_by_botocore
+    from importer.doors.addresses import AllowedHosts, HttpSource
+    from importer.doors.fetching import FetchPlace
+    from importer.doors.requested import opener
+    from importer.doors.wire import HttpBody, Wire
+
+    wire = Wire(AllowedHosts.of(settings.uri_allowed_hosts), settings.uri_most_bytes)
+    buckets = ForeignBuckets(made_by_botocore(), settings.uri_credentials, clock, settings.uri_most_bytes)
+    client = clients.s3()
+    landing = Landing(client, S3Objects(client, clock), settings.bucket)
+    records = FetchesTable(clients.records(), settings.imports_table)
+    queue = FetchQueue(clients.queues, settings.fetch_queue_url)
+
+    def web(source: HttpSource, offset: int, validator: str, time_ms: int) -> HttpBody:
+        return wire.opened(source, offset, validator, time.monotonic() + time_ms / 1000)
+
+    opened = opener(web, buckets)
+
+    def place(remaining_ms: Callable[[], int]) -> FetchPlace:
+        return FetchPlace(
+            records=records,
+            landing=landing,
+            opened=opened,
+            queue=queue,
+            clock=clock,
+            telemetry=telemetry,
+            remaining_ms=remaining_ms,
+            most_bytes=settings.uri_most_bytes,
+            most_ms=settings.uri_most_ms,
+        )
+
+    return place
+
+
+def uri_door(settings: Settings) -> "UriDoor | None":
+    """What the HTTP door needs to ask for fetches; None where there is no queue of them."""
+    from importer.aws.fetches import FetchesTable, FetchQueue
+    from importer.doors.addresses import AllowedHosts
+    from importer.doors.uri_imports import UriDoor
+
+    if not settings.fetch_queue_url:
+        return None
+    return UriDoor(
+        FetchesTable(clients.records(), settings.imports_table),
+        FetchQueue(clients.queues, settings.fetch_queue_url),
+        AllowedHosts.of(settings.uri_allowed_hosts),
+    )
 
 
 def maker(

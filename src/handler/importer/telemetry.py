@@ -25,6 +25,7 @@ from importer.aws.dispatch import UnknownTask
 from importer.costs import micro_dollars
 from importer.executions.joining import SegmentsMissing
 from importer.executions.ports import Found, Swept, Waiting
+from importer.fetches import Fetch, UnknownFetch
 from importer.model import Execution, Fenced, Misconfigured, PartState, S3Object, Status, Unavailable
 from importer.notification import Dropped, UnknownNotification
 
@@ -32,7 +33,15 @@ NAMESPACE: Final = "S3EventImporter"
 LONGEST_VALUE: Final = 1_100  # characters of one value in a log line: the longest key S3 allows, and a bit
 LONGEST_TRACEBACK: Final = 16_000
 # What they say was written by us, about names and numbers.
-_OUR_WORDS: Final = (Unavailable, Fenced, Misconfigured, SegmentsMissing, UnknownNotification, UnknownTask)
+_OUR_WORDS: Final = (
+    Unavailable,
+    Fenced,
+    Misconfigured,
+    SegmentsMissing,
+    UnknownNotification,
+    UnknownTask,
+    UnknownFetch,
+)
 
 _LOGGED: Final = "_in_the_log_already"  # attribute of an exception
 
@@ -58,6 +67,9 @@ class Metric(StrEnum):
     MISSED_NOTIFICATIONS = "MissedNotifications"
     RESUMED_EXECUTIONS = "ResumedExecutions"
     ESTIMATED_COST_MICRO_DOLLARS = "EstimatedCostMicroDollars"
+    FETCHES_SUCCEEDED = "FetchesSucceeded"
+    FETCHES_FAILED = "FetchesFailed"
+    FETCHED_BYTES = "FetchedBytes"
 
 
 MEANING: Final[dict[Metric, str]] = {
@@ -74,10 +86,14 @@ MEANING: Final[dict[Metric, str]] = {
     Metric.MISSED_NOTIFICATIONS: "files the sweep found in imports/ that no notification had told of",
     Metric.RESUMED_EXECUTIONS: "unfinished executions the sweep sent on again",
     Metric.ESTIMATED_COST_MICRO_DOLLARS: "millionths of a US$ that files that ended have cost, at least: docs/cost.md",
+    Metric.FETCHES_SUCCEEDED: "files fetched from a URI into imports/",
+    Metric.FETCHES_FAILED: "files that were asked for by URI and could not be fetched",
+    Metric.FETCHED_BYTES: "bytes of the files fetched from URIs",
 }
 UNIT: Final[dict[Metric, MetricUnit]] = dict.fromkeys(Metric, MetricUnit.Count) | {
     Metric.IMPORT_MILLISECONDS: MetricUnit.Milliseconds,
     Metric.OLDEST_WAITING_SECONDS: MetricUnit.Seconds,
+    Metric.FETCHED_BYTES: MetricUnit.Bytes,
 }
 
 
@@ -96,6 +112,8 @@ class Message(StrEnum):
     FOUND = "found"
     SWEEP_FAILED = "left for the next sweep"
     NOT_SERVED = "request not served"
+    FETCHED = "fetched"
+    FETCH_HANDED_ON = "fetch handed on"
 
 
 class LogKey(StrEnum):
@@ -126,6 +144,9 @@ class LogKey(StrEnum):
     SENT_ON = "sent_on"
     TROUBLE = "trouble"
     WHAT = "what"
+    FETCH_ID = "fetch_id"
+    URI = "uri"
+    FETCHED_BYTES = "fetched_bytes"
 
 
 _FILE: Final = (LogKey.BUCKET, LogKey.KEY)
@@ -163,6 +184,22 @@ SAYS: Final[dict[Message, tuple[str, tuple[LogKey, ...]]]] = {
         "level ERROR, with the exception: the HTTP door answered a request 5xx; or met a token in SSM that is none",
         (),
     ),
+    Message.FETCHED: (
+        "an import by URI has ended: its file is in imports/, or it FAILED",
+        (
+            LogKey.FETCH_ID,
+            LogKey.URI,
+            LogKey.KEY,
+            LogKey.STATUS,
+            LogKey.ERROR_CODE,
+            LogKey.FETCHED_BYTES,
+            LogKey.EXECUTION_ID,
+        ),
+    ),
+    Message.FETCH_HANDED_ON: (
+        "another invocation goes on with an import by URI, now or later",
+        (LogKey.FETCH_ID, LogKey.URI, LogKey.FETCHED_BYTES, LogKey.TROUBLE),
+    ),
 }
 HOLDS: Final[dict[LogKey, str]] = {
     LogKey.BUCKET: "the bucket of the file",
@@ -190,6 +227,9 @@ HOLDS: Final[dict[LogKey, str]] = {
     LogKey.SENT_ON: "as the metric ResumedExecutions",
     LogKey.TROUBLE: "what was answered, or denied",
     LogKey.WHAT: "id of the execution, or URI of the file",
+    LogKey.FETCH_ID: "id of the import by URI",
+    LogKey.URI: "where its file comes from, without the query",
+    LogKey.FETCHED_BYTES: "how many bytes of it have come",
 }
 
 
@@ -282,6 +322,23 @@ class PowertoolsTelemetry:
     def sweep_failed(self, what: str, trouble: Exception) -> None:
         self._log.warning(Message.SWEEP_FAILED, extra={LogKey.WHAT: what, LogKey.TROUBLE: _told(trouble)})
 
+    def fetched(self, fetch: Fetch) -> None:
+        succeeded = fetch.status is Status.SUCCEEDED
+        self._count(Metric.FETCHES_SUCCEEDED if succeeded else Metric.FETCHES_FAILED, 1)
+        if succeeded:
+            self._count(Metric.FETCHED_BYTES, fetch.next_offset)
+        said: dict[str, str | int] = {
+            LogKey.KEY: fetch.key,
+            LogKey.STATUS: fetch.status.value,
+            LogKey.EXECUTION_ID: fetch.execution_id,
+        }
+        if fetch.error_code:
+            said[LogKey.ERROR_CODE] = fetch.error_code
+        self._log.info(Message.FETCHED, extra=_of_fetch(fetch) | said)
+
+    def fetch_handed_on(self, fetch: Fetch, why: str) -> None:
+        self._log.info(Message.FETCH_HANDED_ON, extra=_of_fetch(fetch) | {LogKey.TROUBLE: why})
+
     def _count(self, metric: Metric, value: float) -> None:
         self._metrics.add_metric(metric, UNIT[metric], value)
 
@@ -306,6 +363,10 @@ def _of(execution: Execution) -> dict[str, str | int | None]:
         LogKey.STATUS: execution.status.value,
         LogKey.PHASE: execution.phase.value,
     }
+
+
+def _of_fetch(fetch: Fetch) -> dict[str, str | int]:
+    return {LogKey.FETCH_ID: fetch.id, LogKey.URI: fetch.uri, LogKey.FETCHED_BYTES: fetch.next_offset}
 
 
 # ---- What may be said --------------------------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 """The AWS clients, with the retries and time-outs their rooms count on. Who makes one keeps it."""
 
 from functools import cache
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from botocore.config import Config
 from botocore.session import Session, get_session
@@ -85,3 +85,26 @@ def stream() -> "FirehoseClient":
 
 def parameters() -> "ParameterClient":
     return cast("ParameterClient", session().create_client("ssm", config=_PROMPT))
+
+
+# ---- Import by URI -------------------------------------------------------------------------------------------------
+
+
+def foreign_s3(access_key_id: str | None, secret_access_key: str | None, session_token: str | None) -> "S3Client":
+    """For other people's buckets; by the function's own role where no key is given."""
+    client = session().create_client(
+        "s3",
+        config=_PATIENT,
+        aws_access_key_id=access_key_id,
+        aws_secret_access_key=secret_access_key,
+        aws_session_token=session_token,
+    )
+    return cast("S3Client", client)
+
+
+def secrets() -> Any:
+    return session().create_client("secretsmanager", config=_PATIENT)
+
+
+def roles() -> Any:
+    return session().create_client("sts", config=_PATIENT)

@@ -31,6 +31,10 @@ class Settings:
         upload_bytes: of a file posted by a signed form, at most.
         datamart_id, organisation_id: what the HTTP door calls this stack to clients of mediarithmics.
         region: of AWS; "" where nothing says it.
+        fetch_queue_url: "" where nothing is fetched from URIs.
+        uri_allowed_hosts: as the parameter says; `doors.addresses.AllowedHosts` reads it.
+        uri_most_bytes, uri_most_ms: of one fetch.
+        uri_credentials: the folder of the secrets that fetches may name.
     """
 
     bucket: str
@@ -52,6 +56,11 @@ class Settings:
     organisation_id: str = "1"
     region: str = ""
     upload_bytes: int = LARGEST_POST_MIB << 20
+    fetch_queue_url: str = ""
+    uri_allowed_hosts: str = ""
+    uri_most_bytes: int = 100 << 30
+    uri_most_ms: int = 1_440 * 60_000
+    uri_credentials: str = ""
 
     @classmethod
     def of(cls, environment: Mapping[str, str] = os.environ) -> "Settings":
@@ -104,6 +113,12 @@ class Settings:
             organisation_id=environment.get("ORGANISATION_ID", "1"),
             region=environment.get("AWS_REGION", ""),  # Lambda sets it
             upload_bytes=_whole(environment, "UPLOAD_MAX_MIB", LARGEST_POST_MIB, 1, LARGEST_POST_MIB) << 20,
+            fetch_queue_url=environment.get("FETCH_QUEUE_URL", ""),
+            uri_allowed_hosts=environment.get("URI_ALLOWED_HOSTS", ""),
+            # 500 GiB in 10,000 pieces are pieces of 52 MiB, two of which fit into the function's memory.
+            uri_most_bytes=_whole(environment, "URI_MAX_GIB", 100, 1, 500) << 30,
+            uri_most_ms=_whole(environment, "URI_MAX_MINUTES", 1_440, 1, 10_080) * 60_000,
+            uri_credentials=environment.get("URI_CREDENTIALS", ""),
         )
 
 

@@ -18,7 +18,7 @@ from importer.sinks.calls import LOST
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
-    from mypy_boto3_s3.type_defs import PartTypeDef
+    from mypy_boto3_s3.type_defs import CompleteMultipartUploadOutputTypeDef, PartTypeDef
 
 PIECES: Final = 10_000  # Quota: docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html
 
@@ -56,13 +56,15 @@ class Upload:
             pages = self._s3.get_paginator("list_parts").paginate(**self._where)
             return {piece["PartNumber"]: piece for page in pages for piece in page.get("Parts", [])}
 
-    def complete(self, pieces: dict[int, "PartTypeDef"], count: int, **more: Any) -> None:
-        """Make the object appear of pieces 1…count; durable when it returns."""
+    def complete(
+        self, pieces: dict[int, "PartTypeDef"], count: int, **more: Any
+    ) -> "CompleteMultipartUploadOutputTypeDef":
+        """Make the object appear of pieces 1…count; durable when it returns. What S3 answers."""
         if missing := [number for number in range(1, count + 1) if number not in pieces]:
             raise UploadGone(f"upload {self.id} lacks {len(missing)} of {count} pieces, the first is {missing[0]}")
         parts: Any = [{"PartNumber": number, "ETag": pieces[number]["ETag"]} for number in range(1, count + 1)]
         with _gone_is_told(self.id):
-            self._s3.complete_multipart_upload(**self._where, MultipartUpload={"Parts": parts}, **more)
+            return self._s3.complete_multipart_upload(**self._where, MultipartUpload={"Parts": parts}, **more)
 
     def abandon(self) -> None:
         """Remove the pieces: nobody will go on. What cannot be removed now is removed by the bucket's rule."""

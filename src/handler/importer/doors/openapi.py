@@ -16,8 +16,10 @@ from importer.definitions import (
     SINK_CHOICES,
     Definition,
 )
+from importer.doors.addresses import MOST_CHARACTERS
 from importer.doors.http import PROBLEM_JSON, Answer, Request
 from importer.doors.ports import Doorway
+from importer.fetches import FetchReason
 from importer.model import Phase, Status
 
 Schema = dict[str, Any]
@@ -55,6 +57,14 @@ _SAYS: Final = {
 }
 
 
+_URI_IMPORT_SAYS: Final = {
+    "import_id": "The document import it goes to; without one it goes to the default.",
+    "credentials": "Secret that holds an access key for a private S3 source: ssm:NAME or secretsmanager:NAME.",
+    "role_arn": "Role to assume for a private S3 source.",
+    "external_id": "What the owner of that role wants to be told.",
+}
+
+
 def show(request: Request, door: Doorway) -> Answer:
     """GET /openapi.json: any good token may read it."""
     return Answer(body=document())
@@ -80,6 +90,7 @@ def document() -> Schema:
             {"name": "Document imports", "description": "How the files of one kind are read."},
             {"name": "Executions", "description": "One file each."},
             {"name": "Files", "description": "What an execution left behind."},
+            {"name": "Imports by URI", "description": "Files that the installation fetches itself."},
             {"name": "Visits", "description": "Woopra's import."},
             {"name": "About", "description": "This description."},
         ],
@@ -285,6 +296,64 @@ def _paths() -> Schema:
                 parameters=("uri",),
             )
         },
+        "/v1/uri_imports": {
+            "get": _operation(
+                "listUriImports",
+                "Imports by URI",
+                "List the imports by URI the token may see, newest first",
+                {"200": _json("The page.", _list_of("UriImport"))},
+                ("Forbidden",),
+                parameters=("first_result", "max_results"),
+            ),
+            "post": _operation(
+                "createUriImport",
+                "Imports by URI",
+                "Have a file fetched from a URI and imported",
+                {
+                    "202": {
+                        **_json("It is asked for; look again at its Location.", _data("UriImport")),
+                        "headers": {"Location": {"schema": _TEXT}},
+                    }
+                },
+                ("Forbidden", "NotFound", "Conflict", "UnsupportedMediaType", "Unprocessable"),
+                parameters=("idempotency_key",),
+                body={
+                    "required": True,
+                    "content": {
+                        "application/json": {
+                            "schema": {
+                                "type": "object",
+                                "required": ["uri"],
+                                "properties": {
+                                    "uri": {
+                                        "type": "string",
+                                        "minLength": 1,
+                                        "maxLength": MOST_CHARACTERS,
+                                        "description": "https://…, http://… or s3://BUCKET/KEY, to a file by its name.",
+                                    },
+                                    **{
+                                        name: {"type": ["string", "null"], "minLength": 1, "description": text}
+                                        for name, text in _URI_IMPORT_SAYS.items()
+                                    },
+                                },
+                                "additionalProperties": False,
+                            },
+                            "example": {"uri": "https://files.example.com/exports/monday.json.gz"},
+                        }
+                    },
+                },
+            ),
+        },
+        "/v1/uri_imports/{fetch_id}": {
+            "parameters": [_parameter("fetch_id")],
+            "get": _operation(
+                "getUriImport",
+                "Imports by URI",
+                "How far it is, why it failed, or what became of its file",
+                {"200": _json("As it is now.", _data("UriImport"))},
+                ("NotFound",),
+            ),
+        },
         "/import": {"post": _visits("importVisits", "Import visits, one a line")},
         "/rest/3.7/import": {"post": _visits("importVisitsRest", "As POST /import, by Woopra's own path")},
         "/rest/2.4/logs/import": {"put": _visits("importVisitsOld", "As POST /import, by Woopra's older path")},
@@ -399,6 +468,7 @@ def _parameters() -> Schema:
             {"type": "string", "minLength": 1, "maxLength": 200},
         ),
         "execution_id": ("Of an execution.", {"type": "string", "minLength": 1}),
+        "fetch_id": ("Of an import by URI.", {"type": "string", "minLength": 1}),
     }
     whole = {"type": "integer", "minimum": 0}
     of_query: Mapping[str, tuple[str, Schema]] = {
@@ -488,6 +558,7 @@ def _schemas() -> Schema:
             },
         },
         "Execution": _execution(),
+        "UriImport": _uri_import(),
         "Upload": {
             "type": "object",
             "required": ["method", "url", "fields", "key", "max_bytes", "expires"],
@@ -502,6 +573,33 @@ def _schemas() -> Schema:
             },
         },
     }
+
+
+def _uri_import() -> Schema:
+    text_or_null = {"type": ["string", "null"]}
+    reasons = [reason.value for reason in FetchReason]
+    error = _object({"code": {"type": "string", "enum": reasons}, "message": _TEXT})
+    return _object(
+        {
+            "id": _TEXT,
+            "uri": {"type": "string", "description": "Without its query, which may be a signature."},
+            "status": {"type": "string", "enum": ["PENDING", "RUNNING", "SUCCEEDED", "FAILED"]},
+            "import_id": text_or_null,
+            "credentials": text_or_null,
+            "role_arn": text_or_null,
+            "external_id": text_or_null,
+            "file_uri": {"type": "string", "description": "Where the file goes."},
+            "fetched_bytes": _COUNT,
+            "total_bytes": {"type": ["integer", "null"], "description": "As its server says; null where it does not."},
+            "restarts": _COUNT | {"description": "How often it had changed, and was read from its begin."},
+            "creation_date": _TIME,
+            "start_date": _TIME,
+            "end_date": _TIME,
+            "error": {"oneOf": [_NULL, error]},
+            "execution_id": text_or_null | {"description": "Of the file's import, when it has SUCCEEDED."},
+            "execution": {"oneOf": [_NULL, _ref("Execution")]},
+        }
+    )
 
 
 def _settings() -> Schema:

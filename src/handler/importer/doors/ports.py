@@ -2,12 +2,15 @@
 
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from importer.definitions import Definition, StoredDefinition
 from importer.executions.ports import Workplace
 from importer.model import Execution, KeptRequest, Status, Value
 from importer.notification import Dropped
+
+if TYPE_CHECKING:
+    from importer.doors.uri_imports import UriDoor
 
 
 class Books(Protocol):
@@ -93,6 +96,7 @@ class Doorway:
         has_stream: whether events can go to a Firehose stream.
         kept_token: text of the token with this id (`doors.tokens.granted`).
         upload_bytes: of a file posted by a signed form, at most.
+        uris: where fetches are asked for; None where the installation has no queue of them.
     """
 
     work: Workplace
@@ -106,3 +110,4 @@ class Doorway:
     kept_token: Callable[[str], str | None]
     forms: Forms
     upload_bytes: int
+    uris: "UriDoor | None" = None

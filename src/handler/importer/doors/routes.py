@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Final
 
-from importer.doors import data_files, document_imports, import_executions, openapi, uploads, visits
+from importer.doors import data_files, document_imports, import_executions, openapi, uploads, uri_imports, visits
 from importer.doors.http import Answer, Problem, Request
 from importer.doors.ports import Doorway
 from importer.doors.tokens import granted
@@ -46,6 +46,9 @@ ROUTES: Final = (
     Route("POST", "/import", visits.create),
     Route("POST", "/rest/3.7/import", visits.create),
     Route("PUT", "/rest/2.4/logs/import", visits.create),
+    Route("GET", uri_imports.PATH, uri_imports.list_),
+    Route("POST", uri_imports.PATH, uri_imports.create),
+    Route("GET", f"{uri_imports.PATH}/{{fetch_id}}", uri_imports.show),
     Route("GET", "/openapi.json", openapi.show),
 )
 
