@@ -44,7 +44,7 @@ class Upload:
         upload_id = client.create_multipart_upload(Bucket=bucket, Key=key, **headers)["UploadId"]
         return cls(client, bucket, key, upload_id)
 
-    def send(self, number: int, body: IO[bytes]) -> None:
+    def send(self, number: int, body: bytes | IO[bytes]) -> None:
         with _gone_is_told(self.id):
             self._s3.upload_part(**self._where, PartNumber=number, Body=body_of(body))
 
@@ -89,7 +89,7 @@ class S3Pieces:
     def upload_id(self) -> str:
         return self._upload.id
 
-    def send(self, number: int, body: IO[bytes]) -> None:
+    def send(self, number: int, body: bytes | IO[bytes]) -> None:
         with answers.told(*self._writing):
             self._upload.send(number, body)
 

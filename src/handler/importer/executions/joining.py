@@ -322,7 +322,7 @@ class _Pieces:
             if aside is None:
                 raise SegmentsMissing(f"{page['aside']} is gone")
             try:
-                yield from self._place.objects.read(aside, 0)
+                yield from self._place.objects.read(replace(aside, version_id=None), 0)  # as any object of ours
             except ObjectProblem as problem:
                 raise SegmentsMissing(problem.message) from problem
         elif not page["pieces"]:

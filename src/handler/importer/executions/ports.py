@@ -58,11 +58,11 @@ class Pieces(Protocol):
     @property
     def upload_id(self) -> str: ...
 
-    def send(self, number: int, body: IO[bytes]) -> None:
+    def send(self, number: int, body: bytes | IO[bytes]) -> None:
         """Upload a piece, at least 5 MiB but for the last (N6); the same number again replaces it.
 
         Args:
-            body: all of the file; where it stands afterwards is not said.
+            body: of a file all of it; where it stands afterwards is not said.
         """
 
     def complete(self, count: int) -> None:
