@@ -335,6 +335,7 @@ def test_nothing_is_granted_that_no_workload_needs(role: str):
 CASES = [(role, permission) for role in ("ImportRole", "SweepRole") for permission in sorted(granted(role))]
 
 
+@pytest.mark.sampled(12, each="role")
 @pytest.mark.parametrize(
     ("role", "permission"), CASES, ids=lambda value: value if isinstance(value, str) else " ".join(value)
 )

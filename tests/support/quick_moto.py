@@ -44,7 +44,10 @@ def quick() -> Iterator[None]:
         stack.enter_context(mock.patch.object(AttributePicker, "__call__", picked))
         stack.enter_context(mock.patch.object(DynamoType, "to_regular_json", regular))
         stack.enter_context(mock.patch.object(ActionCountValidator, "traverse", counted))
-        for module, pure in ((responses, "method_names_from_class"), (useragent, "sanitize_user_agent_string_component")):
+        for module, pure in (
+            (responses, "method_names_from_class"),
+            (useragent, "sanitize_user_agent_string_component"),
+        ):
             stack.enter_context(mock.patch.object(module, pure, cache(getattr(module, pure))))
         stack.enter_context(mock.patch.object(BaseBackend, "urls", property(_once_a_class(BaseBackend.urls.fget))))
         processed = _once_a_class(DepthFirstTraverser.nodes_to_be_processed)
