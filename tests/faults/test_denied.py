@@ -28,6 +28,8 @@ from tests.support.faults import Fault, attempt, plan
 from tests.support.policy import Permission, granted, needed
 from tests.support.scenarios import in_copy
 
+pytestmark = pytest.mark.xdist_group("denied")  # what a workload needs is found out once
+
 # What is only a nicety: the work goes on without it. Why, and who does it then.
 NICETIES: dict[Permission, str] = {
     (
