@@ -4,8 +4,8 @@ The conditional write that closes an execution is itself the note that a notice 
 it, in the order of the writes, and Lambda invokes `tell` with it until that returns. So the notice says what was closed
 and nothing but that, and whoever imports has nothing to do with it: no notice can hold up a row, a move or the books.
 
-What cannot be sent for PATIENCE_MS, and what no notice can be made of, goes to the dead letters: one that is stuck must
-not keep the others of its shard waiting until the stream forgets them all, after 24 hours.
+What could not be told for PATIENCE_MS, whatever the cause, goes to the dead letters: one notice that is stuck must not
+keep those behind it waiting until the stream forgets them all, after 24 hours.
 """
 
 from collections.abc import Mapping
@@ -70,23 +70,19 @@ class Herald:
         """Tell of one ending. When it returns, that was done; or, where it says False, kept among the dead letters.
 
         Raises:
-            Unavailable: invoke again.
+            Unavailable, or whatever a bug raises: invoke again.
         """
         try:
             self._tell(closing)
-        except Unavailable as trouble:
+        except Exception as trouble:  # noqa: BLE001  a bug, too, would keep all that follow from being told
             late = self._clock.now_ms() - closing.closed_ms > PATIENCE_MS
             if late:
-                self._letters.keep(closing, str(trouble))
+                self._letters.keep(closing, str(trouble) if isinstance(trouble, Unavailable) else type(trouble).__name__)
             self._telemetry.not_told(closing.execution_id, trouble, kept=late)
             if not late:
                 raise
-        except Exception as bug:  # noqa: BLE001  it would keep all that follow from being told
-            self._letters.keep(closing, type(bug).__name__)
-            self._telemetry.not_told(closing.execution_id, bug, kept=True)
-        else:
-            return True
-        return False
+            return False
+        return True
 
     def _tell(self, closing: Closing) -> None:
         if self._bus is None and self._topic is None:
