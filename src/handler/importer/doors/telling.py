@@ -74,10 +74,12 @@ class Herald:
         """
         try:
             self._tell(closing)
-        except Exception as trouble:  # noqa: BLE001  a bug, too, would keep all that follow from being told
+        except Exception as trouble:
             late = self._clock.now_ms() - closing.closed_ms > PATIENCE_MS
             if late:
-                self._letters.keep(closing, str(trouble) if isinstance(trouble, Unavailable) else type(trouble).__name__)
+                self._letters.keep(
+                    closing, str(trouble) if isinstance(trouble, Unavailable) else type(trouble).__name__
+                )
             self._telemetry.not_told(closing.execution_id, trouble, kept=late)
             if not late:
                 raise
