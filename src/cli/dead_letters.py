@@ -2,7 +2,7 @@
 
 Four things end there. A notification that the import function gave up: as Lambda's record of an asynchronous
 invocation (`requestPayload`) or, from a queue in front of the function, as it is. A message of the part queue, after
-five receives. A notice that could not be sent, with what was closed; or, where the function did not even run for 24 hours,
+five receives. A notice that could not be sent, with what was closed; where its function did not even run for 24 hours,
 Lambda's record of a place in the stream, which has forgotten it by then. And a failed sweep, which needs nothing: the
 next one came five minutes later.
 
