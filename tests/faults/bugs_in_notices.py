@@ -11,7 +11,7 @@ from importer.aws import events
 from importer.aws.events import Bus, Closing
 from importer.doors import notices
 from importer.doors.telling import Herald
-from importer.model import Status
+from importer.model import Execution, Phase, Status
 from tests.faults import importing
 from tests.faults.bugs import Bug, both, changed
 
@@ -23,11 +23,15 @@ def told_before_it_is_so() -> Planted:
     fixed = '"NewImage": {"phase": {"S": Phase.FINALISING.value}} as image'
     succeeded = "_succeeded(execution_in(self.image))"
     return both(
-        mock.patch.object(events, "_succeeded", lambda ended: replace(ended, status=Status.SUCCEEDED), create=True),
+        mock.patch.object(events, "_succeeded", _succeeded, create=True),
         mock.patch.object(importing, "_mapping_patterns", return_value=[EventPattern.load("{}")]),
         changed(events._closing, ('"NewImage": {"phase": {"S": Phase.CLOSED.value}} as image', fixed)),
         changed(Closing.execution, ("execution_in(self.image)", succeeded)),
     )
+
+
+def _succeeded(execution: Execution) -> Execution:
+    return replace(execution, status=Status.SUCCEEDED, phase=Phase.CLOSED)
 
 
 def refusal_in_a_success_overlooked() -> Planted:

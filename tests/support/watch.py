@@ -246,7 +246,7 @@ class Watcher:
         if summary["reasons"] is not None:
             refused = sum(reason["count"] for reason in summary["reasons"])
             assert summary["more_reasons"] or refused == sums["bad"], f"{refused} refused, and {sums['bad']} counted"
-        assert "top_identifiers" not in detail["execution"]["result"], "it tells what rows hold"
+        assert "top_identifiers" not in (detail["execution"]["result"] or {}), "it tells what rows hold"
 
     def _told_message(self, text: str) -> None:
         execution_id, _, attempt = text.partition("\nExecution: ")[2].partition("\n")[0].partition(", attempt ")
