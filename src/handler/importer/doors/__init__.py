@@ -1,1 +1,2 @@
-"""11 · Doors: how a file comes in otherwise than by a notification. Each ends in the same `start`."""
+"""11 · Doors: how a file comes in otherwise than by a notification, each ending in the same `start`; and what goes out
+when an import has ended."""
