@@ -109,10 +109,12 @@ SETTINGS: Final = (
     Setting("priority", "whose files go first where many wait", ", ".join(PRIORITIES), "--priority"),
     Setting(
         "base_file_name",
-        "name that stands for a series of files",
+        "makes it a recurring import: the files it stands for wait for the schedule, and are read in order",
         "accounts.json for accounts*.json; or empty",
         "--base-file-name",
     ),
+    Setting("files_per_run", "of a recurring import: files a run takes up", "1 to 1000", "--files-per-run"),
+    Setting("run_seconds", "of a recurring import: how long a run works at them", "1 to 840", "--run-seconds"),
     Setting("identity", "what makes two events one", ", ".join((*IDENTITIES, f"{BY_PROPERTY}<name>")), "--identity"),
     Setting("strict", "the vendor's own limits and names instead of ours", "", "--strict"),
     Setting("atomic", "store nothing of a file unless every row is good", "", "--atomic"),

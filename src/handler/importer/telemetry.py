@@ -70,7 +70,7 @@ MEANING: Final[dict[Metric, str]] = {
     Metric.IMPORT_MILLISECONDS: "from a file's first delivery to its end",
     Metric.WAITING_FILES: "files that have been in imports/ for five minutes or more and were not refused",
     Metric.OLDEST_WAITING_SECONDS: "for how long the one that waits longest of them has got nowhere; 0 if none does",
-    Metric.HANDED_ON: "parts handed on to another invocation because time was up",
+    Metric.HANDED_ON: "parts handed on to another invocation because time was up, that of a run included",
     Metric.MISSED_NOTIFICATIONS: "files the sweep found in imports/ that no notification had told of",
     Metric.RESUMED_EXECUTIONS: "unfinished executions the sweep sent on again",
     Metric.ESTIMATED_COST_MICRO_DOLLARS: "millionths of a US$ that files that ended have cost, at least: docs/cost.md",
@@ -95,6 +95,9 @@ class Message(StrEnum):
     SENT_ON = "sent on"
     FOUND = "found"
     SWEEP_FAILED = "left for the next sweep"
+    LEFT_TO_SCHEDULE = "left to the schedule"
+    RAN = "ran"
+    RUN_FAILED = "left for the next run"
 
 
 class LogKey(StrEnum):
@@ -125,6 +128,9 @@ class LogKey(StrEnum):
     SENT_ON = "sent_on"
     TROUBLE = "trouble"
     WHAT = "what"
+    IMPORT_ID = "import_id"
+    ENDED = "ended"
+    WAITS_FOR_NEXT = "waits_for_next"
 
 
 _FILE: Final = (LogKey.BUCKET, LogKey.KEY)
@@ -145,7 +151,7 @@ SAYS: Final[dict[Message, tuple[str, tuple[LogKey, ...]]]] = {
         (*_FILE, LogKey.VERSION_ID, LogKey.WAITING_FILES, LogKey.OLDEST_SECONDS, LogKey.COMPLETE),
     ),
     Message.HANDED_ON: (
-        "the time of this invocation was up, and the rest of the work is a message in the part queue",
+        "the time of this invocation was up, and the rest is a message in the part queue, or the next run's",
         (*_EXECUTION, LogKey.PART, LogKey.NEXT_OFFSET, LogKey.HOPS),
     ),
     Message.SWEPT_UNFINISHED: (
@@ -156,6 +162,18 @@ SAYS: Final[dict[Message, tuple[str, tuple[LogKey, ...]]]] = {
     Message.FOUND: ("the sweep took up a file that waited in imports/", (*_FILE, LogKey.VERSION_ID, LogKey.FOUND)),
     Message.SWEEP_FAILED: (
         "level WARNING: the sweep could not take up one execution or file, and went on with the next",
+        (LogKey.WHAT, LogKey.TROUBLE),
+    ),
+    Message.LEFT_TO_SCHEDULE: (
+        "a file was dropped that belongs to the series of a recurring import: its run imports it",
+        (*_FILE, LogKey.VERSION_ID),
+    ),
+    Message.RAN: (
+        "a run of a recurring import has ended",
+        (LogKey.IMPORT_ID, LogKey.ENDED, LogKey.WAITS_FOR_NEXT),
+    ),
+    Message.RUN_FAILED: (
+        "level WARNING: a file may not be read, or a recurring import's definition cannot be used; the others went on",
         (LogKey.WHAT, LogKey.TROUBLE),
     ),
 }
@@ -184,7 +202,10 @@ HOLDS: Final[dict[LogKey, str]] = {
     LogKey.UNFINISHED: "how many executions had not ended",
     LogKey.SENT_ON: "as the metric ResumedExecutions",
     LogKey.TROUBLE: "what was answered, or denied",
-    LogKey.WHAT: "id of the execution, or URI of the file",
+    LogKey.WHAT: "id of the execution or import, or URI of the file",
+    LogKey.IMPORT_ID: "id of the import definition",
+    LogKey.ENDED: "how many files the run brought to their end",
+    LogKey.WAITS_FOR_NEXT: "key of the file at which it was when its time was up; null if none",
 }
 
 
@@ -276,6 +297,25 @@ class PowertoolsTelemetry:
 
     def sweep_failed(self, what: str, trouble: Exception) -> None:
         self._log.warning(Message.SWEEP_FAILED, extra={LogKey.WHAT: what, LogKey.TROUBLE: _told(trouble)})
+
+    def left_to_schedule(self, dropped: Dropped) -> None:
+        self._log.info(
+            Message.LEFT_TO_SCHEDULE,
+            extra={
+                LogKey.BUCKET: dropped.bucket,
+                LogKey.KEY: dropped.key,
+                LogKey.VERSION_ID: dropped.version_id,
+            },
+        )
+
+    def ran(self, import_id: str, ended: int, waiting: str | None) -> None:
+        self._log.info(
+            Message.RAN,
+            extra={LogKey.IMPORT_ID: import_id, LogKey.ENDED: ended, LogKey.WAITS_FOR_NEXT: waiting},
+        )
+
+    def run_failed(self, what: str, trouble: Exception) -> None:
+        self._log.warning(Message.RUN_FAILED, extra={LogKey.WHAT: what, LogKey.TROUBLE: _told(trouble)})
 
     def _count(self, metric: Metric, value: float) -> None:
         self._metrics.add_metric(metric, UNIT[metric], value)
