@@ -193,7 +193,7 @@ def deliver(place: Workplace, queue: DeadLetters, letter: Letter, options: str =
     began = []
     for dropped in letter.dropped:
         found = executions.deliver(place, dropped)
-        began += [_said_of(execution, options) for execution in found] or [f"{dropped.key} is gone: nothing to do"]
+        began += [_said_of(execution, options) for execution in found] or [_nothing_begun(place, dropped)]
     if letter.task is not None:
         execution = place.records.execution(letter.task.execution_id)
         if execution is None:
@@ -208,6 +208,12 @@ def deliver(place: Workplace, queue: DeadLetters, letter: Letter, options: str =
         return
     queue.delete(letter)
     letter.outcome = "; ".join(began) or "nothing to do"
+
+
+def _nothing_begun(place: Workplace, dropped: Dropped) -> str:
+    if place.objects.head(dropped) is None:
+        return f"{dropped.key} is gone: nothing to do"
+    return f"{dropped.key} waits for its turn in a recurring import: nothing to do"
 
 
 def _said_of(execution: Execution, options: str) -> str:

@@ -153,6 +153,26 @@ def _target(file: str, in_twin: bool) -> tuple[str, int, Callable[[], Iterator[b
     return key.rpartition("/")[2], source.size_bytes, lambda: _stored(objects, source)
 
 
+def previewed_object(objects: S3Objects, source: S3Object, definition: Definition, rows: int) -> Findings:
+    """What an import by this definition would do with an object: with its first bytes, as `preview` looks at them.
+
+    Raises:
+        ObjectProblem, Unavailable.
+    """
+    sinks = SINK_CHOICES[definition.sinks or "dynamodb"]
+    return _found(
+        source.key.rpartition("/")[2],
+        lambda: objects.read(source, 0),
+        definition,
+        tuple(SINKS[sink] for sink in sinks),
+        rows,
+        rows,
+        PREVIEW_BYTES,
+        sinks,
+        source.size_bytes,
+    )
+
+
 def _is_twins(bucket: str) -> bool:
     try:
         return twin_outputs().bucket == bucket

@@ -476,7 +476,8 @@ def outcome(out: Console, result: Outcome, bad_rows: bool = True) -> None:
     """What became of one dropped file."""
     title = Text(shown(str(result.path.name)), style="bold")
     if result.execution is None:
-        out.print(title.append("  not imported" if result.exit_code == 3 else "  unknown", style="bold red"))
+        said = {0: "  waiting", 3: "  not imported"}.get(result.exit_code, "  unknown")
+        out.print(title.append(said, style="bold red" if result.exit_code else "bold"))
         paragraph(out, shown_whole(result.trouble))
         return
     execution = result.execution

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 from unittest import mock
 
@@ -85,7 +86,7 @@ def importer(request: pytest.FixtureRequest) -> Iterator[Importer]:
         yield one
 
 
-# ---- One after another -----------------------------------------------------------------------------------------------
+# ---- One after another -------------------------------------------------------------------------------------------
 
 
 def test_files_of_a_series_wait_for_the_schedule_and_are_read_one_a_run(importer: Importer):
@@ -176,7 +177,7 @@ def test_a_large_file_is_read_by_one_worker():
         assert_books_balance(importer.cloud, sources, tidy=True)
 
 
-# ---- Time ------------------------------------------------------------------------------------------------------------
+# ---- Time --------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -272,7 +273,7 @@ def test_what_a_changed_definition_leaves_behind_is_imported_all_the_same(slow: 
     assert_books_balance(slow.cloud, sources, tidy=True)
 
 
-# ---- Delivered twice, killed, beside each other ----------------------------------------------------------------------
+# ---- Delivered twice, killed, beside each other ------------------------------------------------------------------
 
 
 def test_a_run_delivered_twice_takes_no_second_file(importer: Importer):
@@ -314,7 +315,7 @@ def in_order(importer: Importer) -> None:
     items = by_time(importer)
     names = [item["parameters"]["file_uri"].rpartition("/")[2] for item in items]
     assert names == sorted(names)
-    for before, after in zip(items, items[1:], strict=False):
+    for before, after in pairwise(items):
         assert before["end_date"] <= after["creation_date"], f"{after['id']} was begun too early"
 
 
@@ -365,7 +366,7 @@ def test_two_runs_at_the_same_time_do_no_harm(seed: int, slots: tuple[int | None
 def void(_: object) -> None: ...
 
 
-# ---- What may not be read ----------------------------------------------------------------------------------------------
+# ---- What may not be read ----------------------------------------------------------------------------------------
 
 
 def test_a_file_that_may_not_be_read_is_told_and_passed_over(importer: Importer):
@@ -380,7 +381,7 @@ def test_a_file_that_may_not_be_read_is_told_and_passed_over(importer: Importer)
     assert ended(importer) == ["accounts-2.json", "accounts-1.json"]
 
 
-# ---- Several, and broken ones ------------------------------------------------------------------------------------------
+# ---- Several, and broken ones ------------------------------------------------------------------------------------
 
 
 def test_a_broken_definition_does_not_stop_the_others(importer: Importer):
@@ -406,7 +407,7 @@ def test_a_run_of_what_is_not_recurring_says_so(importer: Importer, import_id: s
         recurring.run(importer.workplaces(lambda: 900_000), importer.cloud.bucket, import_id)
 
 
-# ---- What operators see --------------------------------------------------------------------------------------------------
+# ---- What operators see ------------------------------------------------------------------------------------------
 
 
 def test_files_that_wait_for_their_turn_ring_no_alarm_while_runs_come(importer: Importer):

@@ -69,7 +69,9 @@ def test_what_has_ended_never_comes_again_and_holds_nobody_up(names: list[str], 
 
 def test_of_one_key_the_upload_that_came_first_is_read_first():
     """A version that was overwritten before its turn is imported too (A3)."""
-    order = [(one.key[-6], one.version_id) for one in in_turn(listed(["accounts-1.json", "accounts-2.json"], 2), SERIES)]
+    order = [
+        (one.key[-6], one.version_id) for one in in_turn(listed(["accounts-1.json", "accounts-2.json"], 2), SERIES)
+    ]
     assert order == [("1", "1"), ("1", "2"), ("2", "1"), ("2", "2")]
 
 
