@@ -15,6 +15,7 @@ from samtranslator.yaml_helper import yaml_parse
 
 from cli.previewing import PART_BYTES
 from importer import telemetry
+from importer.definitions import LONGEST_RUN_SECONDS
 from importer.forecast import MEMORY_MB
 from tests.faults import importing
 from tests.support import cloud
@@ -102,6 +103,7 @@ def test_recursion_is_stopped_by_aws_but_for_the_function_that_hands_work_on_to_
     assert {name: f["Properties"].get("RecursiveLoop", "Terminate") for name, f in functions.items()} == {
         "ImportFunction": "Terminate",
         "PartFunction": "Allow",
+        "ScheduleFunction": "Terminate",  # it invokes itself once, no further
         "SweepFunction": "Terminate",
     }
 
@@ -219,7 +221,8 @@ def test_a_notification_that_cannot_be_handled_is_kept(expanded):
         for c in of_type(expanded, "AWS::Lambda::EventInvokeConfig").values()
     }
     dead_letters = arn("DeadLetterQueue")
-    nothing_to_keep = ["SweepFunction"]  # what it would look at again is looked at again by the next one
+    # What they would look at again is looked at again by the next one.
+    nothing_to_keep = ["SweepFunction", "ScheduleFunction"]
     assert configured == {
         "ImportFunction": {"Destination": dead_letters},
         **dict.fromkeys(nothing_to_keep),
@@ -264,8 +267,10 @@ def test_only_workers_take_parts_and_whoever_finds_work_may_send_them(expanded):
     assert {role: sorted(may(expanded, role, "PartQueue")) for role in of_type(expanded, "AWS::IAM::Role")} == {
         "ImportRole": ["sqs:SendMessage"],
         "PartRole": ["sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ReceiveMessage", "sqs:SendMessage"],
+        "ScheduleRole": ["sqs:SendMessage"],
         "SweepRole": ["sqs:SendMessage"],
         "StreamRole": [],
+        "ScheduleFunctionRecurringRole": [],
         "SweepFunctionUnfinishedRole": [],  # the schedules': each may invoke the sweep
         "SweepFunctionWaitingRole": [],
     }
@@ -294,11 +299,13 @@ def test_a_worker_may_do_to_files_and_tables_what_the_import_function_may(expand
     shared = {
         name: r["Properties"]["Roles"] for name, r in expanded["Resources"].items() if r["Type"] == "AWS::IAM::Policy"
     }
-    both = [{"Ref": "ImportRole"}, {"Ref": "PartRole"}]
-    assert shared == {"ImportPolicy": both, "StreamPolicy": both}
+    all_three = [{"Ref": "ImportRole"}, {"Ref": "PartRole"}, {"Ref": "ScheduleRole"}]
+    only_itself = shared.pop("SchedulePolicy")
+    assert shared == {"ImportPolicy": all_three, "StreamPolicy": all_three}
+    assert only_itself == [{"Ref": "ScheduleRole"}]
 
 
-@pytest.mark.parametrize("function", ["ImportFunction", "PartFunction", "SweepFunction"])
+@pytest.mark.parametrize("function", ["ImportFunction", "PartFunction", "ScheduleFunction", "SweepFunction"])
 def test_every_function_is_told_what_settings_reads(expanded, function):
     """A stack says all that can be said; a default is for what is not deployed."""
     variables = set(expanded["Resources"][function]["Properties"]["Environment"]["Variables"])
@@ -309,7 +316,9 @@ def test_every_function_is_told_what_settings_reads(expanded, function):
 
 def test_a_forecast_assumes_what_the_template_gives(expanded):
     """What `importer preview` says an import would cost, and how large files are cut."""
-    functions = [expanded["Resources"][name]["Properties"] for name in ("ImportFunction", "PartFunction")]
+    functions = [
+        expanded["Resources"][name]["Properties"] for name in ("ImportFunction", "PartFunction", "ScheduleFunction")
+    ]
     assert {function["MemorySize"] for function in functions} == {MEMORY_MB}
     assert expanded["Parameters"]["PartSizeMiB"]["Default"] << 20 == PART_BYTES
 
@@ -406,6 +415,7 @@ def test_the_alarms_cover_every_way_an_import_can_fail(expanded):
         "function-throttles": [("AWS/Lambda", "Throttles")],
         "part-errors": [("AWS/Lambda", "Errors")],
         "part-throttles": [("AWS/Lambda", "Throttles")],
+        "schedule-errors": [("AWS/Lambda", "Errors")],
         "parts-old": [("AWS/SQS", "ApproximateAgeOfOldestMessage")],
         "events-old": [("AWS/Lambda", "AsyncEventAge")],
         "events-dropped": [("AWS/Lambda", "AsyncEventsDropped")],
@@ -430,12 +440,32 @@ def test_silence_of_the_sweep_rings_and_of_nothing_else(expanded):
 
 def test_each_sweep_has_its_schedule(expanded):
     """Dead workers are found within minutes; a listing costs more, and a notification may take a while (A3)."""
-    schedules = [s["Properties"] for s in of_type(expanded, "AWS::Scheduler::Schedule").values()]
+    schedules = sweeps_of(expanded)
     assert sorted((s["ScheduleExpression"], json.loads(s["Target"]["Input"])["sweep"]) for s in schedules) == [
         ("rate(15 minutes)", "waiting"),
         ("rate(5 minutes)", "unfinished"),
     ]
     assert {str(s["Target"]["Arn"]) for s in schedules} == {str(arn("SweepFunction"))}
+
+
+def sweeps_of(template: dict[str, Any]) -> list[dict[str, Any]]:
+    schedules = [s["Properties"] for s in of_type(template, "AWS::Scheduler::Schedule").values()]
+    return [schedule for schedule in schedules if "sweep" in json.loads(schedule["Target"]["Input"])]
+
+
+def test_recurring_imports_have_one_schedule_of_their_own(expanded):
+    """As often as the parameter says, hourly by default (K24); it says when it was due, so that a second delivery is
+    known, and its function may invoke itself and no other.
+    """
+    schedules = [s["Properties"] for s in of_type(expanded, "AWS::Scheduler::Schedule").values()]
+    (ours,) = [schedule for schedule in schedules if schedule not in sweeps_of(expanded)]
+    assert ours["ScheduleExpression"] == {"Ref": "RecurringSchedule"}
+    assert expanded["Parameters"]["RecurringSchedule"]["Default"] == "rate(1 hour)"
+    assert ours["Target"]["Arn"] == arn("ScheduleFunction")
+    assert json.loads(ours["Target"]["Input"]) == {"recurring": "all", "slot": "<aws.scheduler.scheduled-time>"}
+    invokes = [s["Resource"] for s in allowed(expanded) if "lambda:InvokeFunction" in as_list(s["Action"])]
+    assert invokes.count(arn("ScheduleFunction")) == 2  # its own, and the schedule's
+    assert expanded["Resources"]["ScheduleFunction"]["Properties"]["Timeout"] >= LONGEST_RUN_SECONDS + 60
 
 
 def test_the_fault_tests_live_by_the_times_of_the_template(expanded):
@@ -449,7 +479,7 @@ def test_the_fault_tests_live_by_the_times_of_the_template(expanded):
     assert resources["ImportFunction"]["Properties"]["Timeout"] == importing.IMPORT_SECONDS
     assert resources["SweepFunction"]["Properties"]["Timeout"] == importing.SWEEP_SECONDS
     assert expanded["Parameters"]["PartSeconds"]["Default"] == importing.HOP_SECONDS
-    schedules = [s["Properties"] for s in of_type(expanded, "AWS::Scheduler::Schedule").values()]
+    schedules = sweeps_of(expanded)
     assert {json.loads(s["Target"]["Input"])["sweep"]: s["ScheduleExpression"] for s in schedules} == {
         which: f"rate({every_s // 60} minutes)" for which, every_s in importing.SWEEPS_EVERY_S.items()
     }
@@ -463,7 +493,7 @@ def test_each_alarm_on_a_function_or_queue_watches_the_one_it_speaks_of(expanded
         if metrics_of(alarm)[0][0] in ("AWS/Lambda", "AWS/SQS")
     }
     names = dict.fromkeys(("function-errors", "function-throttles", "events-old", "events-dropped"), "ImportFunction")
-    names |= {"part-errors": "PartFunction", "part-throttles": "PartFunction"}
+    names |= {"part-errors": "PartFunction", "part-throttles": "PartFunction", "schedule-errors": "ScheduleFunction"}
     assert watched == {anchor: [{"Ref": name}] for anchor, name in names.items()} | {
         "parts-old": [{"Fn::GetAtt": ["PartQueue", "QueueName"]}],
         "dead-letters": [{"Fn::GetAtt": ["DeadLetterQueue", "QueueName"]}],

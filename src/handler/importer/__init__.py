@@ -18,6 +18,7 @@ The rooms, in the order a file walks through them:
        receipts       tallies                                        → the receipt; diagnosis: what most bad rows share
     9  executions/    start · advance · settle · sweep: the only room with effects, and their order
     10 ledger/        what was left behind                           → counted once more: verify; reads only
+    11 doors/         other ways in, each ending in `start`: recurring
 
 Beside the path: `model` (the nouns), `definitions` (settings of an import), `documents` (an execution as the world sees
 it), `preview` (what an import would do) and `forecast` (what it would cost), `costs` (units and dollars) by `prices`
@@ -26,6 +27,6 @@ it), `preview` (what an import would do) and `forecast` (what it would cost), `c
 `sinks/quick`), `assembly` (those ports filled).
 `app.py`, next to this package, has the Lambda entry points.
 
-Imports point one way: app, cli → assembly → ledger → executions → sinks, aws, batches → layouts, formats → rows,
+Imports point one way: app, cli → assembly → doors, ledger → executions → sinks, aws, batches → layouts, formats → rows,
 csv_rows, lines, parts → fields, bad_rows, definitions → model. tests/house/test_imports.py keeps it so.
 """
