@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from enum import StrEnum
-from itertools import islice
+from itertools import islice, zip_longest
 from pathlib import Path
 from typing import Any, Final
 
@@ -26,7 +26,7 @@ from cli.connection import CannotReach, Connection, connected, explained
 from cli.verbs import DIFFERS, DONE, UNAVAILABLE, json_option, stack_option, timeout_option
 from importer.bad_rows import ObjectProblem
 from importer.definitions import Definition
-from importer.doors.recurring import folder_of, waiting
+from importer.doors.recurring import CHECKED_FILES, folder_of, waiting
 from importer.model import Phase, S3Object, Value
 from importer.notification import is_import
 from importer.preview import Findings, document
@@ -35,6 +35,7 @@ FUNCTION: Final = "ScheduleFunction"
 COUNTED: Final = 1_000  # of the files that wait; more are "more than"
 NAMED: Final = 5
 TRIED: Final = 5  # files that are looked at for one an import would take
+CHECK_SECONDS: Final = 120
 POLL_SECONDS: Final = 0.5
 
 
@@ -109,10 +110,10 @@ def check(ctx: click.Context, import_id: str, rows: int, stack_name: str | None,
                 f"`importer imports change {import_id} --files-per-run {definition.files_per_run}{connection.command}`",
             )
         )
-    problems += _permissions(connection, import_id)
     with explained(connection.name):
         listed = list(islice(_listed(connection, definition), COUNTED * 10))
         series = list(islice(waiting(connection.imports, _only_imports(listed), definition), COUNTED))
+    problems += _permissions(connection, import_id, series)
     first, findings, refused = _first_valid(connection, definition, series, rows)
     example = definition.pattern.replace("*", "-20240101000000")
     if not series:
@@ -164,16 +165,20 @@ def check(ctx: click.Context, import_id: str, rows: int, stack_name: str | None,
         out.print()
         show.findings(out, first.uri, first.size_bytes, findings, previewing.PREVIEW_BYTES)
     out.print()
-    for problem in problems:
-        out.print(Text("✗ ", style="bold red").append(f"{problem.code.value}: {show.shown_whole(problem.message)}"))
-        show.paragraph(out, f"→ {show.shown_whole(problem.remedy)}")
+    for problem, after in zip_longest(problems, problems[1:]):
+        text = Text("✗ ", style="bold red").append(
+            f"{problem.code.value}: {show.shown_whole(problem.message)}", style="not bold"
+        )
+        out.print(text, soft_wrap=True)
+        if after is None or after.remedy != problem.remedy:  # what mends several is said once
+            show.paragraph(out, f"→ {show.shown_whole(problem.remedy)}")
     if not problems:
         show.paragraph(out, "All is well: the next run reads this file.", "bold green", indent=0)
         show.paragraph(out, f"`importer recurring run {import_id}{connection.command}` runs it now.", indent=0)
     ctx.exit(DIFFERS if problems else DONE)
 
 
-def _permissions(connection: Connection, import_id: str) -> list[Problem]:
+def _permissions(connection: Connection, import_id: str, series: Sequence[S3Object]) -> list[Problem]:
     if FUNCTION not in connection.stack.functions:
         return [
             Problem(
@@ -182,14 +187,18 @@ def _permissions(connection: Connection, import_id: str) -> list[Problem]:
                 "deploy this version with `make build && sam deploy`",
             )
         ]
+    event: dict[str, Any] = {
+        "check": import_id,
+        "files": [[file.key, file.version_id] for file in series[:CHECKED_FILES]],
+    }
     return [
         Problem(
             Code.PERMISSION_MISSING,
             f"{missing['permission']} on {missing['resource']} ({missing['answer']})",
-            f"allow {missing['permission']} to the function's role (deploying template.yaml again does), and look for "
-            "a bucket policy or a KMS key that denies it",
+            "allow it to the function's role (deploying template.yaml again does), and look for a bucket policy or a "
+            "KMS key that denies it",
         )
-        for missing in _invoked(connection, {"check": import_id}, 120)["missing"]
+        for missing in _invoked(connection, event, CHECK_SECONDS)["missing"]
     ]
 
 
@@ -335,7 +344,7 @@ def _follow(connection: Connection, import_id: str, done: "Future[dict[str, Any]
         waited.wait(POLL_SECONDS)
 
 
-def _invoked(connection: Connection, event: dict[str, str], timeout_s: float) -> dict[str, Any]:
+def _invoked(connection: Connection, event: dict[str, Any], timeout_s: float) -> dict[str, Any]:
     """What the function answers.
 
     Raises:

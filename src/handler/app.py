@@ -15,7 +15,7 @@ from importer.aws import clients
 from importer.aws.dispatch import send_run, task_of
 from importer.aws.settings import Settings
 from importer.executions import Workplace, import_dropped, sweep_unfinished, sweep_waiting, work_on
-from importer.model import Misconfigured, Unavailable, Value
+from importer.model import Misconfigured, S3Object, Unavailable, Value
 from importer.notification import UnknownNotification, dropped_objects
 from importer.telemetry import NAMESPACE, discreet, failed, make_logger
 
@@ -128,7 +128,8 @@ def schedule_handler(event: dict[str, Value], context: LambdaContext) -> dict[st
     so that none waits for another, and none is stopped by what is wrong with another.
 
     `{"import_id": …, "slot": …}`: one run of one import. Without a slot a person has asked for it.
-    `{"check": <import id>}`: whether this function may do what a run does; nothing is changed.
+    `{"check": <import id>, "files": [[key, version id], …]}`: whether this function may do what a run does; nothing is
+    changed. The files are those a person sees in the folder, and need not be given.
 
     Returns:
         For a person invoking by hand: what was sent, done or found.
@@ -140,7 +141,8 @@ def schedule_handler(event: dict[str, Value], context: LambdaContext) -> dict[st
     place = _workplaces()(context.get_remaining_time_in_millis)
     match event:
         case {"check": str(import_id)}:
-            return {"check": import_id, "missing": recurring.missing(place, Settings.of(), import_id)}
+            seen = _files(event.get("files"))
+            return {"check": import_id, "missing": recurring.missing(place, Settings.of(), import_id, seen)}
         case {"import_id": str(import_id)}:
             slot_ms = _slot_ms(event.get("slot"))
             ran = recurring.run(place, Settings.of().bucket, import_id, slot_ms)
@@ -150,6 +152,12 @@ def schedule_handler(event: dict[str, Value], context: LambdaContext) -> dict[st
         case {"recurring": "all"}:
             return _sent(place, recurring.due(place.records), context.function_name, str(event.get("slot", "")))
     raise Misconfigured('the event must say "recurring": "all", "import_id": ID or "check": ID')
+
+
+def _files(told: Value) -> list[S3Object]:
+    files = [one for one in told if isinstance(one, list) and len(one) == 2] if isinstance(told, list) else []
+    bucket = Settings.of().bucket
+    return [S3Object(bucket, str(key), None if version is None else str(version), "", 0, 0) for key, version in files]
 
 
 def _slot_ms(slot: Value) -> int | None:

@@ -50,7 +50,8 @@ def probed(settings: Settings, definition: Definition, files: list[S3Object]) ->
             denied = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode") == 403 or code in _DENIED
             if denied or code.startswith("KMS."):
                 named = _SAID.search(words)
-                yield {"permission": named[1] if named else permission, "resource": resource, "answer": words or code}
+                answer = words.partition(named[0])[2].strip() if named else words
+                yield {"permission": named[1] if named else permission, "resource": resource, "answer": answer or code}
         except LOST as error:
             raise Unavailable(f"{permission} on {resource}: {error}") from error
 
