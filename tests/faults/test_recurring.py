@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import pairwise
 from typing import Any
@@ -13,8 +13,9 @@ import pytest
 
 from importer.definitions import Definition
 from importer.doors import recurring
-from importer.executions import waiting
+from importer.executions import holding, importing, starting, sweeping, waiting
 from importer.model import Denied, Misconfigured
+from tests.faults.bugs import changed
 from tests.faults.files import row
 from tests.faults.importing import Importer, installed, nothing_to_find
 from tests.support.books import assert_books_balance
@@ -134,7 +135,8 @@ def test_a_refused_file_neither_blocks_the_others_nor_uses_up_the_run(importer: 
     drop(importer, "accounts-2.json", "accounts-3.json")
     run(importer, 0)
     assert ended(importer) == ["accounts-1.json FAILED", "accounts-2.json"]
-    run(importer, 1)
+    done = run(importer, 1).result
+    assert [execution.source.key for execution in done.ended] == ["imports/shop/accounts-3.json"]
     run(importer, 2)
     assert ended(importer) == ["accounts-1.json FAILED", "accounts-2.json", "accounts-3.json"]
     assert importer.cloud.objects("imports/") == {"imports/shop/accounts-1.json": REFUSED}
@@ -366,6 +368,19 @@ def test_two_runs_at_the_same_time_do_no_harm(seed: int, slots: tuple[int | None
 def void(_: object) -> None: ...
 
 
+def test_a_promised_turn_is_kept(importer: Importer):
+    """A run that was killed between its word and its deed has promised a file its turn; another run, which may be
+    beside it, begins no other, not even one whose name is earlier.
+    """
+    drop(importer, "accounts-5.json")
+    killed = run(importer, 0, Fault("kill_before", "PutItem imports EXEC"))
+    assert (killed.killed, importer.executions()) == (True, [])
+    drop(importer, "accounts-1.json")
+    run(importer, 1)
+    run(importer, 2)
+    assert ended(importer) == ["accounts-5.json", "accounts-1.json"]
+
+
 # ---- What may not be read ----------------------------------------------------------------------------------------
 
 
@@ -424,3 +439,73 @@ def test_files_that_wait_for_their_turn_ring_no_alarm_while_runs_come(importer: 
 def measured(importer: Importer) -> tuple[int, int]:
     found = waiting.files_waiting(importer.workplaces(lambda: 300_000), importer.cloud.bucket)
     return found.files, round(found.oldest_seconds, -2)
+
+
+# ---- The tests above, tested ---------------------------------------------------------------------------------------
+
+
+def pausing(importer: Importer) -> None:
+    test_what_a_run_has_no_time_for_is_the_next_ones(importer, False)
+
+
+def late(importer: Importer) -> None:
+    test_a_late_notification_does_not_read_on(importer)
+
+
+def waits(importer: Importer) -> None:
+    test_files_of_a_series_wait_for_the_schedule_and_are_read_one_a_run(importer)
+
+
+def refusals(importer: Importer) -> None:
+    test_a_refused_file_neither_blocks_the_others_nor_uses_up_the_run(importer)
+
+
+def slots(importer: Importer) -> None:
+    test_a_run_delivered_twice_takes_no_second_file(importer)
+
+
+def promises(importer: Importer) -> None:
+    test_a_promised_turn_is_kept(importer)
+
+
+def denials(importer: Importer) -> None:
+    test_a_file_that_may_not_be_read_is_told_and_passed_over(importer)
+
+
+def parts(importer: Importer) -> None:
+    drop(importer, "accounts-1.json", body=rows("x", 100))
+    run(importer, 0)
+    assert ended(importer) == ["accounts-1.json"]
+
+
+SUCCEEDED = "execution.status is Status.SUCCEEDED"
+PLANTED: dict[str, tuple[Any, str, str, Callable[[Importer], None]]] = {
+    "a notification begins it": (starting.start, "serial and not in_a_run", "False", waits),
+    "a late notification reads on": (importing.import_dropped, "not in_a_run and waits", "False and waits", late),
+    "the sweep reads on": (sweeping._sent_on, "if waits_for_a_run(place, execution)", "if False", pausing),
+    "the workers read on": (
+        recurring._ForTheNextRun.send,
+        "execution.phase is not Phase.IMPORTING",
+        "True",
+        pausing,
+    ),
+    "no time is kept": (holding.Held.time_is_short.fget, "not self._place.may_read_on()", "False", pausing),
+    "large files are cut": (starting.start, "NDJSON and not serial", "NDJSON", parts),
+    "refused files count": (recurring.run, "or execution.status is Status.FAILED", "", refusals),
+    "refused files block": (recurring._has_ended, "execution.phase is Phase.CLOSED", SUCCEEDED, refusals),
+    "no slot is kept": (recurring.run, "if slot_ms == turn.slot_ms else []", "if False else []", slots),
+    "late slots run": (recurring.run, "slot_ms < turn.slot_ms", "False", slots),
+    "its word is not kept": (recurring._next, "if promised is not None", "if False", promises),
+    "denied files block": (recurring.run, "if isinstance(mine, Execution) or", "if True or", denials),
+}
+
+
+@pytest.mark.parametrize("bug", PLANTED)
+def test_a_planted_bug_is_noticed(bug: str):
+    """Each decision of docs/decisions/0034 has a test that fails without it."""
+    function, honest, planted, scenario = PLANTED[bug]
+    slow = scenario in (pausing, late)
+    with installed(**({"write_ms": 3_000} if slow else {}), part_bytes=2048) as importer:
+        define(importer, replace(SHOP, run_seconds=10 if slow else 300))
+        with changed(function, (honest, planted)), pytest.raises((AssertionError, Denied, IndexError)):
+            scenario(importer)

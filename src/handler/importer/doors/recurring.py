@@ -14,7 +14,7 @@ back. But no task is sent: the next run finds it by the turn, and goes on where 
 is settled by the workers at once.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby, islice
 from typing import Final
@@ -104,10 +104,16 @@ def run(place: Workplace, bucket: str, import_id: str, slot_ms: int | None = Non
     passed: set[str] = set()
     inside = _Inside(place, definition.run_seconds * 1000)
     try:
-        while not inside.time_is_up and (mine := _whose_turn(place, bucket, definition, turn, passed)) is not None:
+        while not inside.time_is_up:
+            full = len(taken) >= definition.files_per_run
+            mine: Execution | S3Object | None = _begun(place, bucket, definition, turn)
+            if mine is None and not full:
+                mine = _next(place, bucket, definition, turn, passed)
+            if mine is None:
+                break
             execution_id = mine.id if isinstance(mine, Execution) else execution_id_of(mine)
             if execution_id not in taken:
-                if len(taken) >= definition.files_per_run:
+                if full:
                     break
                 taken.append(execution_id)
                 # 1 Whose turn it is, durable before anything is done for the file.
@@ -265,19 +271,6 @@ class _ForTheNextRun:
                 self._dispatch.send([task], delay_s)
 
 
-def _whose_turn(
-    place: Workplace, bucket: str, definition: Definition, turn: Turn, passed: Set[str]
-) -> Execution | S3Object | None:
-    """The import that was begun and has not ended; or the file to begin with; or None, if nothing waits."""
-    begun = _begun(place, bucket, definition, turn)
-    if begun is not None:
-        return begun
-    listed = place.objects.versions(bucket, folder_of(definition))
-    return next_in_turn(
-        listed, definition, lambda file: execution_id_of(file) in passed or _has_ended(place.records, file)
-    )
-
-
 def _begun(place: Workplace, bucket: str, definition: Definition, turn: Turn) -> Execution | None:
     """The one whose turn it is, or one that somebody else has begun: a person's redrive, say. The index that finds
     these may lag."""
@@ -287,6 +280,30 @@ def _begun(place: Workplace, bucket: str, definition: Definition, turn: Turn) ->
         e for e in found if e is not None and e.phase is not Phase.CLOSED and definition.has_in_series(e.source.key)
     ]
     return min(ours, key=lambda e: (e.id != turn.current, e.source.key.encode()), default=None)
+
+
+def _next(place: Workplace, bucket: str, definition: Definition, turn: Turn, passed: set[str]) -> S3Object | None:
+    """The file to begin with.
+
+    Args:
+        passed: executions that are not looked at again; those found to have ended are added.
+    """
+
+    def has_ended(file: S3Object) -> bool:
+        execution_id = execution_id_of(file)
+        if execution_id not in passed and _has_ended(place.records, file):
+            passed.add(execution_id)
+        return execution_id in passed
+
+    def listed() -> Iterator[S3Object]:
+        return place.objects.versions(bucket, folder_of(definition))
+
+    if turn.current and turn.current not in passed and place.records.execution(turn.current) is None:
+        # A run has written whose turn it is, and was killed, or is just about to begin: no other is begun beside it.
+        promised = next((file for file in in_turn(listed(), definition) if execution_id_of(file) == turn.current), None)
+        if promised is not None:
+            return promised
+    return next_in_turn(listed(), definition, has_ended)
 
 
 def _has_ended(records: Records, file: S3Object) -> bool:
