@@ -142,7 +142,8 @@ def schedule_handler(event: dict[str, Value], context: LambdaContext) -> dict[st
     match event:
         case {"check": str(import_id)}:
             seen = _files(event.get("files"))
-            return {"check": import_id, "missing": recurring.missing(place, Settings.of(), import_id, seen)}
+            function = context.function_name
+            return {"check": import_id, "missing": recurring.missing(place, Settings.of(), import_id, function, seen)}
         case {"import_id": str(import_id)}:
             slot_ms = _slot_ms(event.get("slot"))
             ran = recurring.run(place, Settings.of().bucket, import_id, slot_ms)

@@ -21,6 +21,7 @@ from tests.faults.importing import Importer, installed, nothing_to_find
 from tests.support.books import assert_books_balance
 from tests.support.faults import Attempt, Fault
 from tests.support.interleave import interleaved
+from tests.support.policy import granted, needed
 from tests.support.scenarios import in_copy, sample
 
 SHOP = Definition(id="shop", name="shop", base_file_name="accounts.json")
@@ -411,6 +412,15 @@ def test_a_broken_definition_does_not_stop_the_others(importer: Importer):
     assert [str(problem) for problem in found.broken] == [
         "import definition 'broken': files_per_run -1: choose 1 to 1000"
     ]
+
+
+def test_runs_need_nothing_their_role_does_not_have(importer: Importer):
+    """Or they would fail on AWS, where the fake cloud lets them pass."""
+    drop(importer, "accounts-1.json", "accounts-2.json")
+    sent = importer.invoke("all", 60, lambda place: recurring.due(place.records))
+    ran = run(importer, 0)
+    assert ran.result.ended
+    assert {one for call in sent.calls + ran.calls for one in needed(call)} <= granted("ScheduleRole")
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from tests.support.clock import LambdaContext
 from tests.support.cloud import Cloud
 from tests.support.faults import Fault, attempt
 from tests.support.function import deployed
+from tests.support.policy import Permission, granted, needed
 from tests.support.samples import BUCKET, EVENTS
 
 pytestmark = pytest.mark.filterwarnings("ignore:No application metrics")  # as app.py does; pytest forgets it
@@ -33,7 +34,10 @@ class Lambda:
         self.invoked: list[tuple[str, str, Any]] = []
         self.refused = ""
 
-    def invoke(self, FunctionName: str, InvocationType: str, Payload: bytes) -> None:
+    def invoke(self, FunctionName: str, InvocationType: str, Payload: bytes = b"") -> None:
+        if InvocationType == "DryRun":
+            self.invoked.append((FunctionName, InvocationType, None))
+            return
         event = json.loads(Payload)
         if event["import_id"] == self.refused:
             raise ClientError({"Error": {"Code": "AccessDeniedException", "Message": "no"}}, "Invoke")
@@ -141,6 +145,25 @@ def test_check_says_what_is_missing_and_changes_nothing(installation: Installati
         refused = attempt(cloud, lambda: installation.schedule("check"), Fault("denied", call, always=True))
         assert permission in {one["permission"] for one in refused.result["missing"]}, call
     assert (cloud.objects(), cloud.items(cloud.events_table), cloud.items(cloud.imports_table)) == before
+
+
+def test_check_asks_for_every_permission_its_role_has(installation: Installation):
+    """But for sending to queue and stream, which cannot be asked without doing it. So a new grant needs a question, and
+    what is asked is granted.
+    """
+    asked: set[Permission] = set()
+    for versioned in (True, False):
+        cloud = installation.cloud
+        if not versioned:
+            with cloud.unseen():
+                how = {"Status": "Suspended"}
+                cloud.client("s3").put_bucket_versioning(Bucket=cloud.bucket, VersioningConfiguration=how)
+        cloud.drop(KEY % versioned, ROW % 1)
+        asked |= {one for call in attempt(cloud, lambda: installation.schedule("check")).calls for one in needed(call)}
+    assert installation.functions.invoked[0][:2] == ("fault-test", "DryRun")
+    cannot_be_asked = {("sqs:SendMessage", "PartQueue"), ("firehose:PutRecordBatch", "DeliveryStream")}
+    by_itself = {("lambda:InvokeFunction", "ScheduleFunction")}
+    assert asked == granted("ScheduleRole") - cannot_be_asked - by_itself
 
 
 @pytest.mark.parametrize(

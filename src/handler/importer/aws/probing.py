@@ -33,15 +33,26 @@ _SAID: Final = re.compile(r"not authorized to perform: ([A-Za-z0-9-]+:[A-Za-z0-9
 Call = Callable[[], object]
 
 
-def probed(settings: Settings, definition: Definition, files: list[S3Object]) -> Iterator[dict[str, str]]:
+def probed(
+    settings: Settings, definition: Definition, files: list[S3Object], function: str
+) -> Iterator[dict[str, str]]:
     """What is missing: the permission, on what, and what was answered.
 
     Args:
         files: of the series; each may have rights of its own (K28).
+        function: this one's name; it sends runs to itself.
     Raises:
         Unavailable: AWS does not answer.
     """
-    for permission, resource, call in (*_of_bucket(settings, definition), *_of_files(files), *_of_tables(settings)):
+    functions: Any = clients.functions()
+    runs = partial(functions.invoke, FunctionName=function, InvocationType="DryRun")
+    asked: list[tuple[str, str, Call]] = [
+        *_of_bucket(settings, definition),
+        *_of_files(files),
+        *_of_tables(settings),
+        ("lambda:InvokeFunction", f"function/{function}", runs),
+    ]
+    for permission, resource, call in asked:
         try:
             call()
         except ClientError as error:
@@ -64,16 +75,26 @@ def _of_bucket(settings: Settings, definition: Definition) -> Iterator[tuple[str
         return lambda: getattr(s3, operation)(Bucket=bucket, **arguments)
 
     here = f"arn:aws:s3:::{bucket}"
-    yield (
-        "s3:ListBucketVersions",
-        f"{here} (prefix imports/*)",
-        asked("list_object_versions", Prefix=folder, MaxKeys=1),
-    )
-    yield "s3:ListBucket", f"{here} (prefix imports/*)", asked("list_objects_v2", Prefix=folder, MaxKeys=1)
+    versions = asked("list_object_versions", Prefix=folder, MaxKeys=1)
+    yield "s3:ListBucketVersions", f"{here} (prefix imports/*)", versions
+    for prefix in ("imports", "work", "completed_imports", "errors", "receipts"):
+        names = asked("list_objects_v2", Prefix=f"{prefix}/", MaxKeys=1)
+        yield "s3:ListBucket", f"{here} (prefix {prefix}/*)", names
     for prefix in ("completed_imports", "errors", "receipts", "work"):
+        key = f"{prefix}/{_NOBODY}"
+        yield "s3:GetObject", f"{here}/{prefix}/*", asked("get_object", Key=key)
         # No object has this key, so the condition on its ETag never holds.
-        writes = asked("put_object", Key=f"{prefix}/{_NOBODY}", Body=b"", IfMatch='"nobody"')
-        yield "s3:PutObject", f"{here}/{prefix}/*", writes
+        yield "s3:PutObject", f"{here}/{prefix}/*", asked("put_object", Key=key, Body=b"", IfMatch='"nobody"')
+    upload = {"Key": f"completed_imports/{_NOBODY}", "UploadId": "nobody"}
+    tags = {"TagSet": [{"Key": "nobody", "Value": "nobody"}]}
+    kept = f"{here}/completed_imports/*"
+    yield "s3:PutObjectTagging", kept, asked("put_object_tagging", Key=upload["Key"], Tagging=tags)
+    yield "s3:AbortMultipartUpload", kept, asked("abort_multipart_upload", **upload)
+    yield "s3:ListMultipartUploadParts", kept, asked("list_parts", **upload)
+    joined = asked("list_parts", **(upload | {"Key": f"errors/{_NOBODY}"}))
+    yield "s3:ListMultipartUploadParts", f"{here}/errors/*", joined
+    segments = asked("delete_object", Key=f"work/{_NOBODY}", IfMatch='"nobody"')
+    yield "s3:DeleteObject", f"{here}/work/*", segments
     gone = f"{folder}{_NOBODY}"
     yield "s3:DeleteObject", f"{here}/imports/*", asked("delete_object", Key=gone, IfMatch='"nobody"')
     yield "s3:DeleteObjectVersion", f"{here}/imports/*", asked("delete_object", Key=gone, VersionId="null")

@@ -209,10 +209,13 @@ _PRIORITY: Final = {"HIGH": 0, "MEDIUM": 1, "LOW": 2}
 CHECKED_FILES: Final = 10  # of those that wait: each may have rights of its own (K28)
 
 
-def missing(place: Workplace, settings: Settings, import_id: str, seen: Sequence[S3Object] = ()) -> list[Value]:
+def missing(
+    place: Workplace, settings: Settings, import_id: str, function: str, seen: Sequence[S3Object] = ()
+) -> list[Value]:
     """The permissions that runs of an import lack, asked by the function that is to do them.
 
     Args:
+        function: its name.
         seen: files of the series that a person may list, for a function that may not.
     Raises:
         Unavailable.
@@ -226,7 +229,7 @@ def missing(place: Workplace, settings: Settings, import_id: str, seen: Sequence
         files = list(islice(in_turn(listed, definition), CHECKED_FILES))
     except Denied:  # it is among those that are missing
         files = [file for file in seen[:CHECKED_FILES] if file.key.startswith(folder_of(definition))]
-    return [dict(one) for one in probed(settings, definition, files)]
+    return [dict(one) for one in probed(settings, definition, files, function)]
 
 
 # ---- The steps of a run ----------------------------------------------------------------------------------------------
