@@ -65,6 +65,7 @@ def workplace(connection: Connection, settings: Settings | None = None) -> Workp
         dispatch=queue,
         part_bytes=settings.part_bytes if settings else 0,
         hop_ms=settings.hop_seconds * 1000 if settings else 0,
+        own_bucket=connection.stack.bucket,
     )
 
 

@@ -146,7 +146,7 @@ def schedule_handler(event: dict[str, Value], context: LambdaContext) -> dict[st
             return {"check": import_id, "missing": recurring.missing(place, Settings.of(), import_id, function, seen)}
         case {"import_id": str(import_id)}:
             slot_ms = _slot_ms(event.get("slot"))
-            ran = recurring.run(place, Settings.of().bucket, import_id, slot_ms)
+            ran = recurring.run(place, import_id, slot_ms)
             if slot_ms is not None and ran.why_denied is not None:
                 raise ran.why_denied  # the log has each file's
             return ran.document()

@@ -13,8 +13,9 @@ import pytest
 
 from importer.definitions import Definition
 from importer.doors import recurring
-from importer.executions import holding, importing, starting, sweeping, waiting
+from importer.executions import holding, import_dropped, importing, starting, sweeping, waiting
 from importer.model import Denied, Misconfigured
+from importer.notification import dropped_objects
 from tests.faults.bugs import changed
 from tests.faults.files import row
 from tests.faults.importing import Importer, installed, nothing_to_find
@@ -52,8 +53,7 @@ def drop(importer: Importer, *names: str, body: bytes | None = None) -> dict[str
 def run(importer: Importer, slot: int | None = None, *faults: Fault) -> Attempt:
     """One invocation of a run; `slot` counts hours of the schedule."""
     slot_ms = None if slot is None else slot * HOUR_MS
-    bucket = importer.cloud.bucket
-    return importer.invoke("run", RUN_SECONDS, lambda p: recurring.run(p, bucket, "shop", slot_ms), *faults)
+    return importer.invoke("run", RUN_SECONDS, lambda place: recurring.run(place, "shop", slot_ms), *faults)
 
 
 def ended(importer: Importer) -> list[str]:
@@ -148,6 +148,14 @@ def test_a_file_of_another_name_in_the_folder_is_imported_at_once(importer: Impo
     sources = drop(importer, "other.json")
     assert ended(importer) == ["other.json"]
     assert_books_balance(importer.cloud, sources)
+
+
+def test_in_a_foreign_bucket_nothing_waits_for_a_schedule_that_does_not_look_there(importer: Importer):
+    """Its files are told of, and imported then."""
+    one_of_its_own = replace(importer.workplaces(lambda: 900_000), own_bucket="another")
+    dropped = dropped_objects(importer.cloud.drop("imports/shop/accounts-1.json", rows("x")))
+    (execution,) = import_dropped(one_of_its_own, dropped[0])
+    assert execution.status == "SUCCEEDED"
 
 
 def test_both_uploads_of_one_name_are_read_the_older_first():
@@ -429,7 +437,7 @@ def test_runs_need_nothing_their_role_does_not_have(importer: Importer):
 def test_a_run_of_what_is_not_recurring_says_so(importer: Importer, import_id: str, says: str):
     """And how to make it so."""
     with pytest.raises(Misconfigured, match=says):
-        recurring.run(importer.workplaces(lambda: 900_000), importer.cloud.bucket, import_id)
+        recurring.run(importer.workplaces(lambda: 900_000), import_id)
 
 
 # ---- What operators see ------------------------------------------------------------------------------------------

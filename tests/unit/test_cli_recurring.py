@@ -36,7 +36,7 @@ class Installation:
         self.asked.append(event)
         if "check" in event:
             return {"check": event["check"], "missing": self.missing}
-        ran = recurring.run(self.importer.workplaces(lambda: 900_000), self.cloud.bucket, event["import_id"])
+        ran = recurring.run(self.importer.workplaces(lambda: 900_000), event["import_id"])
         said: dict[str, Any] = json.loads(json.dumps(ran.document()))
         return said
 

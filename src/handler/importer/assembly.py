@@ -106,6 +106,7 @@ def maker(
             part_bytes=settings.part_bytes,
             hop_ms=settings.hop_seconds * 1000,
             meter=meter,
+            own_bucket=settings.bucket,
         )
 
     return workplace

@@ -85,7 +85,7 @@ class Ran:
         }
 
 
-def run(place: Workplace, bucket: str, import_id: str, slot_ms: int | None = None) -> Ran:
+def run(place: Workplace, import_id: str, slot_ms: int | None = None) -> Ran:
     """One run of a recurring import: take up so many files, for so long, as its definition says.
 
     Args:
@@ -106,9 +106,9 @@ def run(place: Workplace, bucket: str, import_id: str, slot_ms: int | None = Non
     try:
         while not inside.time_is_up:
             full = len(taken) >= definition.files_per_run
-            mine: Execution | S3Object | None = _begun(place, bucket, definition, turn)
+            mine: Execution | S3Object | None = _begun(place, definition, turn)
             if mine is None and not full:
-                mine = _next(place, bucket, definition, turn, passed)
+                mine = _next(place, definition, turn, passed)
             if mine is None:
                 break
             execution_id = mine.id if isinstance(mine, Execution) else execution_id_of(mine)
@@ -274,10 +274,12 @@ class _ForTheNextRun:
                 self._dispatch.send([task], delay_s)
 
 
-def _begun(place: Workplace, bucket: str, definition: Definition, turn: Turn) -> Execution | None:
+def _begun(place: Workplace, definition: Definition, turn: Turn) -> Execution | None:
     """The one whose turn it is, or one that somebody else has begun: a person's redrive, say. The index that finds
     these may lag."""
-    ids = dict.fromkeys([turn.current, *place.records.unfinished_below(f"s3://{bucket}/{folder_of(definition)}")])
+    ids = dict.fromkeys(
+        [turn.current, *place.records.unfinished_below(f"s3://{place.own_bucket}/{folder_of(definition)}")]
+    )
     found = [place.records.execution(one) for one in ids if one]
     ours = [
         e for e in found if e is not None and e.phase is not Phase.CLOSED and definition.has_in_series(e.source.key)
@@ -285,7 +287,7 @@ def _begun(place: Workplace, bucket: str, definition: Definition, turn: Turn) ->
     return min(ours, key=lambda e: (e.id != turn.current, e.source.key.encode()), default=None)
 
 
-def _next(place: Workplace, bucket: str, definition: Definition, turn: Turn, passed: set[str]) -> S3Object | None:
+def _next(place: Workplace, definition: Definition, turn: Turn, passed: set[str]) -> S3Object | None:
     """The file to begin with.
 
     Args:
@@ -299,7 +301,7 @@ def _next(place: Workplace, bucket: str, definition: Definition, turn: Turn, pas
         return execution_id in passed
 
     def listed() -> Iterator[S3Object]:
-        return place.objects.versions(bucket, folder_of(definition))
+        return place.objects.versions(place.own_bucket, folder_of(definition))
 
     if turn.current and turn.current not in passed and place.records.execution(turn.current) is None:
         # A run has written whose turn it is, and was killed, or is just about to begin: no other is begun beside it.

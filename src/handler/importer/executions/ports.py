@@ -349,6 +349,7 @@ class Workplace:
             to do but wait. Raises Unavailable for one that is not set up.
         sinks: names of the destinations that new executions write to; an execution keeps those it began with.
         remaining_ms: time left to this invocation.
+        own_bucket: the stack's, in which recurring imports look for their files; "" where there is none.
         may_read_on: whether another batch may be begun, if there is time: what else bounds an invocation's reading.
         progress_every_ms: how long the position may lag behind the work; what a crash makes to be done again.
         dispatch: where the rest of the work goes.
@@ -369,6 +370,7 @@ class Workplace:
     part_bytes: int
     hop_ms: int
     meter: Meter = field(default_factory=Meter)
+    own_bucket: str = ""
     may_read_on: Callable[[], bool] = lambda: True
 
     def reserve_ms(self) -> int:

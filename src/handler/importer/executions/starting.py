@@ -34,7 +34,7 @@ def start(place: Workplace, dropped: Dropped, in_a_run: bool = False) -> list[Ex
     if existing is not None:
         return [*begun_before, existing]
     definition = definition_now(place, source.key)
-    serial = definition.has_in_series(source.key)
+    serial = source.bucket == place.own_bucket and definition.has_in_series(source.key)
     if serial and not in_a_run:
         place.telemetry.left_to_schedule(dropped)
         return begun_before
@@ -74,13 +74,16 @@ def waits_for_a_run(place: Workplace, execution: Execution) -> bool:
     """Whether this execution is to be read on by the next run of its recurring import, and by nothing else.
 
     That is so as long as the import still is recurring, with this file in its series: what a changed or deleted
-    definition leaves behind is the sweep's, as everything is. A person's redrive does not ask.
+    definition leaves behind is the sweep's, as everything is. A person's redrive does not ask. In a foreign bucket
+    nobody looks for a series: its files are imported when they are told of.
 
     Raises:
         Misconfigured: the definition as it is now cannot be used.
     """
     key = execution.source.key
     if execution.phase is not Phase.IMPORTING or not execution.definition.get("base_file_name"):
+        return False
+    if execution.source.bucket != place.own_bucket:
         return False
     began_in_a_run = Definition.of(execution.definition).has_in_series(key)
     return began_in_a_run and definition_now(place, key).has_in_series(key)
