@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 
 from cli import twin
-from importer.aws.tables import ImportsTable
 from importer.definitions import Definition
 from tests.e2e.bench import Bench, rows_of, today, until
 
@@ -32,9 +31,15 @@ def invoked(bench: Bench, event: dict[str, Any]) -> Any:
 
 def test_a_series_is_read_by_the_schedule_in_order_and_as_far_as_the_time_goes(bench: Bench) -> None:
     """Three files, one a minute; the middle one takes several runs of two seconds, and the last one waits for it."""
-    table = ImportsTable(bench.tables.meta.client, bench.stack.imports_table)
-    definition = Definition(id="series", name="series", base_file_name="a.json", run_seconds=2)
-    assert table.create_definition(definition, 1)
+    definition = Definition(id="series", name="series", base_file_name="a.json", run_seconds=2).as_stored()
+    item: Any = {
+        "pk": "IMPORT#series",
+        "sk": "IMPORT",
+        "definition": definition,
+        "listed": "IMPORT",
+        "creation_date": 1,
+    }
+    bench.tables.Table(bench.stack.imports_table).put_item(Item=item)
     large = rows_of("large", 12 << 20, row_bytes=1_000)
     bodies = {"a-3.json": ROW % 3, "a-1.json": ROW % 1, "a-2.json": large.body}
     for name, body in bodies.items():
