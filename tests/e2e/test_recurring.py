@@ -40,7 +40,7 @@ def test_a_series_is_read_by_the_schedule_in_order_and_as_far_as_the_time_goes(b
         "creation_date": 1,
     }
     bench.tables.Table(bench.stack.imports_table).put_item(Item=item)
-    large = rows_of("large", 12 << 20, row_bytes=1_000)
+    large = rows_of("large", 5 << 20, row_bytes=1_000)
     bodies = {"a-3.json": ROW % 3, "a-1.json": ROW % 1, "a-2.json": large.body}
     for name, body in bodies.items():
         bench.drop(f"series/{name}", body)
