@@ -1,6 +1,7 @@
 """Start: from a dropped object to its execution. One execution per object version, whoever asks and however often."""
 
 import hashlib
+from collections.abc import Callable
 
 from importer import formats
 from importer.bad_rows import ObjectProblem
@@ -10,7 +11,7 @@ from importer.executions.destinations import without_compression
 from importer.executions.plain_text import HEAD_STORED_BYTES
 from importer.executions.ports import Workplace
 from importer.layouts import judge_suffix
-from importer.model import Execution, Phase, S3Object, Status
+from importer.model import Execution, Phase, S3Object, Status, Value
 from importer.notification import IMPORTS_PREFIX, Dropped
 from importer.parts import part_bytes_of
 from importer.recognition import recognised_stored
@@ -30,7 +31,7 @@ def start(place: Workplace, dropped: Dropped) -> list[Execution]:
     existing = place.records.execution(execution_id)
     if existing is not None:
         return [*begun_before, existing]
-    definition = _definition(place, source.key)
+    definition = definition_of(place.records.definition, source.key.removeprefix(IMPORTS_PREFIX))
     part_bytes = part_bytes_of(source.size_bytes, place.part_bytes) if definition.mime_type == NDJSON else 0
     head = _head(place, source) if part_bytes or not definition.format else b""
     if head is None or is_compressed(head):
@@ -59,19 +60,23 @@ def execution_id_of(source: S3Object) -> str:
     return hashlib.blake2b("\0".join((source.bucket, source.key, version)).encode(), digest_size=16).hexdigest()
 
 
+def definition_of(stored_by_id: Callable[[str], Value], path: str) -> Definition:
+    """The definition the first folder of a path below `imports/` names, if there is one of that id.
+
+    Raises:
+        Misconfigured: it is wrong. Unavailable.
+    """
+    first, slash, _ = path.partition("/")
+    stored = stored_by_id(first) if slash and first else None
+    return DEFAULT if stored is None else formats.named(first, stored)
+
+
 def judge_name(key: str, format_name: str, mime_type: str) -> None:
     """Raises ObjectProblem(wrong_kind) for a file whose name says that it is nothing this import reads."""
     name = key.rpartition("/")[2]
     if format_name in formats.FORMATS:
         formats.FORMATS[format_name].refuse_name(name, mime_type)
     judge_suffix(without_compression(name), mime_type)
-
-
-def _definition(place: Workplace, key: str) -> Definition:
-    """The definition the first folder below `imports/` names, if there is one of that id."""
-    first, slash, _ = key.removeprefix(IMPORTS_PREFIX).partition("/")
-    stored = place.records.definition(first) if slash and first else None
-    return DEFAULT if stored is None else formats.named(first, stored)
 
 
 def _head(place: Workplace, source: S3Object) -> bytes | None:
