@@ -21,7 +21,7 @@ from importer.forecast import Forecaster
 from importer.formats import FORMATS, completed
 from importer.model import TO_THE_END, FileError, Misconfigured, Provenance, S3Object
 from importer.notification import Dropped
-from importer.preview import Findings, document, previewed
+from importer.preview import Findings, document, previewed, verdict
 from importer.sinks import SINKS
 
 PREVIEW_BYTES: Final = 16 << 20
@@ -213,23 +213,9 @@ def _found(
 def _verdict(found: Findings) -> None:
     """The last line of a preview: what an import would do."""
     out = show.console()
-    tally = found.tally
     out.print()
     if found.problem is not None:
-        show.paragraph(out, f"An import would refuse this file ({found.problem.code}):", "bold red", indent=0)
+        show.paragraph(out, f"{verdict(found)}:", "bold red", indent=0)
         show.paragraph(out, show.shown_whole(found.problem.message), indent=0)
         return
-    of_what = "" if found.whole else " of what was read"
-    made = show.many(tally.events, "event")
-    if tally.user_changes:
-        made += f" and {show.many(tally.user_changes, 'change')} of user records"
-    if not tally.rows:
-        verdict = "There are no rows in it. An import would only move the file"
-    elif tally.bad:
-        verdict = (
-            f"An import would write {made}{of_what} and put "
-            f"{show.many(tally.bad, 'row')} into errors/, each with its reason"
-        )
-    else:
-        verdict = f"An import would write {made}{of_what}, and refuse no row"
-    show.paragraph(out, f"{verdict}. Nothing was written now.", "bold", indent=0)
+    show.paragraph(out, f"{verdict(found)}. Nothing was written now.", "bold", indent=0)

@@ -1,7 +1,7 @@
 """What names a store holds, as far as somebody looked (pure): what a preview calls new, or a clash, is so beside this.
 
-There is no index of names: it would have to be written with every event. So a sample says what is known, and a name that
-is not in it is new only as far as the sample goes. `whole` says that the sample was all there is.
+There is no index of names: it would have to be written with every event. So a sample says what is known, and a name
+that is not in it is new only as far as the sample goes. `whole` says that the sample was all there is.
 """
 
 from collections.abc import Iterable, Mapping

@@ -4,8 +4,8 @@ S3 speaks straight to a function, through SNS, through SQS, through SNS into SQS
 through EventBridge (A6). Wrappers are taken off one by one, at most `_DEEPEST` of them; what is inside decides.
 
 S3's own records have keys URL-encoded, a blank as `+`: decoded exactly once. EventBridge gives the key as it is (A5).
-What is not below the prefix asked for, `imports/` unless somebody asks for `previews/`, is not ours: this guard keeps our
-own output from importing itself even where the bucket's filter is wrong (B1).
+What is not below the prefix asked for, `imports/` or `previews/`, is not ours: this guard keeps our own output from
+importing itself even where the bucket's filter is wrong (B1).
 
 Accepted in silence: records and test events about anything but a creation; folder markers, whatever their size; a
 record without a schema version; fields we do not know.

@@ -29,6 +29,7 @@ from importer.lines import BOM, HEAD_BYTES, MAX_LINE_BYTES, reading_start, skipp
 from importer.model import TO_THE_END, Event, FileError, Part, Tally, UserChange, Value
 from importer.receipts import FoldedReasons
 from importer.recognition import recognised
+from importer.words import many
 
 MAX_NAMES: Final = 1_000  # of properties and of events: more than a person reads, little enough to keep
 SHOWN_BYTES: Final = 2_000  # of a refused row in the document
@@ -280,6 +281,23 @@ def _see(found: Findings, known: dict[str, Property], name: str, value: Value, l
         seen_property.types[kind] = Seen(1, line)
     else:
         seen.count += 1
+
+
+def verdict(found: Findings) -> str:
+    """What an import would do, in a sentence without its end."""
+    tally = found.tally
+    if found.problem is not None:
+        return f"An import would refuse this file ({found.problem.code})"
+    if not tally.rows:
+        return "There are no rows in it. An import would only move the file"
+    made = many(tally.events, "event")
+    if tally.user_changes:
+        made += f" and {many(tally.user_changes, 'change')} of user records"
+    of_what = "" if found.whole else " of what was read"
+    if tally.bad:
+        bad = many(tally.bad, "row")
+        return f"An import would write {made}{of_what} and put {bad} into errors/, each with its reason"
+    return f"An import would write {made}{of_what}, and refuse no row"
 
 
 # ---- The document -------------------------------------------------------------------------------------------------
