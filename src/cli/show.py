@@ -26,10 +26,11 @@ from importer.bad_rows import BadRow, row_text, shown
 from importer.costs import dollars
 from importer.diagnosis import diagnosis as whole_file
 from importer.forecast import Forecast
+from importer.known import Where
 from importer.model import TO_THE_END, Event, Execution, Phase, Status, Value
 from importer.preview import Findings, Property, place_of
 from importer.prices import AS_OF, REGION
-from importer.words import SERVICES, in_dollars, remedy_of
+from importer.words import SERVICES, in_dollars, in_time, remedy_of
 from importer.words import in_bytes as in_bytes
 from importer.words import many as many
 from importer.words import remedy as remedy
@@ -283,6 +284,7 @@ def findings(out: Console, name: str, size: int, found: Findings, limit_bytes: i
     ):
         if known:
             _property_table(out, title, known)
+    compared(out, found)
     if found.names_left_out:
         paragraph(out, f"and {found.names_left_out:,} more values and events under names that are not listed", "yellow")
     diagnosis(out, whole_file(tally.rows, found.reasons.folded()))
@@ -300,15 +302,45 @@ def findings(out: Console, name: str, size: int, found: Findings, limit_bytes: i
         forecast(out, found.cost)
 
 
+def compared(out: Console, found: Findings) -> None:
+    """Which names and types the store does not know, where somebody looked."""
+    known = found.known
+    if known is None:
+        return
+    heading(out, "Beside the store")
+    if not known.events.items and not known.user_records.items:
+        paragraph(out, "It is empty: there was nothing to compare names with.")
+        return
+    for title, looked in (("events", known.events), ("users", known.user_records)):
+        if looked.items:
+            how = "all it holds" if looked.whole else "a sample: it may miss what is rare"
+            label(out, title, f"{looked.items:,} looked at, {how}")
+    names = [name for name in found.event_names if found.is_new(Where.EVENTS, name)]
+    for where, properties in found.names():
+        names += [name for name in properties if found.is_new(where, name)]
+        for name, one in properties.items():
+            stored = found.stored_types(where, name)
+            if stored:
+                here = f"{' and '.join(one.types)} here, {' and '.join(stored)} in the store"
+                label(out, "clash", Text(f"{shown(name)}: {here}", style="yellow"))
+    more = f" and {len(names) - SHOWN_NAMES:,} more" if len(names) > SHOWN_NAMES else ""
+    label(out, "new names", (", ".join(map(shown, names[:SHOWN_NAMES])) or "none") + more)
+
+
 def forecast(out: Console, found: Forecast) -> None:
     """What an import would cost, in a preview."""
-    heading(out, f"Importing it would cost about {in_dollars(float(sum(dollars(found.usage).values())))}")
+    usd = in_dollars(float(sum(dollars(found.usage).values())))
+    heading(out, f"Importing it would cost about {usd}, and take about {in_time(found.seconds)}")
     _bill(out, found.document())
     if found.stream_bytes:
         single, packed, gzip = (in_bytes(count) for count in found.stream_bytes.values())
         label(out, "stream", f"{packed} billed; {gzip} with StreamGzip; one event a record would be {single}")
     share = "" if found.share == 1 else f", from the {float(found.share):.0%} of the file that was read"
-    paragraph(out, f"An estimate{share}: nothing tried again, list prices of {REGION} as of {AS_OF}.")
+    paragraph(
+        out,
+        f"An estimate{share}: nothing tried again, list prices of {REGION} as of {AS_OF}; the time with a new table, "
+        "quicker with one that has grown.",
+    )
 
 
 def cost(out: Console, said: Mapping[str, Any]) -> None:

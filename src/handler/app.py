@@ -3,18 +3,22 @@
 import warnings
 from collections.abc import Callable
 from functools import cache
+from typing import TYPE_CHECKING
 
 import orjson
 from aws_lambda_powertools import Metrics
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from importer.assembly import workplace_maker
+from importer.assembly import preview_maker, workplace_maker
 from importer.aws.dispatch import task_of
 from importer.aws.settings import Settings
 from importer.executions import Workplace, import_dropped, sweep_unfinished, sweep_waiting, work_on
 from importer.model import Misconfigured, Value
-from importer.notification import UnknownNotification, dropped_objects
-from importer.telemetry import NAMESPACE, discreet, failed, make_logger
+from importer.notification import PREVIEWS_PREFIX, UnknownNotification, dropped_objects
+from importer.telemetry import NAMESPACE, discreet, failed, make_logger, previewed
+
+if TYPE_CHECKING:
+    from importer.doors.dropped_previews import PreviewPlace
 
 # An invocation that closed no execution has no metrics; that is not worth a line in the log.
 warnings.filterwarnings("ignore", "No application metrics to publish*")
@@ -26,6 +30,11 @@ metrics = Metrics(namespace=NAMESPACE)
 @cache
 def _workplaces() -> Callable[[Callable[[], int]], Workplace]:
     return workplace_maker(Settings.of(), logger, metrics)
+
+
+@cache
+def _preview_places() -> "Callable[[Callable[[], int]], PreviewPlace]":
+    return preview_maker(Settings.of())
 
 
 @discreet(logger)
@@ -113,3 +122,37 @@ def sweep_handler(event: dict[str, Value], context: LambdaContext) -> dict[str, 
             return {"waiting_files": waiting.files, "oldest_waiting_seconds": waiting.oldest_seconds}
         case other:
             raise Misconfigured(f'the event says "sweep": {other!r}; it must be "unfinished" or "waiting"')
+
+
+@discreet(logger)
+def preview_handler(event: dict[str, Value], context: LambdaContext) -> dict[str, list[str]]:
+    """S3 says what was dropped under previews/: write down what an import would do with it, and nothing else.
+
+    Returns:
+        For a person invoking by hand: the keys of the pages.
+    Raises:
+        Unavailable, UnknownNotification, or whatever a bug raises, when every object has had its turn. Lambda delivers
+        again, then sends the event to the dead-letter queue.
+    """
+    from importer.doors.dropped_previews import preview_dropped  # here: the other functions need none of it
+
+    place = _preview_places()(context.get_remaining_time_in_millis)
+    pages: list[str] = []
+    failures: list[Exception] = []
+    try:
+        objects = dropped_objects(event, PREVIEWS_PREFIX)
+    except UnknownNotification as unknown:
+        objects = list(unknown.known)
+        failures.append(unknown)
+    for dropped in objects:
+        try:
+            looked = preview_dropped(place, dropped)
+        except Exception as error:  # noqa: BLE001  raised below: one object must not keep the others waiting
+            failed(logger, dropped)
+            failures.append(error)
+            continue
+        previewed(logger, looked.source, looked.found, looked.result_key)
+        pages.append(f"{looked.result_key}.html")
+    if failures:
+        raise failures[0]
+    return {"pages": pages}

@@ -31,9 +31,15 @@ from importer.receipts import FoldedReasons
 from importer.recognition import recognised
 from importer.words import many
 
+SCHEMA: Final = "preview/1"
+# Codes of a problem that is none of the file: a definition that is wrong, and what passes by itself.
+MISCONFIGURED: Final = "misconfigured"
+UNAVAILABLE: Final = "unavailable"
 MAX_NAMES: Final = 1_000  # of properties and of events: more than a person reads, little enough to keep
 SHOWN_BYTES: Final = 2_000  # of a refused row in the document
 SAMPLES: Final = 3  # different values of a property
+ALIKE: Final = 2  # refused rows of one reason and field that are worth a look
+MAX_EXAMPLES: Final = 20  # of refused rows
 SAMPLE_CHARACTERS: Final = 200  # of one of them in the document
 
 _KINDS: Final = {
@@ -106,12 +112,19 @@ class Findings:
     earliest_ms: int | None = None
     latest_ms: int | None = None
     bad_rows: list[BadRow] = field(default_factory=list)
+    examples: list[BadRow] = field(default_factory=list)  # of each reason and field the first ALIKE
     reasons: FoldedReasons = field(default_factory=FoldedReasons)
     problem: FileError | None = None
     cost: Forecast | None = None  # None where nobody asked, and where an import would refuse the file
     share: Fraction | None = None
     known: Known | None = None
     not_compared: str = ""
+
+    @property
+    def is_judged(self) -> bool:
+        """False: what kept the file from being looked at says nothing about it."""
+        unread = (MISCONFIGURED, UNAVAILABLE, FileReason.OBJECT_GONE)
+        return self.problem is None or self.problem.code not in unread
 
     def names(self) -> Iterator[tuple[Where, dict[str, Property]]]:
         """The properties, kind by kind."""
@@ -233,6 +246,8 @@ def _add(found: Findings, batch: Batch, first_rows: int, bad_rows: int) -> None:
     numbers = dict(batch.line_numbers())
     for row in batch.bad_rows:
         found.reasons.add(row, row.line)
+        if len(found.examples) < MAX_EXAMPLES and sum(_alike(row, other) for other in found.examples) < ALIKE:
+            found.examples.append(row)
         if len(found.bad_rows) < bad_rows:
             found.bad_rows.append(row)
     for event in batch.events:
@@ -255,6 +270,10 @@ def _add(found: Findings, batch: Batch, first_rows: int, bad_rows: int) -> None:
             found.user_records[kind] = found.user_records.get(kind, 0) + 1
         else:
             _see(found, found.user_properties, change.record.partition("#")[2], change.value, numbers[change.address])
+
+
+def _alike(row: BadRow, other: BadRow) -> bool:
+    return row.reason == other.reason and row.field == other.field
 
 
 def _kind_of(change: UserChange) -> str:
@@ -287,6 +306,8 @@ def verdict(found: Findings) -> str:
     """What an import would do, in a sentence without its end."""
     tally = found.tally
     if found.problem is not None:
+        if not found.is_judged:
+            return f"This file could not be looked at ({found.problem.code})"
         return f"An import would refuse this file ({found.problem.code})"
     if not tally.rows:
         return "There are no rows in it. An import would only move the file"
@@ -307,7 +328,7 @@ def document(found: Findings) -> dict[str, Value]:
     """`preview/1`: the findings as a map of plain values (Decimal among them), for JSON."""
     tally = found.tally
     return {
-        "schema": "preview/1",
+        "schema": SCHEMA,
         "error": {"code": found.problem.code, "message": found.problem.message} if found.problem else None,
         "format": found.format,
         "evidence": list(found.evidence),

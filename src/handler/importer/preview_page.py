@@ -19,7 +19,7 @@ from importer.diagnosis import diagnosis
 from importer.forecast import CHANGE_US, ROW_US
 from importer.known import Where
 from importer.model import Event, Value
-from importer.preview import MAX_NAMES, Findings, Property, place_of, verdict
+from importer.preview import ALIKE, MAX_NAMES, Findings, Property, place_of, verdict
 from importer.prices import AS_OF, REGION
 from importer.words import (
     SERVICES,
@@ -132,7 +132,8 @@ def _verdict(found: Findings) -> Html:
     if found.problem is not None:
         told.append(_element("p", shown_whole(found.problem.message)))
         code = _element("code", found.problem.code)
-        told.append(_element("p", "The import would end FAILED, with the code ", code, ", and the file would stay."))
+        if found.is_judged:
+            told.append(_element("p", "It would end FAILED, with the code ", code, ", and the file would stay."))
     return _element("div", *told, class_=f"verdict {kind}", role="note")
 
 
@@ -148,7 +149,7 @@ def _shares(found: Findings, looked: Looked) -> Iterator[Html]:
         of_what = f"{in_bytes(found.read_to)} unpacked, {in_percent(float(found.share))} of it as stored"
     rest = "Cost and time are for the whole file, as if the rest were like it. " if found.cost else ""
     yield _notice(
-        f"Only the begin of this file was looked at: {of_what}. All numbers are of that part. {rest}"
+        f"Only the beginning of this file was looked at: {of_what}. All numbers are of that part. {rest}"
         "What stands further down nobody has seen."
     )
 
@@ -159,6 +160,8 @@ def _notice(text: str) -> Html:
 
 def _cards(found: Findings) -> Html:
     tally = found.tally
+    if not tally.lines and found.problem is not None:
+        return Html("")
     cards: list[tuple[str, str, str]] = [
         ("Rows", f"{tally.rows:,}", many(tally.blank, "blank line") if tally.blank else ""),
         ("Good", f"{tally.good:,}", _part(tally.good, tally.rows)),
@@ -171,12 +174,17 @@ def _cards(found: Findings) -> Html:
         cards.append(("Changes of users", f"{tally.user_changes:,}", ""))
     if found.cost is not None:
         usd = float(sum(dollars(found.cost.usage).values()))
-        cards.append(("Would cost", f"about {in_dollars(usd)}", "list prices"))
-        cards.append(("Would take", f"about {in_time(found.cost.seconds)}", "with a new table"))
+        cards.append(("Would cost", in_dollars(usd), "about, at list prices"))
+        cards.append(("Would take", in_time(found.cost.seconds), "about, with a new table"))
     return _element(
         "dl",
         *(
-            _element("div", _element("dt", name), _element("dd", value, _small(small)), class_=f"card {name.lower()}")
+            _element(
+                "div",
+                _element("dt", name),
+                _element("dd", value, _small(small)),
+                class_="card some" if name == "Refused" and tally.bad else "card",
+            )
             for name, value, small in cards
         ),
         class_="cards",
@@ -196,7 +204,9 @@ def _sections(found: Findings, looked: Looked) -> Iterator[tuple[str, str, list[
     attention = list(_attention(found))
     if attention:
         yield "attention", "Worth a look", [_element("ul", *attention, class_="attention")]
-    yield "file", "What it is", [_about(found)]
+    about = _about(found)
+    if about:
+        yield "file", "What it is", [about]
     if found.first_events:
         yield "first-rows", "First rows, as they would be stored", [_first_rows(found)]
     if found.event_names:
@@ -229,9 +239,10 @@ def _attention(found: Findings) -> Iterator[Html]:
     if len(clashes) > SHOWN_CLASHES:
         yield _element("li", f"{len(clashes) - SHOWN_CLASHES:,} more properties have types that clash.")
     for what, new in _new_names(found):
-        listed = _join((_name(name) for name in new[:8]), ", ")
+        listed = _join((_element("strong", _name(name)) for name in new[:8]), ", ")
         more = f" and {len(new) - 8:,} more" if len(new) > 8 else ""
-        yield _element("li", f"Not found in the store: {many(len(new), what)}, ", listed, f"{more}.")
+        was = "was" if len(new) == 1 else "were"
+        yield _element("li", f"{many(len(new), what)} {was} not found in the store: ", listed, f"{more}.")
     for code, noted in sorted(found.tally.notes.items()):
         told = _element("code", code)
         yield _element("li", told, f": {many(noted.count, 'row')}, the first is line {noted.first_line:,}.")
@@ -254,20 +265,18 @@ def _clashes(found: Findings) -> list[Html]:
     for where, known in found.names():
         of = "" if where is Where.PROPERTIES else f" ({_KINDS[where][2]})"
         for name, one in known.items():
+            stored = found.stored_types(where, name)
+            there = f" The store has it as {_listed(stored)}." if stored else ""
             if one.clashes:
-                seen = [
+                seen = ", ".join(
                     f"{kind} in {many(seen.count, 'row')} (first: line {seen.first_line:,})"
                     for kind, seen in one.types.items()
-                ]
-                told = (
-                    f"{of} has several types: {', '.join(seen)}. They are stored as sent; a column could not hold them."
                 )
-                clashes.append(_element("li", _name(name), told))
-            stored = found.stored_types(where, name)
-            if stored:
-                here = _listed(one.types)
-                told = f"{of} is {here} here, and {_listed(stored)} in the store."
-                clashes.append(_element("li", _name(name), told))
+                told = f" has several types: {seen}. Each is stored as sent; one column could not hold them."
+                clashes.append(_element("li", _element("strong", _name(name)), of, told, there))
+            elif stored:
+                told = f" is {_listed(one.types)} here.{there}"
+                clashes.append(_element("li", _element("strong", _name(name)), of, told))
     return clashes
 
 
@@ -286,7 +295,8 @@ def _about(found: Findings) -> Html:
         why = f", because of {', '.join(found.evidence)}"
     else:
         why = ": nothing in its first rows speaks for any, so it is read by default" if found.tally.rows else ""
-    facts.append(("Dialect", _join([dialect, _text(shown_whole(why))])))
+    if found.evidence or found.tally.lines:
+        facts.append(("Dialect", _join([dialect, _text(shown_whole(why))])))
     if found.compression:
         facts.append(("Compressed", found.compression))
     if found.earliest_ms is not None:
@@ -294,8 +304,10 @@ def _about(found: Findings) -> Html:
     if found.user_records:
         told = ", ".join(many(count, kind) for kind, count in found.user_records.items())
         facts.append(("Of users", told))
-    facts.append(("Lines", f"{found.tally.lines:,}, of which {found.tally.blank:,} blank"))
-    return _element("dl", *(_element("div", _element("dt", k), _element("dd", v)) for k, v in facts), class_="pairs")
+    if found.tally.lines:
+        facts.append(("Lines", f"{found.tally.lines:,}, of which {found.tally.blank:,} blank"))
+    pairs = [_element("div", _element("dt", name), _element("dd", fact)) for name, fact in facts]
+    return _element("dl", *pairs, class_="pairs") if pairs else Html("")
 
 
 def _first_rows(found: Findings) -> Html:
@@ -391,11 +403,11 @@ def _reasons(found: Findings) -> Html:
 
 
 def _bad_rows(found: Findings) -> Iterator[Html]:
-    if not found.bad_rows:
+    if not found.examples:
         return
-    some = "each of them" if len(found.bad_rows) == found.tally.bad else f"the first {len(found.bad_rows):,}"
-    yield _element("h3", f"As they were sent: {some}")
-    for row in found.bad_rows:
+    all_of_them = len(found.examples) == found.tally.bad
+    yield _element("h3", "As they were sent" if all_of_them else f"As they were sent: at most {ALIKE} of a kind")
+    for row in found.examples:
         line = f"Line {row.line:,}" if row.line is not None else "Line –"
         where = [_element("strong", line), f" byte {row.offset:,} ", _element("code", row.reason)]
         if row.field:
@@ -444,7 +456,7 @@ def _cost(found: Findings) -> Iterator[Html]:
     rows.append(
         [_element("strong", "in all"), _element("strong", in_dollars(float(sum(usd for _, usd in by_service))))]
     )
-    yield _table("What an import would cost", ("Service", "About"), rows, numbers=(1,), named=0)
+    yield _table("What an import would cost", ("Service", "About"), rows, numbers=(1,), named=0, class_="narrow")
     units = dict(cost.usage.counts())
     written = [
         f"{units[name]:,} write units for {what}"
@@ -454,13 +466,13 @@ def _cost(found: Findings) -> Iterator[Html]:
     if cost.stream_bytes:
         single, packed, gzip = (in_bytes(count) for count in cost.stream_bytes.values())
         written.append(f"{packed} billed on the stream ({gzip} with StreamGzip; {single} with a record for each event)")
-    share = "" if cost.share == 1 else f" from the {in_percent(float(cost.share))} of the file that was read"
+    share = "" if cost.share == 1 else f" from {in_percent(float(cost.share))} of the file"
     told = f"{'; '.join(written)}. " if written else ""
     yield _element(
         "p",
         f"{told}An estimate{share}: nothing tried again, list prices of {REGION} as of {AS_OF}. The time is that of "
-        f"one new table, which takes some {1_000_000 // ROW_US:,} events or {1_000_000 // CHANGE_US:,} changes of users "
-        "a second; one that has grown takes more.",
+        f"one new table, which takes some {1_000_000 // ROW_US:,} events or {1_000_000 // CHANGE_US:,} changes of "
+        "users a second; one that has grown takes more.",
         class_="quiet",
     )
 
@@ -503,6 +515,7 @@ def _table(
     named: int,
     numbers: Sequence[int] = (),
     nowrap: Sequence[int] = (),
+    class_: str = "",
 ) -> Html:
     """A table that scrolls by itself where it is too wide, by keyboard too.
 
@@ -528,7 +541,7 @@ def _table(
         for row in rows
     )
     made = _element(
-        "table", _element("caption", caption), _element("thead", head), _element("tbody", *body, class_="rows")
+        "table", _element("caption", caption), _element("thead", head), _element("tbody", *body), class_=class_
     )
     return _element("div", made, class_="scroll", role="region", aria_label=caption, tabindex="0")
 
@@ -613,11 +626,12 @@ small{font-size:.82rem;font-weight:400}
 .mixed{border-color:var(--mixed);background:var(--mixed-back)}.mixed .mark{color:var(--mixed)}
 .refused{border-color:var(--refused);background:var(--refused-back)}.refused .mark{color:var(--refused)}
 .notice{margin:1rem 0 0;padding:.7rem 1.1rem;border-style:dashed;border-color:var(--mixed)}
-.cards{display:grid;grid-template-columns:repeat(auto-fit,minmax(8.5rem,1fr));gap:.7rem;margin:1.2rem 0}
-.card{padding:.6rem .9rem;display:flex;flex-direction:column}
+.cards{display:flex;flex-wrap:wrap;gap:.7rem;margin:1.2rem 0}
+.card{padding:.6rem .9rem;flex:1 1 9rem}
+.card.some dd{color:var(--mixed)}
 dt{color:var(--quiet);font-size:.875rem}
 dd{margin:0;overflow-wrap:anywhere}
-.card dd{font-size:1.35rem;font-weight:650;line-height:1.3;font-variant-numeric:tabular-nums}
+.card dd{white-space:nowrap;font-size:1.35rem;font-weight:650;line-height:1.3;font-variant-numeric:tabular-nums}
 .card small{display:block}
 nav{display:flex;flex-wrap:wrap;gap:.35rem 1.1rem;margin:0 0 1.2rem}
 section{padding:1.1rem 1.25rem 1.2rem;margin:0 0 1.1rem;scroll-margin-top:1rem}
@@ -629,13 +643,15 @@ table{border-collapse:collapse;width:100%;font-size:.9375rem}
 caption{text-align:left;position:absolute;clip-path:inset(50%);width:1px;height:1px;overflow:hidden;white-space:nowrap}
 th,td{text-align:left;vertical-align:top;padding:.4rem .9rem .4rem 0;border-bottom:1px solid var(--line)}
 thead th{color:var(--quiet);font-size:.8125rem;white-space:nowrap}
-tbody th{font-weight:600;min-width:4rem;max-width:26rem}
-td{max-width:40rem}
+tbody th{font-weight:600}
+.narrow{width:auto}
 tbody tr:last-child>*{border-bottom:0}
 .number{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}
 .whole{white-space:nowrap}
-td>bdi,th>bdi,.value{display:inline-block;max-width:100%;min-width:3ch;overflow:clip;overflow-clip-margin:.15em}
-.member{display:inline-block;max-width:100%;margin-right:.7rem}
+.scroll bdi{display:inline-block;max-width:min(24rem,62vw);overflow-wrap:break-word;overflow:clip;
+overflow-clip-margin:.15em;vertical-align:top}
+.scroll td:last-child>bdi{max-width:none;min-width:16rem}.scroll code{white-space:nowrap}
+.member{display:inline-block;margin-right:.7rem}td:has(.member){min-width:18rem}td:has(>.value){min-width:12rem}
 .member>bdi:first-child{color:var(--quiet)}
 .chip{display:inline-block;border:1px solid;border-radius:99px;padding:0 .55rem;font-size:.8125rem;white-space:nowrap}
 .chip small{font-size:inherit}
@@ -645,17 +661,17 @@ td>bdi,th>bdi,.value{display:inline-block;max-width:100%;min-width:3ch;overflow:
 .row{border-top:1px solid var(--line);padding:.7rem 0 .5rem}
 .where code{color:var(--mixed);background:var(--mixed-back)}
 pre{margin:.5rem 0;padding:.6rem .8rem;background:var(--code);border-radius:6px;white-space:pre-wrap;
-overflow-wrap:anywhere;overflow:clip}
+overflow-wrap:anywhere}
 mark{background:var(--mark);color:var(--mark-text);border-radius:3px;padding:0 .1em;text-decoration:underline;
 text-decoration-thickness:2px;text-underline-offset:3px}
 .fix strong{color:var(--fine)}
 footer{color:var(--quiet);padding-bottom:2rem;font-size:.9375rem}
 @media (max-width:40rem){header,main,footer{padding-left:.8rem;padding-right:.8rem}section{padding:.9rem .8rem}
-.pairs div{grid-template-columns:1fr;gap:0}.cards{grid-template-columns:repeat(2,1fr)}}
+.pairs div{grid-template-columns:1fr;gap:0}.card{flex-basis:8rem}}
 @media print{:root{--page:#fff;--card:#fff;--line:#bbb;--text:#000;--quiet:#444;--code:#f2f2f2}
 body{font-size:10.5pt}nav{display:none}.scroll{overflow:visible}section,.verdict,.notice,.card{break-inside:avoid-page}
 section:has(table),section:has(.row){break-inside:auto}tr,.row{break-inside:avoid}thead{display:table-header-group}
-h2,h3{break-after:avoid}td,th{max-width:none}.chip{white-space:normal}}
+h2,h3{break-after:avoid}.chip{white-space:normal}.scroll bdi{max-width:16rem}}
 """
 _DIGEST: Final = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
 _POLICY: Final = f"default-src 'none'; style-src 'sha256-{_DIGEST}'; base-uri 'none'; form-action 'none'"

@@ -15,7 +15,7 @@ import sys
 import traceback
 from collections.abc import Callable
 from enum import StrEnum
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.logging.formatter import LambdaPowertoolsFormatter
@@ -27,6 +27,9 @@ from importer.executions.joining import SegmentsMissing
 from importer.executions.ports import Found, Swept, Waiting
 from importer.model import Execution, Fenced, Misconfigured, PartState, S3Object, Status, Unavailable
 from importer.notification import Dropped, UnknownNotification
+
+if TYPE_CHECKING:
+    from importer.preview import Findings
 
 NAMESPACE: Final = "S3EventImporter"
 LONGEST_VALUE: Final = 1_100  # characters of one value in a log line: the longest key S3 allows, and a bit
@@ -95,6 +98,7 @@ class Message(StrEnum):
     SENT_ON = "sent on"
     FOUND = "found"
     SWEEP_FAILED = "left for the next sweep"
+    PREVIEWED = "previewed"
 
 
 class LogKey(StrEnum):
@@ -125,6 +129,7 @@ class LogKey(StrEnum):
     SENT_ON = "sent_on"
     TROUBLE = "trouble"
     WHAT = "what"
+    RESULT = "result"
 
 
 _FILE: Final = (LogKey.BUCKET, LogKey.KEY)
@@ -158,6 +163,10 @@ SAYS: Final[dict[Message, tuple[str, tuple[LogKey, ...]]]] = {
         "level WARNING: the sweep could not take up one execution or file, and went on with the next",
         (LogKey.WHAT, LogKey.TROUBLE),
     ),
+    Message.PREVIEWED: (
+        "what an import would do with a file was written down",
+        (*_FILE, LogKey.VERSION_ID, LogKey.ERROR_CODE, LogKey.GOOD, LogKey.BAD, LogKey.RESULT, LogKey.TROUBLE),
+    ),
 }
 HOLDS: Final[dict[LogKey, str]] = {
     LogKey.BUCKET: "the bucket of the file",
@@ -185,6 +194,7 @@ HOLDS: Final[dict[LogKey, str]] = {
     LogKey.SENT_ON: "as the metric ResumedExecutions",
     LogKey.TROUBLE: "what was answered, or denied",
     LogKey.WHAT: "id of the execution, or URI of the file",
+    LogKey.RESULT: "key of the page of a preview",
 }
 
 
@@ -285,6 +295,23 @@ def failed(logger: Logger, dropped: Dropped) -> None:
     """Log the exception being handled: this try of one object failed, and Lambda is to deliver again."""
     logger.exception(Message.DELIVER_AGAIN, extra={LogKey.BUCKET: dropped.bucket, LogKey.KEY: dropped.key})
     setattr(sys.exception(), _LOGGED, True)
+
+
+def previewed(logger: Logger, source: S3Object, found: "Findings", result_key: str) -> None:
+    """Log what became of one preview; `trouble` is why its names were compared with nothing."""
+    logger.info(
+        Message.PREVIEWED,
+        extra={
+            LogKey.BUCKET: source.bucket,
+            LogKey.KEY: source.key,
+            LogKey.VERSION_ID: source.version_id,
+            LogKey.ERROR_CODE: found.problem.code if found.problem else None,
+            LogKey.GOOD: found.tally.good,
+            LogKey.BAD: found.tally.bad,
+            LogKey.RESULT: f"{result_key}.html",
+            LogKey.TROUBLE: found.not_compared or None,
+        },
+    )
 
 
 def _of(execution: Execution) -> dict[str, str | int | None]:

@@ -63,7 +63,9 @@ def in_percent(share: float) -> str:
     """`12 %`, `0.3 %`; less than everything is never 100 %, more than nothing never 0 %."""
     if share in (0, 1):
         return f"{share:.0%}".replace("%", " %")
-    percent = min(max(100 * share, 0.1), 99.9)
+    if share < 0.001:
+        return "under 0.1 %"
+    percent = min(100 * share, 99.9)
     return f"{percent:.1f} %" if percent < 1 or percent > 99 else f"{percent:.0f} %"
 
 
