@@ -1,14 +1,15 @@
 """Dead letters: what lies in the queue, why, and how it is delivered again.
 
-Three things end there. A notification that the import function gave up: as Lambda's record of an asynchronous
-invocation (`requestPayload`) or, from a queue in front of the function, as it is. A message of the part queue, after
-five receives. And a failed sweep, which needs nothing: the next one came five minutes later.
+Four things end there. A notification that the import function gave up: as Lambda's record of an asynchronous
+invocation (`requestPayload`) or, from a queue in front of the function, as it is. One that the preview function gave
+up, for which that function is invoked again. A message of the part queue, after five receives. And a failed sweep,
+which needs nothing: the next one came five minutes later.
 
 A letter is deleted only when everything in it is on its way again: its execution stored, its tasks sent. What is not
 understood stays.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
@@ -22,7 +23,7 @@ from importer.aws.dispatch import UnknownTask, task_of
 from importer.bad_rows import shown
 from importer.executions import Workplace
 from importer.model import Execution, Phase, Status, Task, Value
-from importer.notification import Dropped, UnknownNotification, dropped_objects
+from importer.notification import PREVIEWS_PREFIX, Dropped, UnknownNotification, dropped_objects
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
@@ -39,8 +40,10 @@ class Letter:
 
     Attributes:
         receipt_handle: by which it is deleted or given back.
-        what: "notification", "task", "sweep" or "unknown".
+        what: "notification", "preview", "task", "sweep" or "unknown".
         dropped: the objects its notification names.
+        previews: those of them that somebody wants to see a preview of.
+        payload: what the preview function was invoked with.
         task: if it is one.
         unknown: why it, or a part of it, is not understood; "" if it is.
         why: what Lambda says went wrong.
@@ -54,6 +57,8 @@ class Letter:
     receipt_handle: str
     what: str
     dropped: list[Dropped] = field(default_factory=list)
+    previews: list[Dropped] = field(default_factory=list)
+    payload: bytes = b""
     task: Task | None = None
     unknown: str = ""
     why: str = ""
@@ -67,16 +72,19 @@ class Letter:
         """What it is about, for a person."""
         if self.task is not None:
             return f"part from byte {self.task.start:,} of execution {self.task.execution_id}"
-        if self.dropped:
-            return ", ".join(f"s3://{dropped.bucket}/{dropped.key}" for dropped in self.dropped)
+        if self.dropped or self.previews:
+            return ", ".join(self._files())
         return "no file" if self.what == "notification" else f"message {self.message_id}"
+
+    def _files(self) -> list[str]:
+        return [f"s3://{dropped.bucket}/{dropped.key}" for dropped in (*self.dropped, *self.previews)]
 
     def document(self) -> dict[str, Value]:
         """For `--json`."""
         return {
             "message_id": self.message_id,
             "what": self.what,
-            "files": [f"s3://{dropped.bucket}/{dropped.key}" for dropped in self.dropped],
+            "files": list(self._files()),
             "execution_id": self.task.execution_id if self.task else None,
             "start": self.task.start if self.task else None,
             "why": self.why or None,
@@ -165,6 +173,9 @@ def _read(letter: Letter, payload: object) -> None:
     letter.what = "notification"
     try:
         letter.dropped = dropped_objects(payload)
+        letter.previews = dropped_objects(payload, PREVIEWS_PREFIX)
+        if letter.previews and not letter.dropped:  # one notification is of one prefix, and goes to one function
+            letter.what, letter.payload = "preview", orjson.dumps(payload)
     except UnknownNotification as unknown:
         letter.dropped = list(unknown.known)
         letter.unknown = str(unknown)
@@ -181,10 +192,13 @@ def _number(text: object) -> int | None:
     return int(str(text)) if str(text).isascii() and str(text).isdigit() else None
 
 
-def deliver(place: Workplace, queue: DeadLetters, letter: Letter, options: str = "") -> None:
+def deliver(
+    place: Workplace, queue: DeadLetters, letter: Letter, preview: Callable[[bytes], object], options: str = ""
+) -> None:
     """Put everything a letter asks for on its way again, then delete it; what is not understood stays.
 
     Args:
+        preview: invokes the preview function, and does not wait for it.
         options: what a command needs to mean this installation.
 
     Raises:
@@ -194,6 +208,9 @@ def deliver(place: Workplace, queue: DeadLetters, letter: Letter, options: str =
     for dropped in letter.dropped:
         found = executions.deliver(place, dropped)
         began += [_said_of(execution, options) for execution in found] or [f"{dropped.key} is gone: nothing to do"]
+    if letter.payload:
+        preview(letter.payload)
+        began.append("sent to the preview function")
     if letter.task is not None:
         execution = place.records.execution(letter.task.execution_id)
         if execution is None:

@@ -11,7 +11,7 @@ import json
 import json.decoder
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Final, cast
 
@@ -194,6 +194,8 @@ def previewed(
         # A line that has no end would be read to the end of the file, though it is refused long before.
         reading = _Counted(text, TO_THE_END if stop == TO_THE_END else stop + 2 * MAX_LINE_BYTES)
         for batch in batches(layout.lines(skipped(reading, reading_start(part)), part), rules, layout):
+            if reading.cut:
+                _say_at_least(batch)
             _add(found, batch, first_rows, bad_rows)
             if cost is not None:
                 cost.add(batch)
@@ -238,6 +240,14 @@ class _Counted:
         chunk = next(self._chunks)
         self.given += len(chunk)
         return chunk
+
+
+def _say_at_least(batch: Batch) -> None:
+    """How long the last line is nobody knows, where it was not read to its end."""
+    if batch.bad_rows and batch.bad_rows[-1].reason == Reason.LINE_TOO_LONG:
+        last = batch.bad_rows[-1]
+        longer = f"at least {last.found}"
+        batch.bad_rows[-1] = replace(last, found=longer, message=last.message.replace(last.found, longer))
 
 
 def _add(found: Findings, batch: Batch, first_rows: int, bad_rows: int) -> None:

@@ -83,10 +83,7 @@ def page(found: Findings, looked: Looked) -> bytes:
         *_shares(found, looked),
         _cards(found),
         _element("nav", links, aria_label="On this page") if len(sections) > 2 else "",
-        *(
-            _element("section", _element("h2", title, id=anchor), *content, aria_labelledby=anchor)
-            for anchor, title, content in sections
-        ),
+        *(_element("section", _element("h2", title, id=anchor), *content) for anchor, title, content in sections),
     )
     name = shown_whole(looked.name)
     head = _element(
@@ -219,7 +216,8 @@ def _sections(found: Findings, looked: Looked) -> Iterator[tuple[str, str, list[
         yield "refused", "Refused rows", [_reasons(found), *_bad_rows(found)]
     if found.cost is not None:
         yield "cost", "Cost and time", list(_cost(found))
-    yield "compared", "Compared with", [_element("p", _compared(found, looked))]
+    if found.event_names or any(known for _, known in found.names()):
+        yield "compared", "Compared with", [_element("p", _compared(found, looked))]
 
 
 # ---- What a person should not miss ----------------------------------------------------------------------------------
@@ -543,7 +541,7 @@ def _table(
     made = _element(
         "table", _element("caption", caption), _element("thead", head), _element("tbody", *body), class_=class_
     )
-    return _element("div", made, class_="scroll", role="region", aria_label=caption, tabindex="0")
+    return _element("div", made, class_="scroll", role="region", aria_label=f"Table: {caption}", tabindex="0")
 
 
 def _name(name: str) -> Html:
