@@ -485,9 +485,9 @@ def _compared(found: Findings, looked: Looked) -> str:
     parts = []
     for kind, table in (("event", known.events), ("user record", known.user_records)):
         if table.items:
-            all_of = f"all {table.items:,} {kind}s" if table.items > 1 else f"the one {kind}"
-            parts.append(f"{all_of} it holds" if table.whole else f"a sample of {many(table.items, kind)}")
-    told = f"Names and types were compared with {' and '.join(parts)}, in {looked.store}. No value was read for it."
+            all_of = f"all {table.items:,} {kind}s" if table.items > 1 else f"the only {kind}"
+            parts.append(all_of if table.whole else f"a sample of {many(table.items, kind)}")
+    told = f"Names and types were compared with {' and '.join(parts)} in {looked.store}. No value of theirs is shown."
     if known.events.whole and known.user_records.whole:
         return told
     return (
