@@ -19,13 +19,16 @@ The rooms, in the order a file walks through them:
     9  executions/    start · advance · settle · sweep: the only room with effects, and their order
     10 ledger/        what was left behind                           → counted once more: verify; reads only
 
+Other ways in are `doors/`: dropped_previews.
+
 Beside the path: `model` (the nouns), `definitions` (settings of an import), `documents` (an execution as the world sees
-it), `preview` (what an import would do) and `forecast` (what it would cost), `costs` (units and dollars) by `prices`
-(the one table of them), `sha256` (a hash that can be put down and taken up), `telemetry` (metrics and log keys), `aws/`
-(S3, DynamoDB and SQS behind the ports `executions` declares, and the sinks' quick way to AWS behind that of
+it), `preview` (what an import would do), `known` (beside what names a store holds), `preview_page` (its page) and
+`forecast` (what it would cost), `costs` (units and dollars) by `prices` (the one table of them), `words` (numbers and
+values as people read them), `sha256` (a hash that can be put down and taken up), `telemetry` (metrics and log keys),
+`aws/` (S3, DynamoDB and SQS behind the ports `executions` declares, and the sinks' quick way to AWS behind that of
 `sinks/quick`), `assembly` (those ports filled).
 `app.py`, next to this package, has the Lambda entry points.
 
-Imports point one way: app, cli → assembly → ledger → executions → sinks, aws, batches → layouts, formats → rows,
+Imports point one way: app, cli → assembly → doors, ledger → executions → sinks, aws, batches → layouts, formats → rows,
 csv_rows, lines, parts → fields, bad_rows, definitions → model. tests/house/test_imports.py keeps it so.
 """

@@ -172,7 +172,7 @@ def _cards(found: Findings) -> Html:
     if found.cost is not None:
         usd = float(sum(dollars(found.cost.usage).values()))
         cards.append(("Would cost", in_dollars(usd), "about, at list prices"))
-        cards.append(("Would take", in_time(found.cost.seconds), "about, with a new table"))
+        cards.append(("Would take", in_time(found.cost.seconds), "about, in a new table"))
     return _element(
         "dl",
         *(
@@ -264,7 +264,7 @@ def _clashes(found: Findings) -> list[Html]:
         of = "" if where is Where.PROPERTIES else f" ({_KINDS[where][2]})"
         for name, one in known.items():
             stored = found.stored_types(where, name)
-            there = f" The store has it as {_listed(stored)}." if stored else ""
+            there = f" In the store it is {_listed(stored)}." if stored else ""
             if one.clashes:
                 seen = ", ".join(
                     f"{kind} in {many(seen.count, 'row')} (first: line {seen.first_line:,})"
@@ -624,13 +624,13 @@ small{font-size:.82rem;font-weight:400}
 .mixed{border-color:var(--mixed);background:var(--mixed-back)}.mixed .mark{color:var(--mixed)}
 .refused{border-color:var(--refused);background:var(--refused-back)}.refused .mark{color:var(--refused)}
 .notice{margin:1rem 0 0;padding:.7rem 1.1rem;border-style:dashed;border-color:var(--mixed)}
-.cards{display:flex;flex-wrap:wrap;gap:.7rem;margin:1.2rem 0}
-.card{padding:.6rem .9rem;flex:1 1 9rem}
+.cards{display:grid;grid-template-columns:repeat(auto-fill,minmax(8.9rem,1fr));gap:.7rem;margin:1.2rem 0}
+.card{padding:.6rem .9rem}
 .card.some dd{color:var(--mixed)}
 dt{color:var(--quiet);font-size:.875rem}
 dd{margin:0;overflow-wrap:anywhere}
 .card dd{white-space:nowrap;font-size:1.35rem;font-weight:650;line-height:1.3;font-variant-numeric:tabular-nums}
-.card small{display:block}
+.card small{display:block;white-space:normal}
 nav{display:flex;flex-wrap:wrap;gap:.35rem 1.1rem;margin:0 0 1.2rem}
 section{padding:1.1rem 1.25rem 1.2rem;margin:0 0 1.1rem;scroll-margin-top:1rem}
 .attention{margin:0;padding-left:1.2rem}.attention li{margin:.35rem 0;overflow-wrap:anywhere}
@@ -665,7 +665,7 @@ text-decoration-thickness:2px;text-underline-offset:3px}
 .fix strong{color:var(--fine)}
 footer{color:var(--quiet);padding-bottom:2rem;font-size:.9375rem}
 @media (max-width:40rem){header,main,footer{padding-left:.8rem;padding-right:.8rem}section{padding:.9rem .8rem}
-.pairs div{grid-template-columns:1fr;gap:0}.card{flex-basis:8rem}}
+.pairs div{grid-template-columns:1fr;gap:0}.cards{grid-template-columns:repeat(auto-fill,minmax(8rem,1fr))}}
 @media print{:root{--page:#fff;--card:#fff;--line:#bbb;--text:#000;--quiet:#444;--code:#f2f2f2}
 body{font-size:10.5pt}nav{display:none}.scroll{overflow:visible}section,.verdict,.notice,.card{break-inside:avoid-page}
 section:has(table),section:has(.row){break-inside:auto}tr,.row{break-inside:avoid}thead{display:table-header-group}
