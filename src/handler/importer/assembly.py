@@ -98,12 +98,10 @@ def maker(
         execution = records.execution(execution_id)
         return None if execution is None else execution.source.last_modified_ms
 
-    def dynamodb(
-        source: Provenance, _: Callable[[], None]
-    ) -> Sink:  # many calls in flight, and short ones: hardly a wait
+    def dynamodb(source: Provenance, meanwhile: Callable[[], None]) -> Sink:
         names = settings.events_table, settings.users_table
         transport = table_transport()
-        return DynamoDBSink(table_client(), *names, source, clock, in_flight, uploaded_ms, rate, transport)
+        return DynamoDBSink(table_client(), *names, source, clock, in_flight, uploaded_ms, rate, transport, meanwhile)
 
     def firehose(source: Provenance, meanwhile: Callable[[], None]) -> Sink:
         if not settings.delivery_stream:
