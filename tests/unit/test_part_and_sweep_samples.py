@@ -21,6 +21,7 @@ KEY = "imports/large.json"
 ROW = '{"user_id":"u","event_name":"e","event_time_ts":%d,"x":"%s"}\n'
 LARGE = "".join(ROW % (1425920218354 + n, "x" * 150_000) for n in range(57)).encode()  # two parts of 8 MiB
 NO_EXECUTION = "0" * 32
+OURS = ("part", "sweep")  # folders of events/; other doors have tests of their own
 
 
 class Installation:
@@ -69,7 +70,7 @@ def filled(name: str, execution_id: str, start: int) -> Any:
 def test_every_sample_is_described():
     """For people, in the page beside them; the four are all there are."""
     page = (EVENTS / "README.md").read_text(encoding="utf-8")
-    files = {path.relative_to(EVENTS).as_posix() for path in EVENTS.glob("*/*.json") if path.parent.name != "files"}
+    files = {path.relative_to(EVENTS).as_posix() for path in EVENTS.glob("*/*.json") if path.parent.name in OURS}
     assert files == {"part/task.json", "part/sqs-task.json", "sweep/unfinished.json", "sweep/waiting.json"}
     assert {name for name in files if f"| `{name}` |" not in page} == set()
 
