@@ -142,7 +142,7 @@ def test_everything_can_be_reached_by_keyboard(open_page: Any):
 def test_it_prints_on_white_paper_with_all_it_holds(open_page: Any):
     """Also from a dark screen: no contents list, nothing cut off by a window that scrolls."""
     page = open_page("honest", 1280, "dark").page
-    page.emulate_media(media="print", color_scheme="light")
+    page.emulate_media(media="print")
     assert page.locator("nav").is_hidden()
     assert page.evaluate("getComputedStyle(document.querySelector('.scroll')).overflowX") == "visible"
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"

@@ -596,8 +596,8 @@ _STYLE: Final = """
 :root{color-scheme:light dark;--page:#f5f6f8;--card:#fff;--line:#d5d9df;--text:#1b1f24;--quiet:#575f69;--link:#0a53be;
 --fine:#136429;--fine-back:#e6f4ea;--mixed:#6f4700;--mixed-back:#fff3d6;--refused:#a1121f;--refused-back:#fdeaea;
 --bar:#4a7fd6;--track:#e4e8ee;--mark:#ffdf80;--mark-text:#1b1f24;--code:#eef0f4}
-@media (prefers-color-scheme:dark){:root{--page:#0f1217;--card:#171c23;--line:#323a45;--text:#e7ebf0;--quiet:#a0a9b4;
---link:#80b4ff;--fine:#6fd58a;--fine-back:#13281a;--mixed:#eec25c;--mixed-back:#2c2410;--refused:#ff9a95;
+@media screen and (prefers-color-scheme:dark){:root{--page:#0f1217;--card:#171c23;--line:#323a45;--text:#e7ebf0;
+--quiet:#a0a9b4;--link:#80b4ff;--fine:#6fd58a;--fine-back:#13281a;--mixed:#eec25c;--mixed-back:#2c2410;--refused:#ff9a95;
 --refused-back:#341618;--bar:#5b8fe6;--track:#2a313b;--mark:#7a5a00;--mark-text:#fff;--code:#222933}}
 *{box-sizing:border-box}
 body{margin:0;background:var(--page);color:var(--text);
@@ -666,10 +666,10 @@ text-decoration-thickness:2px;text-underline-offset:3px}
 footer{color:var(--quiet);padding-bottom:2rem;font-size:.9375rem}
 @media (max-width:40rem){header,main,footer{padding-left:.8rem;padding-right:.8rem}section{padding:.9rem .8rem}
 .pairs div{grid-template-columns:1fr;gap:0}.cards{grid-template-columns:repeat(auto-fill,minmax(8rem,1fr))}}
-@media print{:root{--page:#fff;--card:#fff;--line:#bbb;--text:#000;--quiet:#444;--code:#f2f2f2}
+@media print{:root{color-scheme:light;--page:#fff;--line:#bbb;--text:#000;--quiet:#444}
 body{font-size:10.5pt}nav{display:none}.scroll{overflow:visible}section,.verdict,.notice,.card{break-inside:avoid-page}
 section:has(table),section:has(.row){break-inside:auto}tr,.row{break-inside:avoid}thead{display:table-header-group}
-h2,h3{break-after:avoid}.chip{white-space:normal}.scroll bdi{max-width:16rem}}
+h2,h3{break-after:avoid}.chip{white-space:normal;border-radius:.6rem}.scroll bdi{max-width:16rem}}
 """
 _DIGEST: Final = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
 _POLICY: Final = f"default-src 'none'; style-src 'sha256-{_DIGEST}'; base-uri 'none'; form-action 'none'"
