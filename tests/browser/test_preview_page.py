@@ -103,6 +103,7 @@ def test_the_pages_own_policy_stops_what_would_be_put_into_it(open_page: Any):
     assert done == [True, "block", told]
 
 
+@pytest.mark.sampled(4, each="name scheme")
 @pytest.mark.parametrize(
     ("name", "width", "scheme"),
     [(name, *at_ease) for name in ("honest", "naughty") for at_ease in AT_EASE]
