@@ -1,9 +1,10 @@
 """Dead letters: what lies in the queue, why, and how it is delivered again.
 
-Four things end there. A notification that the import function gave up: as Lambda's record of an asynchronous
+Five things end there. A notification that the import function gave up: as Lambda's record of an asynchronous
 invocation (`requestPayload`) or, from a queue in front of the function, as it is. One that the preview function gave
-up, for which that function is invoked again. A message of the part queue, after five receives. And a failed sweep,
-which needs nothing: the next one came five minutes later.
+up, for which that function is invoked again. A message of the part queue, after five receives. A notice that could not
+be sent, with what was closed; where its function did not even run for 24 hours, Lambda's record of a place in the
+stream, which has forgotten it by then. And a failed sweep, which needs nothing: the next one came five minutes later.
 
 A letter is deleted only when everything in it is on its way again: its execution stored, its tasks sent. What is not
 understood stays.
@@ -20,6 +21,7 @@ from rich.text import Text
 from cli import show
 from importer import executions
 from importer.aws.dispatch import UnknownTask, task_of
+from importer.aws.events import LETTER_SCHEMA
 from importer.bad_rows import shown
 from importer.executions import Workplace
 from importer.model import Execution, Phase, Status, Task, Value
@@ -40,11 +42,13 @@ class Letter:
 
     Attributes:
         receipt_handle: by which it is deleted or given back.
-        what: "notification", "preview", "task", "sweep" or "unknown".
+        what: "notification", "preview", "task", "notice", "sweep" or "unknown".
         dropped: the objects its notification names.
         previews: those of them that somebody wants to see a preview of.
         payload: what the preview function was invoked with.
         task: if it is one.
+        notice: the message, if it is a notice that was not sent.
+        execution_id: of the notice.
         unknown: why it, or a part of it, is not understood; "" if it is.
         why: what Lambda says went wrong.
         tried: how often Lambda tried.
@@ -60,6 +64,8 @@ class Letter:
     previews: list[Dropped] = field(default_factory=list)
     payload: bytes = b""
     task: Task | None = None
+    notice: str = ""
+    execution_id: str = ""
     unknown: str = ""
     why: str = ""
     tried: int | None = None
@@ -72,6 +78,8 @@ class Letter:
         """What it is about, for a person."""
         if self.task is not None:
             return f"part from byte {self.task.start:,} of execution {self.task.execution_id}"
+        if self.execution_id:
+            return f"notice of execution {self.execution_id}"
         if self.dropped or self.previews:
             return ", ".join(self._files())
         return "no file" if self.what == "notification" else f"message {self.message_id}"
@@ -85,7 +93,7 @@ class Letter:
             "message_id": self.message_id,
             "what": self.what,
             "files": list(self._files()),
-            "execution_id": self.task.execution_id if self.task else None,
+            "execution_id": self.task.execution_id if self.task else self.execution_id or None,
             "start": self.task.start if self.task else None,
             "why": self.why or None,
             "tried": self.tried,
@@ -160,6 +168,15 @@ def letter_of(message: Any) -> Letter:
             except UnknownTask as unknown:
                 letter.unknown = str(unknown)
             letter.received = _number(attributes.get("ApproximateReceiveCount"))
+        case {"schema": str(schema), "closed": dict()} if schema == LETTER_SCHEMA:
+            letter.what, letter.notice = "notice", message["Body"]
+            letter.execution_id, letter.why = str(body.get("execution_id")), str(body.get("why", ""))
+        case {"DDBStreamBatchInfo": dict(place)}:
+            letter.what = "notice"
+            letter.unknown = (
+                f"what was closed at {place.get('approximateArrivalOfFirstRecord')} could not be told of for 24 hours, "
+                "and this says no more of it: `importer executions` lists what ended then"
+            )
         case _:
             _read(letter, body)
     return letter
@@ -193,11 +210,17 @@ def _number(text: object) -> int | None:
 
 
 def deliver(
-    place: Workplace, queue: DeadLetters, letter: Letter, preview: Callable[[bytes], object], options: str = ""
+    place: Workplace,
+    queue: DeadLetters,
+    letter: Letter,
+    tell: Callable[[str], bool],
+    preview: Callable[[bytes], object],
+    options: str = "",
 ) -> None:
     """Put everything a letter asks for on its way again, then delete it; what is not understood stays.
 
     Args:
+        tell: sends the notice of such a letter; False if it became a dead letter again.
         preview: invokes the preview function, and does not wait for it.
         options: what a command needs to mean this installation.
 
@@ -220,6 +243,10 @@ def deliver(
         else:
             place.dispatch.send([letter.task])
             began.append("sent to the part queue")
+    if letter.notice:
+        told = tell(letter.notice)
+        began.append("told" if told else "still cannot be sent, and is a dead letter again")
+        letter.failed = not told
     if letter.unknown:
         letter.outcome = "; ".join([*began, "stays in the queue"])
         return

@@ -18,7 +18,7 @@ from cli.verbs import (
     version_option,
     yes_option,
 )
-from cli.workplace import settings_of, workplace
+from cli.workplace import settings_of, teller_of, workplace
 from importer import executions
 from importer.documents import document
 from importer.model import Execution, Phase, Status
@@ -174,7 +174,7 @@ def _redrive_letters(connection: Connection, dry_run: bool, yes: bool, as_json: 
             for letter in letters:
                 try:
                     with explained(connection.name):
-                        dead_letters.deliver(place, queue, letter, preview, connection.command)
+                        dead_letters.deliver(place, queue, letter, teller_of(connection), preview, connection.command)
                 except CannotReach as trouble:
                     letter.outcome, letter.failed = str(trouble), True
     finally:

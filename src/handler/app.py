@@ -9,7 +9,7 @@ import orjson
 from aws_lambda_powertools import Metrics
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from importer.assembly import preview_maker, workplace_maker
+from importer.assembly import herald, preview_maker, workplace_maker
 from importer.aws.dispatch import task_of
 from importer.aws.settings import Settings
 from importer.executions import Workplace, import_dropped, sweep_unfinished, sweep_waiting, work_on
@@ -19,6 +19,7 @@ from importer.telemetry import NAMESPACE, discreet, failed, make_logger, preview
 
 if TYPE_CHECKING:
     from importer.doors.dropped_previews import PreviewPlace
+    from importer.doors.telling import Herald
 
 # An invocation that closed no execution has no metrics; that is not worth a line in the log.
 warnings.filterwarnings("ignore", "No application metrics to publish*")
@@ -35,6 +36,11 @@ def _workplaces() -> Callable[[Callable[[], int]], Workplace]:
 @cache
 def _preview_places() -> "Callable[[Callable[[], int]], PreviewPlace]":
     return preview_maker(Settings.of())
+
+
+@cache
+def _herald() -> "Herald":
+    return herald(Settings.of(), logger, metrics)
 
 
 @discreet(logger)
@@ -156,3 +162,20 @@ def preview_handler(event: dict[str, Value], context: LambdaContext) -> dict[str
     if failures:
         raise failures[0]
     return {"pages": pages}
+
+
+@discreet(logger)
+@metrics.log_metrics
+def notify_handler(event: dict[str, Value], context: LambdaContext) -> dict[str, int]:
+    """The imports table's stream has told that an execution was closed: tell of it. Or a person, with a dead letter.
+
+    One record a batch (BatchSize 1): what it raises is that record's alone.
+
+    Raises:
+        Unavailable: Lambda invokes again, in the order of the stream, for up to 24 hours.
+        Misconfigured: another event.
+    """
+    from importer.aws.events import closings  # no other function has to import it
+
+    told = [_herald().tell(closing) for closing in closings(event)]
+    return {"told": sum(told), "dead_letters": len(told) - sum(told)}

@@ -15,14 +15,17 @@ from samtranslator.yaml_helper import yaml_parse
 
 from cli.previewing import PART_BYTES
 from importer import telemetry
+from importer.doors.telling import PATIENCE_MS
 from importer.forecast import MEMORY_MB
 from tests.bench import rig
 from tests.faults import importing
 from tests.support import cloud
+from tests.support.policy import granted
 
 ROOT = Path(__file__).parents[2]
 TEMPLATE = yaml_parse((ROOT / "template.yaml").read_text())
 TRIGGER_PREFIXES = ("imports/", "previews/")
+NOTIFIES = {"Ref": "NotifyFunction"}
 
 
 class NoManagedPolicies:
@@ -111,15 +114,36 @@ def test_recursion_is_stopped_by_aws_but_for_the_function_that_hands_work_on_to_
         "PartFunction": "Allow",
         "SweepFunction": "Terminate",
         "PreviewFunction": "Terminate",
+        "NotifyFunction": "Terminate",
     }
 
 
 def test_only_the_part_function_is_started_by_what_our_functions_send(expanded):
-    """The one loop there is goes through the part queue."""
+    """The one loop there is goes through the part queue: who is started by the imports table cannot write to it."""
     mappings = of_type(expanded, "AWS::Lambda::EventSourceMapping")
     assert [(m["Properties"]["FunctionName"], m["Properties"]["EventSourceArn"]) for m in mappings.values()] == [
-        ({"Ref": "PartFunction"}, arn("PartQueue"))
+        ({"Ref": "PartFunction"}, arn("PartQueue")),
+        ({"Ref": "NotifyFunction"}, {"Fn::GetAtt": ["ImportsTable", "StreamArn"]}),
     ]
+    assert granted("NotifyRole") == {
+        ("s3:GetObject", "receipts/"),
+        ("events:PutEvents", "event-bus"),
+        ("sns:Publish", "NoticeTopic"),
+        ("sqs:SendMessage", "DeadLetterQueue"),
+    }
+
+
+def test_every_closing_is_a_notice_and_one_that_cannot_be_sent_is_kept(expanded):
+    """One record a batch, from the stream's first on, as long as the stream has it; then its place is a dead letter."""
+    (mapping,) = (m["Properties"] for m in mappings_of(expanded) if m["Properties"]["FunctionName"] == NOTIFIES)
+    assert expanded["Resources"]["ImportsTable"]["Properties"]["StreamSpecification"] == {
+        "StreamViewType": "NEW_AND_OLD_IMAGES"
+    }
+    assert (mapping["BatchSize"], mapping["StartingPosition"]) == (1, "TRIM_HORIZON")
+    assert {"MaximumRetryAttempts", "MaximumRecordAgeInSeconds", "FunctionResponseTypes"}.isdisjoint(mapping)
+    assert mapping["DestinationConfig"] == {"OnFailure": {"Destination": arn("DeadLetterQueue")}}
+    assert expanded["Resources"]["NotifyFunction"]["Properties"]["Timeout"] == importing.NOTIFY_SECONDS
+    assert alarms(expanded)["notices-late"]["Threshold"] < PATIENCE_MS, "it rings before a notice is given up"
 
 
 # ---- Files -------------------------------------------------------------------------------------------------------
@@ -283,7 +307,7 @@ def test_a_part_that_cannot_be_imported_is_kept(expanded):
 
 def test_a_message_is_a_batch_so_that_raising_says_which_failed(expanded):
     """H3: without a list of failures there is no way to forget one; workers are bounded where the queue is read."""
-    (mapping,) = (m["Properties"] for m in mappings_of(expanded))
+    (mapping,) = (m["Properties"] for m in mappings_of(expanded) if m["Properties"]["FunctionName"] != NOTIFIES)
     assert mapping["BatchSize"] == 1
     assert "FunctionResponseTypes" not in mapping
     assert mapping["ScalingConfig"] == {"MaximumConcurrency": {"Ref": "PartConcurrency"}}
@@ -301,6 +325,7 @@ def test_only_workers_take_parts_and_whoever_finds_work_may_send_them(expanded):
         "StreamRole": [],
         "SweepFunctionUnfinishedRole": [],  # the schedules': each may invoke the sweep
         "SweepFunctionWaitingRole": [],
+        "NotifyRole": [],
     }
 
 
@@ -328,10 +353,17 @@ def test_a_worker_may_do_to_files_and_tables_what_the_import_function_may(expand
         name: r["Properties"]["Roles"] for name, r in expanded["Resources"].items() if r["Type"] == "AWS::IAM::Policy"
     }
     both = [{"Ref": "ImportRole"}, {"Ref": "PartRole"}]
-    assert shared == {"ImportPolicy": both, "StreamPolicy": both, "PreviewPolicy": [{"Ref": "PreviewRole"}]}
+    assert shared == {
+        "ImportPolicy": both,
+        "StreamPolicy": both,
+        "PreviewPolicy": [{"Ref": "PreviewRole"}],
+        "NoticePolicy": [{"Ref": "NotifyRole"}],
+    }
 
 
-@pytest.mark.parametrize("function", ["ImportFunction", "PartFunction", "SweepFunction", "PreviewFunction"])
+@pytest.mark.parametrize(
+    "function", ["ImportFunction", "PartFunction", "SweepFunction", "PreviewFunction", "NotifyFunction"]
+)
 def test_every_function_is_told_what_settings_reads(expanded, function):
     """A stack says all that can be said; a default is for what is not deployed."""
     variables = set(expanded["Resources"][function]["Properties"]["Environment"]["Variables"])
@@ -456,6 +488,7 @@ def test_the_alarms_cover_every_way_an_import_can_fail(expanded):
         "resumed-executions": [("S3EventImporter", "ResumedExecutions")],
         "bad-rows": [("S3EventImporter", f"Rows{fate}") for fate in ("Good", "Bad", "NotStored")],
         "oldest-waiting": [("S3EventImporter", "OldestWaitingSeconds")],
+        "notices-late": [("AWS/Lambda", "IteratorAge")],
         "stream-freshness": [("AWS/Firehose", "DeliveryToS3.DataFreshness")],
         "stream-throttles": [("AWS/Firehose", "ThrottledRecords")],
     }
@@ -504,7 +537,7 @@ def test_each_alarm_on_a_function_or_queue_watches_the_one_it_speaks_of(expanded
         if metrics_of(alarm)[0][0] in ("AWS/Lambda", "AWS/SQS")
     }
     names = dict.fromkeys(("function-errors", "function-throttles", "events-old", "events-dropped"), "ImportFunction")
-    names |= {"part-errors": "PartFunction", "part-throttles": "PartFunction"}
+    names |= {"part-errors": "PartFunction", "part-throttles": "PartFunction", "notices-late": "NotifyFunction"}
     assert watched == {anchor: [{"Ref": name}] for anchor, name in names.items()} | {
         "parts-old": [{"Fn::GetAtt": ["PartQueue", "QueueName"]}],
         "dead-letters": [{"Fn::GetAtt": ["DeadLetterQueue", "QueueName"]}],

@@ -29,7 +29,7 @@ class Bench:
     """A twin that imports nothing by itself, and the functions in containers beside it."""
 
     def __init__(self, stack: Stack, *invoke: Callable[[str], Invocation]) -> None:
-        self.invoke, self.invoke_part, self.invoke_sweep, self.invoke_preview = invoke
+        self.invoke, self.invoke_part, self.invoke_sweep, self.invoke_notify, self.invoke_preview = invoke
         self.bucket = stack.bucket
         session = boto3.Session(stack.access_key_id, stack.secret_access_key, region_name=stack.region)
         self.s3 = session.client("s3", endpoint_url=stack.endpoint_url)

@@ -26,6 +26,7 @@ from importer.telemetry import PowertoolsTelemetry
 
 if TYPE_CHECKING:
     from importer.doors.dropped_previews import PreviewPlace
+    from importer.doors.telling import Herald
 
 IN_FLIGHT: Final = 8  # calls by the clients, each in a thread of its own
 # Measured: with 5 ms of latency a ring of 8 writes 35,000 events a second, one of 32 three times that.
@@ -67,6 +68,27 @@ def preview_maker(settings: Settings, clock: Clock | None = None) -> "Callable[[
         )
 
     return place
+
+
+def herald(settings: Settings, logger: Logger, metrics: Metrics) -> "Herald":
+    """Who tells of executions that have ended."""
+    return herald_of(settings, PowertoolsTelemetry(logger, metrics), SystemClock())
+
+
+def herald_of(settings: Settings, telemetry: PowertoolsTelemetry, clock: Clock) -> "Herald":
+    """As `herald`, with the clock and telemetry a test wants."""
+    # Imported here: no other function has to.
+    from importer.aws.events import Bus, Letters, Topic
+    from importer.doors.telling import Herald
+
+    return Herald(
+        S3Objects(clients.s3(), clock),
+        Bus(clients.events, settings.notice_bus) if settings.notice_bus else None,
+        Topic(clients.topics, settings.notice_topic) if settings.notice_topic else None,
+        Letters(clients.queues, settings.dead_letter_queue_url),
+        clock,
+        telemetry,
+    )
 
 
 def maker(

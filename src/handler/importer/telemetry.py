@@ -61,6 +61,8 @@ class Metric(StrEnum):
     MISSED_NOTIFICATIONS = "MissedNotifications"
     RESUMED_EXECUTIONS = "ResumedExecutions"
     ESTIMATED_COST_MICRO_DOLLARS = "EstimatedCostMicroDollars"
+    NOTICES_SENT = "NoticesSent"
+    NOTICES_NOT_SENT = "NoticesNotSent"
 
 
 MEANING: Final[dict[Metric, str]] = {
@@ -77,6 +79,8 @@ MEANING: Final[dict[Metric, str]] = {
     Metric.MISSED_NOTIFICATIONS: "files the sweep found in imports/ that no notification had told of",
     Metric.RESUMED_EXECUTIONS: "unfinished executions the sweep sent on again",
     Metric.ESTIMATED_COST_MICRO_DOLLARS: "millionths of a US$ that files that ended have cost, at least: docs/cost.md",
+    Metric.NOTICES_SENT: "events and messages that told of files that ended",
+    Metric.NOTICES_NOT_SENT: "tries to tell of a file that ended which did not succeed, or not by every way",
 }
 UNIT: Final[dict[Metric, MetricUnit]] = dict.fromkeys(Metric, MetricUnit.Count) | {
     Metric.IMPORT_MILLISECONDS: MetricUnit.Milliseconds,
@@ -99,6 +103,8 @@ class Message(StrEnum):
     FOUND = "found"
     SWEEP_FAILED = "left for the next sweep"
     PREVIEWED = "previewed"
+    TOLD = "told"
+    NOT_TOLD = "not told"
 
 
 class LogKey(StrEnum):
@@ -130,6 +136,8 @@ class LogKey(StrEnum):
     TROUBLE = "trouble"
     WHAT = "what"
     RESULT = "result"
+    WAY = "way"
+    KEPT = "kept"
 
 
 _FILE: Final = (LogKey.BUCKET, LogKey.KEY)
@@ -167,6 +175,11 @@ SAYS: Final[dict[Message, tuple[str, tuple[LogKey, ...]]]] = {
         "what an import would do with a file was written down",
         (*_FILE, LogKey.VERSION_ID, LogKey.ERROR_CODE, LogKey.GOOD, LogKey.BAD, LogKey.RESULT, LogKey.TROUBLE),
     ),
+    Message.TOLD: ("a notice of an execution that has ended was sent", (*_EXECUTION, LogKey.WAY)),
+    Message.NOT_TOLD: (
+        "level WARNING: a notice was not sent, or not by every way",
+        (LogKey.EXECUTION_ID, LogKey.TROUBLE, LogKey.KEPT),
+    ),
 }
 HOLDS: Final[dict[LogKey, str]] = {
     LogKey.BUCKET: "the bucket of the file",
@@ -195,6 +208,8 @@ HOLDS: Final[dict[LogKey, str]] = {
     LogKey.TROUBLE: "what was answered, or denied",
     LogKey.WHAT: "id of the execution, or URI of the file",
     LogKey.RESULT: "key of the page of a preview",
+    LogKey.WAY: "event (to the bus) or message (to the topic)",
+    LogKey.KEPT: "true: it is among the dead letters now; false: it is tried again",
 }
 
 
@@ -286,6 +301,17 @@ class PowertoolsTelemetry:
 
     def sweep_failed(self, what: str, trouble: Exception) -> None:
         self._log.warning(Message.SWEEP_FAILED, extra={LogKey.WHAT: what, LogKey.TROUBLE: _told(trouble)})
+
+    def told(self, execution: Execution, way: str) -> None:
+        self._count(Metric.NOTICES_SENT, 1)
+        self._log.info(Message.TOLD, extra=_of(execution) | {LogKey.WAY: way})
+
+    def not_told(self, execution_id: str, trouble: Exception, kept: bool) -> None:
+        self._count(Metric.NOTICES_NOT_SENT, 1)
+        self._log.warning(
+            Message.NOT_TOLD,
+            extra={LogKey.EXECUTION_ID: execution_id, LogKey.TROUBLE: _told(trouble), LogKey.KEPT: kept},
+        )
 
     def _count(self, metric: Metric, value: float) -> None:
         self._metrics.add_metric(metric, UNIT[metric], value)

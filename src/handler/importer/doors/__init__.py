@@ -1,4 +1,1 @@
-"""Doors: other ways in than a file under `imports/`. Each ends in the same engine.
-
-dropped_previews   a file under `previews/` → what an import would do with it
-"""
+"""The other doors: what comes in not as a file dropped under imports/, and what goes out when an import has ended."""
