@@ -36,7 +36,7 @@ from cli import twin
 from cli.stack import Stack
 
 ENGINE = twin.ROOT / "scripts/container-engine"
-FUNCTIONS = ("ImportFunction", "PartFunction", "SweepFunction", "ScheduleFunction")
+FUNCTIONS = ("ImportFunction", "PartFunction", "SweepFunction", "ScheduleFunction", "NotifyFunction", "PreviewFunction")
 SAMPLE_BUCKET = "s3-event-importer-123456789012-us-east-1"  # the one the notifications in events/ speak of
 
 BUILD_SECONDS = 300

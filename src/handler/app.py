@@ -10,14 +10,18 @@ import orjson
 from aws_lambda_powertools import Metrics
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from importer.assembly import workplace_maker
+from importer.assembly import herald, preview_maker, workplace_maker
 from importer.aws import clients
 from importer.aws.dispatch import send_run, task_of
 from importer.aws.settings import Settings
 from importer.executions import Workplace, import_dropped, sweep_unfinished, sweep_waiting, work_on
 from importer.model import Misconfigured, S3Object, Unavailable, Value
-from importer.notification import UnknownNotification, dropped_objects
-from importer.telemetry import NAMESPACE, discreet, failed, make_logger
+from importer.notification import PREVIEWS_PREFIX, UnknownNotification, dropped_objects
+from importer.telemetry import NAMESPACE, discreet, failed, make_logger, previewed
+
+if TYPE_CHECKING:
+    from importer.doors.dropped_previews import PreviewPlace
+    from importer.doors.telling import Herald
 
 if TYPE_CHECKING:
     from importer.doors import recurring
@@ -32,6 +36,16 @@ metrics = Metrics(namespace=NAMESPACE)
 @cache
 def _workplaces() -> Callable[[Callable[[], int]], Workplace]:
     return workplace_maker(Settings.of(), logger, metrics)
+
+
+@cache
+def _preview_places() -> "Callable[[Callable[[], int]], PreviewPlace]":
+    return preview_maker(Settings.of())
+
+
+@cache
+def _herald() -> "Herald":
+    return herald(Settings.of(), logger, metrics)
 
 
 @discreet(logger)
@@ -190,3 +204,55 @@ def _sent(place: Workplace, due: "recurring.Due", function: str, slot: str) -> d
     if failures:
         raise failures[0]
     return {"sent": sent}
+
+
+@discreet(logger)
+@metrics.log_metrics
+def preview_handler(event: dict[str, Value], context: LambdaContext) -> dict[str, list[str]]:
+    """S3 says what was dropped under previews/: write down what an import would do with it, and nothing else.
+
+    Returns:
+        For a person invoking by hand: the keys of the pages.
+    Raises:
+        Unavailable, UnknownNotification, or whatever a bug raises, when every object has had its turn. Lambda delivers
+        again, then sends the event to the dead-letter queue.
+    """
+    from importer.doors.dropped_previews import preview_dropped  # here: the other functions need none of it
+
+    place = _preview_places()(context.get_remaining_time_in_millis)
+    pages: list[str] = []
+    failures: list[Exception] = []
+    try:
+        objects = dropped_objects(event, PREVIEWS_PREFIX)
+    except UnknownNotification as unknown:
+        objects = list(unknown.known)
+        failures.append(unknown)
+    for dropped in objects:
+        try:
+            looked = preview_dropped(place, dropped)
+        except Exception as error:  # noqa: BLE001  raised below: one object must not keep the others waiting
+            failed(logger, dropped)
+            failures.append(error)
+            continue
+        previewed(logger, looked.source, looked.found, looked.result_key)
+        pages.append(f"{looked.result_key}.html")
+    if failures:
+        raise failures[0]
+    return {"pages": pages}
+
+
+@discreet(logger)
+@metrics.log_metrics
+def notify_handler(event: dict[str, Value], context: LambdaContext) -> dict[str, int]:
+    """The imports table's stream has told that an execution was closed: tell of it. Or a person, with a dead letter.
+
+    One record a batch (BatchSize 1): what it raises is that record's alone.
+
+    Raises:
+        Unavailable: Lambda invokes again, in the order of the stream, for up to 24 hours.
+        Misconfigured: another event.
+    """
+    from importer.aws.events import closings  # no other function has to import it
+
+    told = [_herald().tell(closing) for closing in closings(event)]
+    return {"told": sum(told), "dead_letters": len(told) - sum(told)}

@@ -16,14 +16,17 @@ from samtranslator.yaml_helper import yaml_parse
 from cli.previewing import PART_BYTES
 from importer import telemetry
 from importer.definitions import LONGEST_RUN_SECONDS
+from importer.doors.telling import PATIENCE_MS
 from importer.forecast import MEMORY_MB
 from tests.bench import rig
 from tests.faults import importing
 from tests.support import cloud
+from tests.support.policy import granted
 
 ROOT = Path(__file__).parents[2]
 TEMPLATE = yaml_parse((ROOT / "template.yaml").read_text())
-TRIGGER_PREFIX = "imports/"
+TRIGGER_PREFIXES = ("imports/", "previews/")
+NOTIFIES = {"Ref": "NotifyFunction"}
 
 
 class NoManagedPolicies:
@@ -74,12 +77,18 @@ def prefixes_written(template: dict[str, Any]) -> set[str]:
 # ---- Loops -------------------------------------------------------------------------------------------------------
 
 
-def test_only_files_under_imports_start_a_function(expanded):
-    """Every notification of the bucket is narrowed to the folder people drop files in."""
+def test_only_files_under_imports_and_previews_start_a_function(expanded):
+    """Every notification of the bucket is narrowed to the folders people drop files in, each to its own function."""
     assert [name for name, bucket in of_type(expanded, "AWS::S3::Bucket").items() if notifies(bucket)] == ["Bucket"]
     notifications = notifies(expanded["Resources"]["Bucket"])
-    rules = [n["Filter"]["S3Key"]["Rules"] for n in notifications["LambdaConfigurations"]]
-    assert rules == [[{"Name": "prefix", "Value": TRIGGER_PREFIX}]]
+    rules = {
+        str(n["Function"]): n["Filter"]["S3Key"]["Rules"]
+        for n in sorted(notifications["LambdaConfigurations"], key=str)
+    }
+    assert rules == {
+        str(arn("ImportFunction")): [{"Name": "prefix", "Value": "imports/"}],
+        str(arn("PreviewFunction")): [{"Name": "prefix", "Value": "previews/"}],
+    }
     assert set(notifications) == {"LambdaConfigurations"}
 
 
@@ -94,8 +103,8 @@ def notifies(bucket: dict[str, Any]) -> dict[str, Any]:
 def test_no_function_may_write_where_a_file_starts_one(expanded):
     """B1: what the importer writes can never start the importer, whatever its code does."""
     written = prefixes_written(expanded)
-    assert written == {"completed_imports/", "errors/", "receipts/", "work/"}
-    assert not [p for p in written if p.startswith(TRIGGER_PREFIX) or TRIGGER_PREFIX.startswith(p)]
+    assert written == {"completed_imports/", "errors/", "receipts/", "work/", "preview_results/"}
+    assert not [p for p in written for t in TRIGGER_PREFIXES if p.startswith(t) or t.startswith(p)]
 
 
 def test_recursion_is_stopped_by_aws_but_for_the_function_that_hands_work_on_to_itself(expanded):
@@ -106,15 +115,37 @@ def test_recursion_is_stopped_by_aws_but_for_the_function_that_hands_work_on_to_
         "PartFunction": "Allow",
         "ScheduleFunction": "Terminate",  # it invokes itself once, no further
         "SweepFunction": "Terminate",
+        "PreviewFunction": "Terminate",
+        "NotifyFunction": "Terminate",
     }
 
 
 def test_only_the_part_function_is_started_by_what_our_functions_send(expanded):
-    """The one loop there is goes through the part queue."""
+    """The one loop there is goes through the part queue: who is started by the imports table cannot write to it."""
     mappings = of_type(expanded, "AWS::Lambda::EventSourceMapping")
     assert [(m["Properties"]["FunctionName"], m["Properties"]["EventSourceArn"]) for m in mappings.values()] == [
-        ({"Ref": "PartFunction"}, arn("PartQueue"))
+        ({"Ref": "PartFunction"}, arn("PartQueue")),
+        ({"Ref": "NotifyFunction"}, {"Fn::GetAtt": ["ImportsTable", "StreamArn"]}),
     ]
+    assert granted("NotifyRole") == {
+        ("s3:GetObject", "receipts/"),
+        ("events:PutEvents", "event-bus"),
+        ("sns:Publish", "NoticeTopic"),
+        ("sqs:SendMessage", "DeadLetterQueue"),
+    }
+
+
+def test_every_closing_is_a_notice_and_one_that_cannot_be_sent_is_kept(expanded):
+    """One record a batch, from the stream's first on, as long as the stream has it; then its place is a dead letter."""
+    (mapping,) = (m["Properties"] for m in mappings_of(expanded) if m["Properties"]["FunctionName"] == NOTIFIES)
+    assert expanded["Resources"]["ImportsTable"]["Properties"]["StreamSpecification"] == {
+        "StreamViewType": "NEW_AND_OLD_IMAGES"
+    }
+    assert (mapping["BatchSize"], mapping["StartingPosition"]) == (1, "TRIM_HORIZON")
+    assert {"MaximumRetryAttempts", "MaximumRecordAgeInSeconds", "FunctionResponseTypes"}.isdisjoint(mapping)
+    assert mapping["DestinationConfig"] == {"OnFailure": {"Destination": arn("DeadLetterQueue")}}
+    assert expanded["Resources"]["NotifyFunction"]["Properties"]["Timeout"] == importing.NOTIFY_SECONDS
+    assert alarms(expanded)["notices-late"]["Threshold"] < PATIENCE_MS, "it rings before a notice is given up"
 
 
 # ---- Files -------------------------------------------------------------------------------------------------------
@@ -164,12 +195,35 @@ def test_leftovers_in_the_bucket_go_away_by_themselves(expanded):
 
 
 def test_no_rule_deletes_a_file_nobody_has_imported(expanded):
-    """Only work/ expires: files, bad rows, receipts and events stay until a person removes them."""
+    """Only work/ and previews expire: files, bad rows, receipts and events stay until a person removes them."""
     expiring = {
         name: [rule["Prefix"] for rule in lifecycle_of(expanded, name) if "ExpirationInDays" in rule]
         for name in of_type(expanded, "AWS::S3::Bucket")
     }
-    assert expiring == {"Bucket": ["work/"], "StreamBucket": []}
+    assert expiring == {"Bucket": ["work/", "previews/", "preview_results/"], "StreamBucket": []}
+
+
+def test_previews_are_soon_gone_with_all_their_versions(expanded):
+    """Rows of persons lie in both folders, and no erasure looks there."""
+    rules = {r.get("Prefix"): r for r in lifecycle_of(expanded, "Bucket")}
+    for prefix in ("previews/", "preview_results/"):
+        assert rules[prefix]["ExpirationInDays"] == {"Ref": "PreviewRetentionDays"}
+        assert rules[prefix]["NoncurrentVersionExpiration"] == {"NoncurrentDays": 1}
+
+
+def test_a_preview_can_write_its_result_and_nothing_else(expanded):
+    """No table, no queue but the dead letters', no other folder; of the imports table it reads definitions."""
+    policies = [*expanded["Resources"]["PreviewRole"]["Properties"]["Policies"]]
+    policies.append(expanded["Resources"]["PreviewPolicy"]["Properties"])
+    statements = [s for policy in policies for s in policy["PolicyDocument"]["Statement"]]
+    may_do = {action for s in statements for action in as_list(s["Action"])}
+    reads = {"s3:GetObject", "s3:GetObjectVersion", "s3:ListBucket", "s3:ListBucketVersions"}
+    assert may_do - reads - {"dynamodb:GetItem", "dynamodb:Scan", "logs:CreateLogStream", "logs:PutLogEvents"} == {
+        "s3:PutObject",
+        "sqs:SendMessage",
+    }
+    (puts,) = (s for s in statements if "s3:PutObject" in as_list(s["Action"]))
+    assert puts["Resource"] == {"Fn::Sub": "${Bucket.Arn}/preview_results/*"}
 
 
 def lifecycle_of(template: dict[str, Any], bucket: str) -> list[dict[str, Any]]:
@@ -226,6 +280,7 @@ def test_a_notification_that_cannot_be_handled_is_kept(expanded):
     nothing_to_keep = ["SweepFunction", "ScheduleFunction"]
     assert configured == {
         "ImportFunction": {"Destination": dead_letters},
+        "PreviewFunction": {"Destination": dead_letters},
         **dict.fromkeys(nothing_to_keep),
     }
     by_queue = {m["Properties"]["FunctionName"]["Ref"] for m in mappings_of(expanded)}  # see the test below
@@ -255,7 +310,7 @@ def test_a_part_that_cannot_be_imported_is_kept(expanded):
 
 def test_a_message_is_a_batch_so_that_raising_says_which_failed(expanded):
     """H3: without a list of failures there is no way to forget one; workers are bounded where the queue is read."""
-    (mapping,) = (m["Properties"] for m in mappings_of(expanded))
+    (mapping,) = (m["Properties"] for m in mappings_of(expanded) if m["Properties"]["FunctionName"] != NOTIFIES)
     assert mapping["BatchSize"] == 1
     assert "FunctionResponseTypes" not in mapping
     assert mapping["ScalingConfig"] == {"MaximumConcurrency": {"Ref": "PartConcurrency"}}
@@ -270,10 +325,12 @@ def test_only_workers_take_parts_and_whoever_finds_work_may_send_them(expanded):
         "PartRole": ["sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ReceiveMessage", "sqs:SendMessage"],
         "ScheduleRole": ["sqs:SendMessage"],
         "SweepRole": ["sqs:SendMessage"],
+        "PreviewRole": [],
         "StreamRole": [],
         "ScheduleFunctionRecurringRole": [],
         "SweepFunctionUnfinishedRole": [],  # the schedules': each may invoke the sweep
         "SweepFunctionWaitingRole": [],
+        "NotifyRole": [],
     }
 
 
@@ -302,11 +359,19 @@ def test_a_worker_may_do_to_files_and_tables_what_the_import_function_may(expand
     }
     all_three = [{"Ref": "ImportRole"}, {"Ref": "PartRole"}, {"Ref": "ScheduleRole"}]
     only_itself = shared.pop("SchedulePolicy")
-    assert shared == {"ImportPolicy": all_three, "StreamPolicy": all_three}
     assert only_itself == [{"Ref": "ScheduleRole"}]
+    assert shared == {
+        "ImportPolicy": all_three,
+        "StreamPolicy": all_three,
+        "PreviewPolicy": [{"Ref": "PreviewRole"}],
+        "NoticePolicy": [{"Ref": "NotifyRole"}],
+    }
 
 
-@pytest.mark.parametrize("function", ["ImportFunction", "PartFunction", "ScheduleFunction", "SweepFunction"])
+@pytest.mark.parametrize(
+    "function",
+    ["ImportFunction", "PartFunction", "ScheduleFunction", "SweepFunction", "PreviewFunction", "NotifyFunction"],
+)
 def test_every_function_is_told_what_settings_reads(expanded, function):
     """A stack says all that can be said; a default is for what is not deployed."""
     variables = set(expanded["Resources"][function]["Properties"]["Environment"]["Variables"])
@@ -344,9 +409,10 @@ def test_permissions_name_their_actions_and_resources(expanded):
     ]
 
 
-def test_the_role_itself_may_send_to_the_on_failure_queue(expanded):
+@pytest.mark.parametrize("role", ["ImportRole", "PreviewRole"])
+def test_the_role_itself_may_send_to_the_on_failure_queue(expanded, role):
     """Lambda checks that when the destination is made, long before a policy that waits for the bucket is attached."""
-    role = expanded["Resources"]["ImportRole"]["Properties"]
+    role = expanded["Resources"][role]["Properties"]
     statements = [s for policy in role["Policies"] for s in policy["PolicyDocument"]["Statement"]]
     sends = [s["Resource"] for s in statements if "sqs:SendMessage" in as_list(s["Action"])]
     assert sends == [arn("DeadLetterQueue")]
@@ -358,7 +424,7 @@ def test_listing_the_bucket_is_bound_to_prefixes(expanded):
     ours = [s for s in listings if s["Resource"] == {"Fn::GetAtt": ["Bucket", "Arn"]}]
     assert [s["Resource"] for s in listings if s not in ours] == [{"Fn::GetAtt": ["StreamBucket", "Arn"]}]  # Firehose's
     bounds = {p for s in ours for p in as_list(s["Condition"]["StringLike"]["s3:prefix"])}
-    assert bounds == {"imports/*", "work/*", "completed_imports/*", "errors/*", "receipts/*"}
+    assert bounds == {"imports/*", "work/*", "completed_imports/*", "errors/*", "receipts/*", "previews/*"}
 
 
 def test_an_empty_endpoint_means_aws(expanded):
@@ -433,6 +499,7 @@ def test_the_alarms_cover_every_way_an_import_can_fail(expanded):
         "resumed-executions": [("S3EventImporter", "ResumedExecutions")],
         "bad-rows": [("S3EventImporter", f"Rows{fate}") for fate in ("Good", "Bad", "NotStored")],
         "oldest-waiting": [("S3EventImporter", "OldestWaitingSeconds")],
+        "notices-late": [("AWS/Lambda", "IteratorAge")],
         "stream-freshness": [("AWS/Firehose", "DeliveryToS3.DataFreshness")],
         "stream-throttles": [("AWS/Firehose", "ThrottledRecords")],
     }
@@ -502,6 +569,7 @@ def test_each_alarm_on_a_function_or_queue_watches_the_one_it_speaks_of(expanded
     }
     names = dict.fromkeys(("function-errors", "function-throttles", "events-old", "events-dropped"), "ImportFunction")
     names |= {"part-errors": "PartFunction", "part-throttles": "PartFunction", "schedule-errors": "ScheduleFunction"}
+    names |= {"part-errors": "PartFunction", "part-throttles": "PartFunction", "notices-late": "NotifyFunction"}
     assert watched == {anchor: [{"Ref": name}] for anchor, name in names.items()} | {
         "parts-old": [{"Fn::GetAtt": ["PartQueue", "QueueName"]}],
         "dead-letters": [{"Fn::GetAtt": ["DeadLetterQueue", "QueueName"]}],

@@ -29,7 +29,7 @@ class Bench:
     """A twin that imports nothing by itself, and the functions in containers beside it."""
 
     def __init__(self, stack: Stack, *invoke: Callable[[str], Invocation]) -> None:
-        self.invoke, self.invoke_part, self.invoke_sweep = invoke
+        self.invoke, self.invoke_part, self.invoke_sweep, self.invoke_notify, self.invoke_preview = invoke
         self.bucket = stack.bucket
         session = boto3.Session(stack.access_key_id, stack.secret_access_key, region_name=stack.region)
         self.s3 = session.client("s3", endpoint_url=stack.endpoint_url)
@@ -191,6 +191,20 @@ def test_the_sweep_looks_around_in_a_container(bench: Bench, name: str, answer: 
     done = bench.invoke_sweep((EVENTS / "sweep" / f"{name}.json").read_text(encoding="utf-8"))
     assert (done.error, done.answer) == (None, answer), done.log
     assert bench.objects() == {"imports/young.json": CANARY}
+
+
+def test_a_preview_is_made_in_a_container_and_nothing_else_is(bench: Bench) -> None:
+    """Under its own role: two objects of what was dropped, no event."""
+    bench.empty()
+    body = (EVENTS / "files" / "logins.json").read_bytes()
+    bench.drop("previews/logins.json", body)
+    event = (EVENTS / "preview" / "s3-put.json").read_text(encoding="utf-8")
+    done = bench.invoke_preview(sam_local.addressed(event, bench.bucket))
+    assert (done.error, done.answer) == (None, {"pages": ["preview_results/logins.json.html"]}), done.log
+    left = bench.objects()
+    assert json.loads(left.pop("preview_results/logins.json.json"))["good"] == 3
+    assert left.pop("preview_results/logins.json.html").startswith(b"<!doctype html>")
+    assert (left, bench.event_keys()) == ({"previews/logins.json": body}, set())
 
 
 def sums_of(receipt: dict[str, Any]) -> dict[str, Any]:

@@ -280,6 +280,24 @@ def test_each_kind_of_dead_letter_is_delivered_again_and_then_deleted(installati
     assert f"part from byte {task['start']:,} of execution {third.id}" in result.stdout
 
 
+def test_a_letter_of_a_preview_invokes_the_preview_function_again(installation: Importer, monkeypatch) -> None:
+    """The import function would pass it over, and nobody would hear of it again."""
+    invoked: list[bytes] = []
+    monkeypatch.setattr(stopping, "_preview_again", lambda connection: invoked.append)
+    notification = installation.cloud.drop("previews/one.json", VENDOR_ROWS)
+    letter(installation, asynchronous_failure(notification))
+    told = json.loads(run(installation, "redrive", "--dead-letters", "--dry-run", "--json").stdout)["dead_letters"]
+    assert [(one["what"], one["files"]) for one in told] == [
+        ("preview", [f"s3://{installation.cloud.bucket}/previews/one.json"])
+    ]
+    installation.cloud.clock.sleep(1)
+    result = run(installation, "redrive", "--dead-letters", "--yes")
+    assert (result.exit_code, left(installation)) == (0, 0), result.output
+    assert "previews/one.json: sent to the preview function" in result.stdout
+    assert [json.loads(payload) for payload in invoked] == [notification]
+    assert installation.executions() == []
+
+
 @pytest.mark.parametrize("of", ["the notification", "a part"])
 def test_a_letter_of_a_failed_import_says_that_only_a_redrive_takes_it_up(installation: Importer, of: str) -> None:
     notification = installation.cloud.drop("imports/cut.json.gz", FILES["gzip of two members"][1][:-5])
@@ -291,6 +309,31 @@ def test_a_letter_of_a_failed_import_says_that_only_a_redrive_takes_it_up(instal
     assert (result.exit_code, left(installation)) == (0, 0), result.output
     assert f"nothing to do; `importer redrive {execution}" in result.stdout
     assert installation.executions()[0]["status"] == "FAILED"
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_a_notice_that_was_not_sent_is_sent_by_its_function(
+    installation: Importer, monkeypatch: pytest.MonkeyPatch, told: bool
+) -> None:
+    """Or it is a letter again: the function has kept it, and this one goes all the same."""
+    body = {"schema": "notice_due/1", "execution_id": "e" * 32, "why": "the bus was away", "closed": {}}
+    sent: list[str] = []
+    monkeypatch.setattr(stopping, "teller_of", lambda connection: lambda text: (sent.append(text), told)[1])
+    letter(installation, body)
+    result = run(installation, "redrive", "--dead-letters", "--yes")
+    assert [json.loads(text) for text in sent] == [body]
+    assert (result.exit_code, left(installation)) == (0 if told else 4, 0), result.output
+    assert f"notice of execution {'e' * 32}: {'told' if told else 'still cannot be sent'}" in result.stdout
+    assert "the bus was away" in result.stdout
+
+
+def test_what_lambda_could_not_tell_for_a_day_stays_and_says_where_to_look(installation: Importer) -> None:
+    """It has a place in the stream, which has forgotten it."""
+    arrived = "2026-11-21T08:00:00.000Z"
+    letter(installation, {"requestContext": {}, "DDBStreamBatchInfo": {"approximateArrivalOfFirstRecord": arrived}})
+    result = run(installation, "redrive", "--dead-letters", "--yes")
+    assert (result.exit_code, left(installation)) == (1, 1), result.output
+    assert f"closed at {arrived}" in result.stdout
 
 
 def test_a_dry_run_tells_and_changes_nothing(installation: Importer) -> None:

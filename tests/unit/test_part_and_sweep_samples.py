@@ -20,7 +20,9 @@ pytestmark = pytest.mark.filterwarnings("ignore:No application metrics")  # as a
 KEY = "imports/large.json"
 ROW = '{"user_id":"u","event_name":"e","event_time_ts":%d,"x":"%s"}\n'
 LARGE = "".join(ROW % (1425920218354 + n, "x" * 150_000) for n in range(57)).encode()  # two parts of 8 MiB
+OF_FUNCTIONS = {"part", "sweep", "notify"}
 NO_EXECUTION = "0" * 32
+OURS = ("part", "sweep")  # folders of events/; other doors have tests of their own
 
 
 class Installation:
@@ -67,11 +69,19 @@ def filled(name: str, execution_id: str, start: int) -> Any:
 
 
 def test_every_sample_is_described():
-    """For people, in the page beside them; there are four, and those of the schedule (test_schedule_samples.py)."""
+    """For people, in the page beside them; those of notices have a test of their own."""
     page = (EVENTS / "README.md").read_text(encoding="utf-8")
-    files = {path.relative_to(EVENTS).as_posix() for path in EVENTS.glob("*/*.json") if path.parent.name != "files"}
-    ours = {name for name in files if not name.startswith("schedule/")}
-    assert ours == {"part/task.json", "part/sqs-task.json", "sweep/unfinished.json", "sweep/waiting.json"}
+    files = {
+        path.relative_to(EVENTS).as_posix() for path in EVENTS.glob("*/*.json") if path.parent.name in OF_FUNCTIONS
+    }
+    assert files == {
+        "part/task.json",
+        "part/sqs-task.json",
+        "sweep/unfinished.json",
+        "sweep/waiting.json",
+        "notify/closed.json",
+        "notify/dead-letter.json",
+    }
     assert {name for name in files if f"| `{name}` |" not in page} == set()
 
 

@@ -19,12 +19,15 @@ The rooms, in the order a file walks through them:
        receipts       tallies                                        → the receipt; diagnosis: what most bad rows share
     9  executions/    start · advance · settle · sweep: the only room with effects, and their order
     10 ledger/        what was left behind                           → counted once more: verify; reads only
-    11 doors/         other ways in, each ending in `start`: recurring
+   11 doors/         an execution that has ended                    → told: notices say what, telling sees that it is
+
+Other ways in are `doors/`: recurring, dropped_previews.
 
 Beside the path: `model` (the nouns), `definitions` (settings of an import), `documents` (an execution as the world sees
-it), `preview` (what an import would do) and `forecast` (what it would cost), `costs` (units and dollars) by `prices`
-(the one table of them), `sha256` (a hash that can be put down and taken up), `telemetry` (metrics and log keys), `aws/`
-(S3, DynamoDB and SQS behind the ports `executions` declares, and the sinks' quick way to AWS behind that of
+it), `preview` (what an import would do), `known` (beside what names a store holds), `preview_page` (its page) and
+`forecast` (what it would cost), `costs` (units and dollars) by `prices` (the one table of them), `words` (numbers and
+values as people read them), `sha256` (a hash that can be put down and taken up), `telemetry` (metrics and log keys),
+`aws/` (S3, DynamoDB and SQS behind the ports `executions` declares, and the sinks' quick way to AWS behind that of
 `sinks/quick`), `assembly` (those ports filled).
 `app.py`, next to this package, has the Lambda entry points.
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from functools import cache
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from aws_lambda_powertools import Logger, Metrics
 
@@ -24,6 +24,10 @@ from importer.sinks.in_turn import InTurn
 from importer.sinks.pace import Rate
 from importer.telemetry import PowertoolsTelemetry
 
+if TYPE_CHECKING:
+    from importer.doors.dropped_previews import PreviewPlace
+    from importer.doors.telling import Herald
+
 IN_FLIGHT: Final = 8  # calls by the clients, each in a thread of its own
 # Measured: with 5 ms of latency a ring of 8 writes 35,000 events a second, one of 32 three times that.
 QUICK_IN_FLIGHT: Final = 32
@@ -36,6 +40,54 @@ def workplace_maker(settings: Settings, logger: Logger, metrics: Metrics) -> Cal
     """A function that gives the workplace for one invocation: `remaining_ms` is its time left."""
     return maker(
         settings, PowertoolsTelemetry(logger, metrics), SystemClock(), IN_FLIGHT, PROGRESS_EVERY_MS, QUICK_IN_FLIGHT
+    )
+
+
+def preview_maker(settings: Settings, clock: Clock | None = None) -> "Callable[[Callable[[], int]], PreviewPlace]":
+    """A function that gives the place of previews for one invocation: `remaining_ms` is its time left."""
+    from importer.aws.sampling import StoreSample  # here, since the functions that import files need none of it
+    from importer.doors.dropped_previews import PreviewPlace
+
+    clock = clock or SystemClock()
+    objects = S3Objects(clients.s3(), clock)
+    tables = clients.records()  # patient ones: a preview reads
+    records = ImportsTable(tables, settings.imports_table)
+    sample = StoreSample(tables, settings.events_table, settings.users_table, clock)
+
+    def place(remaining_ms: Callable[[], int]) -> PreviewPlace:
+        return PreviewPlace(
+            objects=objects,
+            definition=records.definition,
+            known=sample.known,
+            sinks=settings.sinks,
+            part_bytes=settings.part_bytes,
+            writes_per_second=settings.writes_per_second,
+            store=f"the tables {settings.events_table} and {settings.users_table}",
+            clock=clock,
+            remaining_ms=remaining_ms,
+        )
+
+    return place
+
+
+def herald(settings: Settings, logger: Logger, metrics: Metrics) -> "Herald":
+    """Who tells of executions that have ended."""
+    return herald_of(settings, PowertoolsTelemetry(logger, metrics), SystemClock())
+
+
+def herald_of(settings: Settings, telemetry: PowertoolsTelemetry, clock: Clock) -> "Herald":
+    """As `herald`, with the clock and telemetry a test wants."""
+    # Imported here: no other function has to.
+    from importer.aws.events import Bus, Letters, Topic
+    from importer.doors.telling import Herald
+
+    return Herald(
+        S3Objects(clients.s3(), clock),
+        Bus(clients.events, settings.notice_bus) if settings.notice_bus else None,
+        Topic(clients.topics, settings.notice_topic) if settings.notice_topic else None,
+        Letters(clients.queues, settings.dead_letter_queue_url),
+        clock,
+        telemetry,
     )
 
 

@@ -15,7 +15,7 @@ import sys
 import traceback
 from collections.abc import Callable
 from enum import StrEnum
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.logging.formatter import LambdaPowertoolsFormatter
@@ -27,6 +27,9 @@ from importer.executions.joining import SegmentsMissing
 from importer.executions.ports import Found, Swept, Waiting
 from importer.model import Execution, Fenced, Misconfigured, PartState, S3Object, Status, Unavailable
 from importer.notification import Dropped, UnknownNotification
+
+if TYPE_CHECKING:
+    from importer.preview import Findings
 
 NAMESPACE: Final = "S3EventImporter"
 LONGEST_VALUE: Final = 1_100  # characters of one value in a log line: the longest key S3 allows, and a bit
@@ -58,6 +61,8 @@ class Metric(StrEnum):
     MISSED_NOTIFICATIONS = "MissedNotifications"
     RESUMED_EXECUTIONS = "ResumedExecutions"
     ESTIMATED_COST_MICRO_DOLLARS = "EstimatedCostMicroDollars"
+    NOTICES_SENT = "NoticesSent"
+    NOTICES_NOT_SENT = "NoticesNotSent"
 
 
 MEANING: Final[dict[Metric, str]] = {
@@ -74,6 +79,8 @@ MEANING: Final[dict[Metric, str]] = {
     Metric.MISSED_NOTIFICATIONS: "files the sweep found in imports/ that no notification had told of",
     Metric.RESUMED_EXECUTIONS: "unfinished executions the sweep sent on again",
     Metric.ESTIMATED_COST_MICRO_DOLLARS: "millionths of a US$ that files that ended have cost, at least: docs/cost.md",
+    Metric.NOTICES_SENT: "events and messages that told of files that ended",
+    Metric.NOTICES_NOT_SENT: "tries to tell of a file that ended which did not succeed, or not by every way",
 }
 UNIT: Final[dict[Metric, MetricUnit]] = dict.fromkeys(Metric, MetricUnit.Count) | {
     Metric.IMPORT_MILLISECONDS: MetricUnit.Milliseconds,
@@ -98,6 +105,9 @@ class Message(StrEnum):
     LEFT_TO_SCHEDULE = "left to the schedule"
     RAN = "ran"
     RUN_FAILED = "left for the next run"
+    PREVIEWED = "previewed"
+    TOLD = "told"
+    NOT_TOLD = "not told"
 
 
 class LogKey(StrEnum):
@@ -131,6 +141,9 @@ class LogKey(StrEnum):
     IMPORT_ID = "import_id"
     ENDED = "ended"
     WAITS_FOR_NEXT = "waits_for_next"
+    RESULT = "result"
+    WAY = "way"
+    KEPT = "kept"
 
 
 _FILE: Final = (LogKey.BUCKET, LogKey.KEY)
@@ -176,6 +189,15 @@ SAYS: Final[dict[Message, tuple[str, tuple[LogKey, ...]]]] = {
         "level WARNING: a file may not be read, or a recurring import's definition cannot be used; the others went on",
         (LogKey.WHAT, LogKey.TROUBLE),
     ),
+    Message.PREVIEWED: (
+        "what an import would do with a file was written down",
+        (*_FILE, LogKey.VERSION_ID, LogKey.ERROR_CODE, LogKey.GOOD, LogKey.BAD, LogKey.RESULT, LogKey.TROUBLE),
+    ),
+    Message.TOLD: ("a notice of an execution that has ended was sent", (*_EXECUTION, LogKey.WAY)),
+    Message.NOT_TOLD: (
+        "level WARNING: a notice was not sent, or not by every way",
+        (LogKey.EXECUTION_ID, LogKey.TROUBLE, LogKey.KEPT),
+    ),
 }
 HOLDS: Final[dict[LogKey, str]] = {
     LogKey.BUCKET: "the bucket of the file",
@@ -206,6 +228,9 @@ HOLDS: Final[dict[LogKey, str]] = {
     LogKey.IMPORT_ID: "id of the import definition",
     LogKey.ENDED: "how many files the run brought to their end",
     LogKey.WAITS_FOR_NEXT: "key of the file at which it was when its time was up; null if none",
+    LogKey.RESULT: "key of the page of a preview",
+    LogKey.WAY: "event (to the bus) or message (to the topic)",
+    LogKey.KEPT: "true: it is among the dead letters now; false: it is tried again",
 }
 
 
@@ -317,6 +342,17 @@ class PowertoolsTelemetry:
     def run_failed(self, what: str, trouble: Exception) -> None:
         self._log.warning(Message.RUN_FAILED, extra={LogKey.WHAT: what, LogKey.TROUBLE: _told(trouble)})
 
+    def told(self, execution: Execution, way: str) -> None:
+        self._count(Metric.NOTICES_SENT, 1)
+        self._log.info(Message.TOLD, extra=_of(execution) | {LogKey.WAY: way})
+
+    def not_told(self, execution_id: str, trouble: Exception, kept: bool) -> None:
+        self._count(Metric.NOTICES_NOT_SENT, 1)
+        self._log.warning(
+            Message.NOT_TOLD,
+            extra={LogKey.EXECUTION_ID: execution_id, LogKey.TROUBLE: _told(trouble), LogKey.KEPT: kept},
+        )
+
     def _count(self, metric: Metric, value: float) -> None:
         self._metrics.add_metric(metric, UNIT[metric], value)
 
@@ -325,6 +361,23 @@ def failed(logger: Logger, dropped: Dropped) -> None:
     """Log the exception being handled: this try of one object failed, and Lambda is to deliver again."""
     logger.exception(Message.DELIVER_AGAIN, extra={LogKey.BUCKET: dropped.bucket, LogKey.KEY: dropped.key})
     setattr(sys.exception(), _LOGGED, True)
+
+
+def previewed(logger: Logger, source: S3Object, found: "Findings", result_key: str) -> None:
+    """Log what became of one preview; `trouble` is why its names were compared with nothing."""
+    logger.info(
+        Message.PREVIEWED,
+        extra={
+            LogKey.BUCKET: source.bucket,
+            LogKey.KEY: source.key,
+            LogKey.VERSION_ID: source.version_id,
+            LogKey.ERROR_CODE: found.problem.code if found.problem else None,
+            LogKey.GOOD: found.tally.good,
+            LogKey.BAD: found.tally.bad,
+            LogKey.RESULT: f"{result_key}.html",
+            LogKey.TROUBLE: found.not_compared or None,
+        },
+    )
 
 
 def _of(execution: Execution) -> dict[str, str | int | None]:

@@ -10,8 +10,10 @@ if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
     from mypy_boto3_lambda import LambdaClient
     from mypy_boto3_s3 import S3Client
+    from mypy_boto3_sns import SNSClient
     from mypy_boto3_sqs import SQSClient
 
+    from importer.aws.events import EventBridgeClient
     from importer.sinks.firehose import FirehoseClient
 
 SINK_CONNECTIONS: Final = 16
@@ -32,6 +34,8 @@ _LONG: Final = Config(
 _SINGLE: Final = Config(
     connect_timeout=2, read_timeout=5, retries={"total_max_attempts": 1}, max_pool_connections=SINK_CONNECTIONS
 )
+# Notices: nobody waits for one, and Lambda invokes again. Worst case of one call: 3 × (2 + 5) s.
+_BRIEF: Final = Config(connect_timeout=2, read_timeout=5, retries={"total_max_attempts": 3, "mode": "standard"})
 
 
 @cache
@@ -71,3 +75,11 @@ def sinks() -> "DynamoDBClient":
 
 def stream() -> "FirehoseClient":
     return cast("FirehoseClient", session().create_client("firehose", config=_SINGLE))
+
+
+def events() -> "EventBridgeClient":
+    return cast("EventBridgeClient", session().create_client("events", config=_BRIEF))
+
+
+def topics() -> "SNSClient":
+    return cast("SNSClient", session().create_client("sns", config=_BRIEF))

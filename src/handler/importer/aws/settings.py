@@ -24,6 +24,9 @@ class Settings:
         hop_seconds: time-out of the part function, whole seconds.
         writes_per_second: items one worker may write to both tables together; 0 is no limit.
         memory_mb: of the function this runs in, for its bill; 0 where it runs in none.
+        notice_bus: name of the event bus that is told of ended executions; "" tells none.
+        notice_topic: ARN of the topic that is told of them in words; "" tells none.
+        dead_letter_queue_url: where notices that cannot be sent wait for a person.
     """
 
     bucket: str
@@ -38,6 +41,9 @@ class Settings:
     hop_seconds: int = 300
     writes_per_second: float = 0
     memory_mb: int = 0
+    notice_bus: str = ""
+    notice_topic: str = ""
+    dead_letter_queue_url: str = ""
 
     @classmethod
     def of(cls, environment: Mapping[str, str] = os.environ) -> "Settings":
@@ -78,6 +84,9 @@ class Settings:
             hop_seconds=_whole(environment, "PART_SECONDS", 300, 30, 300),
             writes_per_second=writes_per_second / workers,
             memory_mb=_whole(environment, "AWS_LAMBDA_FUNCTION_MEMORY_SIZE", 0, 0, 1 << 20),  # Lambda sets it
+            notice_bus=environment.get("NOTICE_BUS", ""),
+            notice_topic=environment.get("NOTICE_TOPIC", ""),
+            dead_letter_queue_url=environment.get("DEAD_LETTER_QUEUE_URL", ""),
         )
 
 

@@ -1,1 +1,1 @@
-"""The other doors. Each ends in the same `start` as a dropped file, so that everything proven for one holds."""
+"""The other doors: what comes in not as a file dropped under imports/, and what goes out when an import has ended."""

@@ -1,6 +1,7 @@
 """Start: from a dropped object to its execution. One execution per object version, whoever asks and however often."""
 
 import hashlib
+from collections.abc import Callable
 
 from importer import formats
 from importer.bad_rows import ObjectProblem
@@ -10,7 +11,7 @@ from importer.executions.destinations import without_compression
 from importer.executions.plain_text import HEAD_STORED_BYTES
 from importer.executions.ports import Workplace
 from importer.layouts import judge_suffix
-from importer.model import Execution, Phase, S3Object, Status
+from importer.model import Execution, Phase, S3Object, Status, Value
 from importer.notification import IMPORTS_PREFIX, Dropped
 from importer.parts import part_bytes_of
 from importer.recognition import recognised_stored
@@ -89,6 +90,17 @@ def waits_for_a_run(place: Workplace, execution: Execution) -> bool:
     return began_in_a_run and definition_now(place, key).has_in_series(key)
 
 
+def definition_of(stored_by_id: Callable[[str], Value], path: str) -> Definition:
+    """The definition the first folder of a path below `imports/` names, if there is one of that id.
+
+    Raises:
+        Misconfigured: it is wrong. Unavailable.
+    """
+    first, slash, _ = path.partition("/")
+    stored = stored_by_id(first) if slash and first else None
+    return DEFAULT if stored is None else formats.named(first, stored)
+
+
 def judge_name(key: str, format_name: str, mime_type: str) -> None:
     """Raises ObjectProblem(wrong_kind) for a file whose name says that it is nothing this import reads."""
     name = key.rpartition("/")[2]
@@ -98,14 +110,8 @@ def judge_name(key: str, format_name: str, mime_type: str) -> None:
 
 
 def definition_now(place: Workplace, key: str) -> Definition:
-    """The definition the first folder below `imports/` names, if there is one of that id.
-
-    Raises:
-        Misconfigured: there is, and it cannot be used.
-    """
-    first, slash, _ = key.removeprefix(IMPORTS_PREFIX).partition("/")
-    stored = place.records.definition(first) if slash and first else None
-    return DEFAULT if stored is None else formats.named(first, stored)
+    """The definition that holds for a key of `imports/` now. Raises Misconfigured, as `definition_of`."""
+    return definition_of(place.records.definition, key.removeprefix(IMPORTS_PREFIX))
 
 
 def _head(place: Workplace, source: S3Object) -> bytes | None:
