@@ -1,10 +1,10 @@
 """Dead letters: what lies in the queue, why, and how it is delivered again.
 
-Four things end there. A notification that the import function gave up: as Lambda's record of an asynchronous
-invocation (`requestPayload`) or, from a queue in front of the function, as it is. A message of the part queue, after
-five receives. A notice that could not be sent, with what was closed; where its function did not even run for 24 hours,
-Lambda's record of a place in the stream, which has forgotten it by then. And a failed sweep, which needs nothing: the
-next one came five minutes later.
+Five things end there. A notification that the import function gave up: as Lambda's record of an asynchronous
+invocation (`requestPayload`) or, from a queue in front of the function, as it is. One that the preview function gave
+up, for which that function is invoked again. A message of the part queue, after five receives. A notice that could not
+be sent, with what was closed; where its function did not even run for 24 hours, Lambda's record of a place in the
+stream, which has forgotten it by then. And a failed sweep, which needs nothing: the next one came five minutes later.
 
 A letter is deleted only when everything in it is on its way again: its execution stored, its tasks sent. What is not
 understood stays.
@@ -25,7 +25,7 @@ from importer.aws.events import LETTER_SCHEMA
 from importer.bad_rows import shown
 from importer.executions import Workplace
 from importer.model import Execution, Phase, Status, Task, Value
-from importer.notification import Dropped, UnknownNotification, dropped_objects
+from importer.notification import PREVIEWS_PREFIX, Dropped, UnknownNotification, dropped_objects
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
@@ -42,8 +42,10 @@ class Letter:
 
     Attributes:
         receipt_handle: by which it is deleted or given back.
-        what: "notification", "task", "notice", "sweep" or "unknown".
+        what: "notification", "preview", "task", "notice", "sweep" or "unknown".
         dropped: the objects its notification names.
+        previews: those of them that somebody wants to see a preview of.
+        payload: what the preview function was invoked with.
         task: if it is one.
         notice: the message, if it is a notice that was not sent.
         execution_id: of the notice.
@@ -59,6 +61,8 @@ class Letter:
     receipt_handle: str
     what: str
     dropped: list[Dropped] = field(default_factory=list)
+    previews: list[Dropped] = field(default_factory=list)
+    payload: bytes = b""
     task: Task | None = None
     notice: str = ""
     execution_id: str = ""
@@ -76,16 +80,19 @@ class Letter:
             return f"part from byte {self.task.start:,} of execution {self.task.execution_id}"
         if self.execution_id:
             return f"notice of execution {self.execution_id}"
-        if self.dropped:
-            return ", ".join(f"s3://{dropped.bucket}/{dropped.key}" for dropped in self.dropped)
+        if self.dropped or self.previews:
+            return ", ".join(self._files())
         return "no file" if self.what == "notification" else f"message {self.message_id}"
+
+    def _files(self) -> list[str]:
+        return [f"s3://{dropped.bucket}/{dropped.key}" for dropped in (*self.dropped, *self.previews)]
 
     def document(self) -> dict[str, Value]:
         """For `--json`."""
         return {
             "message_id": self.message_id,
             "what": self.what,
-            "files": [f"s3://{dropped.bucket}/{dropped.key}" for dropped in self.dropped],
+            "files": list(self._files()),
             "execution_id": self.task.execution_id if self.task else self.execution_id or None,
             "start": self.task.start if self.task else None,
             "why": self.why or None,
@@ -183,6 +190,9 @@ def _read(letter: Letter, payload: object) -> None:
     letter.what = "notification"
     try:
         letter.dropped = dropped_objects(payload)
+        letter.previews = dropped_objects(payload, PREVIEWS_PREFIX)
+        if letter.previews and not letter.dropped:  # one notification is of one prefix, and goes to one function
+            letter.what, letter.payload = "preview", orjson.dumps(payload)
     except UnknownNotification as unknown:
         letter.dropped = list(unknown.known)
         letter.unknown = str(unknown)
@@ -200,12 +210,18 @@ def _number(text: object) -> int | None:
 
 
 def deliver(
-    place: Workplace, queue: DeadLetters, letter: Letter, tell: Callable[[str], bool], options: str = ""
+    place: Workplace,
+    queue: DeadLetters,
+    letter: Letter,
+    tell: Callable[[str], bool],
+    preview: Callable[[bytes], object],
+    options: str = "",
 ) -> None:
     """Put everything a letter asks for on its way again, then delete it; what is not understood stays.
 
     Args:
         tell: sends the notice of such a letter; False if it became a dead letter again.
+        preview: invokes the preview function, and does not wait for it.
         options: what a command needs to mean this installation.
 
     Raises:
@@ -214,7 +230,10 @@ def deliver(
     began = []
     for dropped in letter.dropped:
         found = executions.deliver(place, dropped)
-        began += [_said_of(execution, options) for execution in found] or [f"{dropped.key} is gone: nothing to do"]
+        began += [_said_of(execution, options) for execution in found] or [_nothing_begun(place, dropped)]
+    if letter.payload:
+        preview(letter.payload)
+        began.append("sent to the preview function")
     if letter.task is not None:
         execution = place.records.execution(letter.task.execution_id)
         if execution is None:
@@ -233,6 +252,12 @@ def deliver(
         return
     queue.delete(letter)
     letter.outcome = "; ".join(began) or "nothing to do"
+
+
+def _nothing_begun(place: Workplace, dropped: Dropped) -> str:
+    if place.objects.head(dropped) is None:
+        return f"{dropped.key} is gone: nothing to do"
+    return f"{dropped.key} waits for its turn in a recurring import: nothing to do"
 
 
 def _said_of(execution: Execution, options: str) -> str:

@@ -109,10 +109,12 @@ SETTINGS: Final = (
     Setting("priority", "whose files go first where many wait", ", ".join(PRIORITIES), "--priority"),
     Setting(
         "base_file_name",
-        "name that stands for a series of files",
+        "makes it a recurring import: the files it stands for wait for the schedule, and are read in order",
         "accounts.json for accounts*.json; or empty",
         "--base-file-name",
     ),
+    Setting("files_per_run", "of a recurring import: files a run takes up", "1 to 1000", "--files-per-run"),
+    Setting("run_seconds", "of a recurring import: how long a run works at them", "1 to 840", "--run-seconds"),
     Setting("identity", "what makes two events one", ", ".join((*IDENTITIES, f"{BY_PROPERTY}<name>")), "--identity"),
     Setting("strict", "the vendor's own limits and names instead of ours", "", "--strict"),
     Setting("atomic", "store nothing of a file unless every row is good", "", "--atomic"),
@@ -307,6 +309,9 @@ def create(
     show.paragraph(out, f"Created: import definition {show.shown_whole(import_id)}.", "bold", indent=0)
     show.address(out, "drop in", _folder_uri(connection, import_id))
     show.label(out, "or say", f"importer import --import-id {_quoted(import_id)}{connection.command} FILE")
+    if definition.is_recurring:
+        show.label(out, "series", f"{definition.pattern}: such files wait for the schedule, and are read in order")
+        show.label(out, "look", f"importer recurring check {_quoted(import_id)}{connection.command}")
     set_here = [setting for setting in SETTINGS[2:] if getattr(definition, setting.name) != setting.default]
     if set_here:
         show.heading(out, "Settings that are not the default")
@@ -384,6 +389,8 @@ def show_(ctx: click.Context, import_id: str, limit: int, stack_name: str | None
     out.print(title.append(f"  {show.shown_whole(definition.name)}", style="not bold"), soft_wrap=True)
     show.address(out, "drop in", _folder_uri(connection, import_id))
     show.label(out, "created", "by hand" if stored.created_ms is None else show.utc(stored.created_ms))
+    if definition.is_recurring:
+        show.label(out, "series", f"{definition.pattern}, read by the schedule (`importer recurring check` looks)")
     if stored.changed_ms != stored.created_ms:
         show.label(out, "changed", show.utc(stored.changed_ms))
     show.heading(out, "Settings")

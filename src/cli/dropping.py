@@ -47,7 +47,10 @@ def import_files(
             try:
                 with path.open("rb") as file:
                     importing.judge(path.name, file.read(HEAD_STORED_BYTES), definition)
-                return _import_one(connection, path, f"{folder}{path.name}", deadline, bad_rows, bars)
+                key = f"{folder}{path.name}"
+                if definition.has_in_series(key):
+                    return _leave_one(connection, path, key, definition, bars)
+                return _import_one(connection, path, key, deadline, bad_rows, bars)
             except ObjectProblem as problem:
                 return importing.Outcome(path, trouble=problem.message, exit_code=FILE_REFUSED)
             except (CannotReach, OSError) as error:
@@ -63,6 +66,22 @@ def _judged(connection: Connection, asked: Asked, definition: Definition) -> Fet
     except Refused as refused:
         name = Path(file_name_of(source_of(asked.uri)))
         return importing.Outcome(name, trouble=refused.message, exit_code=FILE_REFUSED)
+
+
+def _leave_one(
+    connection: Connection, path: Path, key: str, definition: Definition, bars: show.Bars
+) -> importing.Outcome:
+    """A file of a recurring import: it is uploaded, and imported when it is its turn."""
+    bar = bars.file(path)
+    size = path.stat().st_size
+    uploaded = importing.upload(connection, path, key, lambda count: bar.sent(count, size))
+    bar.uploaded(uploaded.source.uri)
+    return importing.Outcome(
+        path,
+        uploaded,
+        trouble=f"uploaded: it waits for its turn in the series {definition.pattern}. The schedule imports it; "
+        f"`importer recurring run {definition.id}{connection.command}` does so now",
+    )
 
 
 def _import_one(

@@ -7,22 +7,21 @@ from typing import Final
 import click
 
 from cli import importing, show
-from cli.connection import CannotReach, connected, explained, of_stack, own_s3, twin_outputs
+from cli.connection import CannotReach, Connection, connected, explained, of_stack, own_s3, twin_outputs
 from cli.lookup import stored_definition
 from cli.verbs import DONE, FILE_REFUSED, ROWS_REFUSED, json_option, stack_option
 from importer.aws.clock import SystemClock
 from importer.aws.objects import S3Objects
+from importer.aws.sampling import StoreSample
 from importer.bad_rows import FileReason, ObjectProblem
-from importer.batches import Limit
-from importer.compression import peeked
 from importer.definitions import DATE_FORMATS, DEFAULT, NDJSON, SINK_CHOICES, TEXT_CSV, Definition
-from importer.executions.plain_text import HEAD_STORED_BYTES
-from importer.forecast import Forecaster
+from importer.doors.dropped_previews import findings_of
 from importer.formats import FORMATS, completed
-from importer.model import TO_THE_END, FileError, Misconfigured, Provenance, S3Object
+from importer.known import Known
+from importer.model import TO_THE_END, Misconfigured, S3Object
 from importer.notification import Dropped
-from importer.preview import Findings, document, previewed
-from importer.sinks import SINKS
+from importer.preview import Findings, document, verdict
+from importer.preview_page import Looked, page
 
 PREVIEW_BYTES: Final = 16 << 20
 PART_BYTES: Final = 256 << 20  # PartSizeMiB in template.yaml
@@ -52,6 +51,16 @@ READ_BYTES: Final = 256 << 10
     type=click.Choice(list(SINK_CHOICES)),
     help="Whose limits the rows must keep, and whose bill it is: the stack's parameter Sinks.",
 )
+@click.option(
+    "--html",
+    "html_file",
+    metavar="FILE",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write it as a page, too; it needs nothing beside it.",
+)
+@click.option(
+    "--compare", is_flag=True, help="Say which names and types the store of the twin or --stack does not know."
+)
 @stack_option
 @click.option("--twin", "in_twin", is_flag=True, help="Look for s3://… in the local twin, not on AWS.")
 @json_option
@@ -70,28 +79,34 @@ def preview(
     date_format: str,
     numbers_in_strings: bool,
     sinks: str,
+    html_file: Path | None,
+    compare: bool,
     stack_name: str | None,
     in_twin: bool,
     as_json: bool,
 ) -> None:
-    """Show what an import would do with a file. Writes nothing.
+    """Show what an import would do with a file. Writes nothing to any store.
 
     The same code as the import reads it, gzip and zstd included: dialect, first rows, properties with their types, time
-    span, and each refused row with its line, byte, field, reason and remedy; and about what the import would cost.
-    Memory does not grow with the file.
+    span, and each refused row with its line, byte, field, reason and remedy; and about what the import would cost, and
+    how long it would take. Memory does not grow with the file. A file dropped under previews/ of the bucket is looked
+    at in the same way, and the result is a page under preview_results/.
 
     \b
     Examples:
       importer preview events/files/logins.json
       importer preview --all --json big.json.gz | jq .reasons
+      importer preview --html logins.html events/files/logins.json
+      importer preview --compare --stack s3-event-importer orders.json
       importer preview --date-format dd/mm/yyyy times.json
       importer preview --csv --document-type USER_SEGMENT members.csv
       importer preview --import-id shop --stack s3-event-importer orders.json
       importer preview --strict s3://my-bucket/imports/logins.json
     """
     stop = TO_THE_END if read_all else PREVIEW_BYTES
-    if import_id is not None:
-        definition = stored_definition(connected(stack_name), import_id)
+    connection = connected(stack_name) if compare or import_id is not None else None
+    if connection is not None and import_id is not None:
+        definition = stored_definition(connection, import_id)
     else:
         try:
             definition = completed(
@@ -109,23 +124,36 @@ def preview(
     with show.Bars(quiet=as_json) as bars:
         name, size, open_stored = _target(file, in_twin)
         bar = bars.file(Path(name))
-        found = _found(
-            name,
+        written_to = SINK_CHOICES[definition.sinks or sinks]
+        now_ms = SystemClock().now_ms()
+        found = findings_of(
+            f"imports/{name}" if definition == DEFAULT else f"imports/{definition.id}/{name}",
             lambda: watched(open_stored(), size, bar),
             definition,
-            tuple(SINKS[sink] for sink in SINK_CHOICES[definition.sinks or sinks]),
-            rows,
-            bad_rows,
-            stop,
-            SINK_CHOICES[definition.sinks or sinks],
+            written_to,
             size,
+            now_ms,
+            first_rows=rows,
+            bad_rows=bad_rows,
+            part_bytes=PART_BYTES,
+            stop=stop,
         )
+    if compare and connection is not None and found.is_judged:
+        found.known = _known(connection)
+    else:
+        found.not_compared = "nobody asked (--compare)"
+    if html_file is not None:
+        store = f"the tables of {connection.name}" if connection else "the store"
+        looked = Looked(importing.path_text(file), size, now_ms, import_id or "", store)
+        html_file.write_bytes(page(found, looked))
     if as_json:
         click.echo(show.to_json({"file": importing.path_text(file), "bytes": size, **document(found)}))
     else:
         out = show.console()
         show.findings(out, file, size, found, None if read_all else PREVIEW_BYTES)
         _verdict(found)
+        if html_file is not None:
+            show.paragraph(out, f"The page: {importing.path_text(html_file)}", indent=0)
     ctx.exit(FILE_REFUSED if found.problem else ROWS_REFUSED if found.tally.bad else DONE)
 
 
@@ -151,6 +179,26 @@ def _target(file: str, in_twin: bool) -> tuple[str, int, Callable[[], Iterator[b
     if source is None:
         raise ObjectProblem(FileReason.OBJECT_GONE, f"there is no {file}, or your credentials may not see it")
     return key.rpartition("/")[2], source.size_bytes, lambda: _stored(objects, source)
+
+
+def previewed_object(objects: S3Objects, source: S3Object, definition: Definition, rows: int) -> Findings:
+    """What an import by this definition would do with an object: with its first bytes, as `preview` looks at them.
+
+    Raises:
+        ObjectProblem, Unavailable.
+    """
+    return findings_of(
+        source.key,
+        lambda: objects.read(source, 0),
+        definition,
+        SINK_CHOICES[definition.sinks or "dynamodb"],
+        source.size_bytes,
+        SystemClock().now_ms(),
+        first_rows=rows,
+        bad_rows=rows,
+        part_bytes=PART_BYTES,
+        stop=PREVIEW_BYTES,
+    )
 
 
 def _is_twins(bucket: str) -> bool:
@@ -179,57 +227,19 @@ def watched(chunks: Iterator[bytes], size: int, bar: show.Bar) -> Iterator[bytes
         yield chunk
 
 
-def _found(
-    name: str,
-    open_stored: Callable[[], Iterator[bytes]],
-    definition: Definition,
-    limits: tuple[Limit, ...],
-    rows: int,
-    bad_rows: int,
-    stop: int,
-    sinks: tuple[str, ...],
-    size: int,
-) -> Findings:
-    head, stored = peeked(open_stored(), HEAD_STORED_BYTES)
-    try:
-        importing.judge(name, head[:HEAD_STORED_BYTES], definition)
-    except ObjectProblem as problem:
-        return Findings(problem=FileError(problem.code.value, problem.message))
-    now_ms = SystemClock().now_ms()
-    key = f"imports/{name}" if definition == DEFAULT else f"imports/{definition.id}/{name}"
-    source = Provenance("", definition.id, "0" * 32, key, now_ms, definition.ranked)
-    return previewed(
-        stored,
-        definition,
-        now_ms,
-        limits,
-        first_rows=rows,
-        bad_rows=bad_rows,
-        stop=stop,
-        cost=Forecaster(sinks, source, size, PART_BYTES) if size else None,
-    )
+def _known(connection: Connection) -> Known:
+    """What names and types the store holds, by a sample."""
+    stack = connection.stack
+    with explained(connection.name):
+        return StoreSample(connection.dynamodb, stack.events_table, stack.users_table, SystemClock()).known()
 
 
 def _verdict(found: Findings) -> None:
     """The last line of a preview: what an import would do."""
     out = show.console()
-    tally = found.tally
     out.print()
     if found.problem is not None:
-        show.paragraph(out, f"An import would refuse this file ({found.problem.code}):", "bold red", indent=0)
+        show.paragraph(out, f"{verdict(found)}:", "bold red", indent=0)
         show.paragraph(out, show.shown_whole(found.problem.message), indent=0)
         return
-    of_what = "" if found.whole else " of what was read"
-    made = show.many(tally.events, "event")
-    if tally.user_changes:
-        made += f" and {show.many(tally.user_changes, 'change')} of user records"
-    if not tally.rows:
-        verdict = "There are no rows in it. An import would only move the file"
-    elif tally.bad:
-        verdict = (
-            f"An import would write {made}{of_what} and put "
-            f"{show.many(tally.bad, 'row')} into errors/, each with its reason"
-        )
-    else:
-        verdict = f"An import would write {made}{of_what}, and refuse no row"
-    show.paragraph(out, f"{verdict}. Nothing was written now.", "bold", indent=0)
+    show.paragraph(out, f"{verdict(found)}. Nothing was written now.", "bold", indent=0)

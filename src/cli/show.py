@@ -8,14 +8,10 @@ import os
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
-from decimal import Decimal
-from math import floor, log10
 from pathlib import Path
 from types import TracebackType
 from typing import Any, ClassVar, Final
 
-import orjson
 from rich.box import SIMPLE_HEAD
 from rich.cells import cell_len
 from rich.console import Console
@@ -31,15 +27,22 @@ from importer.costs import dollars
 from importer.diagnosis import diagnosis as whole_file
 from importer.fetches import Fetch
 from importer.forecast import Forecast
+from importer.known import Where
 from importer.model import TO_THE_END, Event, Execution, Phase, Status, Value
 from importer.preview import Findings, Property, place_of
 from importer.prices import AS_OF, REGION
+from importer.words import SERVICES, in_dollars, in_time, remedy_of
+from importer.words import in_bytes as in_bytes
+from importer.words import many as many
+from importer.words import remedy as remedy
+from importer.words import said as said
+from importer.words import shown_whole as shown_whole
+from importer.words import to_json as to_json
+from importer.words import utc as utc
 
 PLAIN_COLUMNS: Final = 100
 SHOWN_NAMES: Final = 12
 LABEL_COLUMNS: Final = 11
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_LATEST_MS: Final = 253_402_300_799_999  # the end of the year 9999: no calendar goes on
 _STATUS_STYLE: Final = {
     Status.SUCCEEDED: "green",
     Status.FAILED: "red",
@@ -55,72 +58,6 @@ def console(stderr: bool = False) -> Console:
     # Without a terminal rich would take 80 columns; COLUMNS, where set, is somebody's wish.
     width = None if stream.isatty() or os.environ.get("COLUMNS") else PLAIN_COLUMNS
     return Console(file=stream, width=width, markup=False, highlight=False, emoji=False)
-
-
-def to_json(document: object) -> str:
-    """Indented JSON; numbers a double cannot hold keep their digits."""
-    return _json(document, orjson.OPT_INDENT_2)
-
-
-def _json(document: object, option: int = 0) -> str:
-    def exactly(value: object) -> object:
-        if isinstance(value, Decimal):
-            return orjson.Fragment(str(value))
-        raise TypeError(f"no JSON for a {type(value).__name__}")
-
-    try:
-        return orjson.dumps(document, default=exactly, option=option).decode()
-    except orjson.JSONEncodeError as error:
-        if "Recursion" not in str(error):
-            raise
-    pieces: list[str] = []
-    _write_deep(document, pieces)
-    return "".join(pieces)
-
-
-def _write_deep(value: object, pieces: list[str]) -> None:
-    """JSON of what is too deep for orjson (254 levels): names of properties go down to 512."""
-    if isinstance(value, dict) and value:
-        mark = "{"
-        for name, member in value.items():
-            pieces.append(f"{mark}{_json(name)}:")
-            _write_deep(member, pieces)
-            mark = ","
-        pieces.append("}")
-    elif isinstance(value, list | tuple) and value:
-        mark = "["
-        for member in value:
-            pieces.append(mark)
-            _write_deep(member, pieces)
-            mark = ","
-        pieces.append("]")
-    else:
-        pieces.append(_json(value))
-
-
-def utc(time_ms: int | None) -> str:
-    """A time as ISO 8601 in UTC; milliseconds only where there are any."""
-    if time_ms is None:
-        return "–"
-    if time_ms > _LATEST_MS:
-        return f"{time_ms} ms"
-    moment = _EPOCH + timedelta(milliseconds=time_ms)
-    return f"{moment:%Y-%m-%dT%H:%M:%S}" + (f".{time_ms % 1000:03d}Z" if time_ms % 1000 else "Z")
-
-
-def many(count: int, noun: str) -> str:
-    """`1 row`, `1,234 rows`."""
-    plural = f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}s"
-    return f"{count:,} {noun if count == 1 else plural}"
-
-
-def in_bytes(count: int) -> str:
-    if count < 10_000:
-        return many(count, "byte")
-    for unit, size in (("KiB", 1 << 10), ("MiB", 1 << 20)):
-        if count < 1_000 * size:
-            return f"{count / size:,.1f} {unit}"
-    return f"{count / (1 << 30):,.2f} GiB"
 
 
 # ---- Building blocks -----------------------------------------------------------------------------------------------
@@ -190,12 +127,6 @@ def put_lines(out: Console, head: Sequence[str], rows: Iterable[Sequence[str | T
         out.print(line, soft_wrap=True)
 
 
-def said(value: Value, most: int = 40) -> str:
-    """A value as JSON writes it, cut and escaped."""
-    text = shown(_json(value))
-    return text if len(text) <= most else text[: most - 1] + "…"
-
-
 def members(row: Mapping[str, Value], most: int) -> Text:
     """A few properties, as many as find room in `most` cells."""
     text = Text(no_wrap=True, overflow="ellipsis")
@@ -232,11 +163,6 @@ def bad_row(out: Console, row: BadRow, indent: int = 2) -> None:
         grid.add_column(overflow="fold")
         grid.add_row("fix:", Text(shown_whole(row.hint)))
         out.print(Padding(grid, (0, 0, 0, indent + 2), expand=False))
-
-
-def shown_whole(text: str) -> str:
-    """Text of ours that quotes a row: escaped, not cut."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
 
 
 def excerpt(row: BadRow, columns: int) -> tuple[str, int, int]:
@@ -293,11 +219,9 @@ def reasons(out: Console, folded: Iterable[Mapping[str, Any]]) -> None:
     """Folded reasons, one a line, each with how to mend it: by the first sample that has a hint, or the first."""
     made = table("rows", "reason", "field", "first line", "fix", numbers=("rows", "first line"))
     for group in folded:
-        samples = group["samples"]
-        sample = next((sample for sample in samples if sample["hint"]), samples[0])
-        fix = remedy(group["field"], sample["message"], sample["hint"])
-        if sample["line"] != group["first_line"]:
-            fix += f" (line {_line(sample['line'])})"
+        fix, line = remedy_of(group)
+        if line != group["first_line"]:
+            fix += f" (line {_line(line)})"
         made.add_row(
             f"{group['count']:,}",
             Text(group["code"], style="yellow"),
@@ -311,16 +235,6 @@ def reasons(out: Console, folded: Iterable[Mapping[str, Any]]) -> None:
 def _line(number: int | None) -> str:
     """Behind a part that was not read to its end nobody knows the number."""
     return "–" if number is None else f"{number:,}"
-
-
-def remedy(field: str, message: str, hint: str) -> str:
-    """How to mend a row that is not in sight.
-
-    Its hint, if it speaks of a field. Otherwise a hint may speak of a place, or there is none: then what the message
-    says was expected and found, and the hint.
-    """
-    due = "" if field and hint else message.removeprefix(f"{field}: ").partition("; ")[2]
-    return shown_whole(": ".join(part for part in (due, hint) if part))
 
 
 # ---- A preview -----------------------------------------------------------------------------------------------------
@@ -371,6 +285,7 @@ def findings(out: Console, name: str, size: int, found: Findings, limit_bytes: i
     ):
         if known:
             _property_table(out, title, known)
+    compared(out, found)
     if found.names_left_out:
         paragraph(out, f"and {found.names_left_out:,} more values and events under names that are not listed", "yellow")
     diagnosis(out, whole_file(tally.rows, found.reasons.folded()))
@@ -388,27 +303,57 @@ def findings(out: Console, name: str, size: int, found: Findings, limit_bytes: i
         forecast(out, found.cost)
 
 
+def compared(out: Console, found: Findings) -> None:
+    """Which names and types the store does not know, where somebody looked."""
+    known = found.known
+    if known is None:
+        return
+    heading(out, "Beside the store")
+    if not known.events.items and not known.user_records.items:
+        paragraph(out, "It is empty: there was nothing to compare names with.")
+        return
+    for title, looked in (("events", known.events), ("users", known.user_records)):
+        if looked.items:
+            how = "all it holds" if looked.whole else "a sample: it may miss what is rare"
+            label(out, title, f"{looked.items:,} looked at, {how}")
+    names = [name for name in found.event_names if found.is_new(Where.EVENTS, name)]
+    for where, properties in found.names():
+        names += [name for name in properties if found.is_new(where, name)]
+        for name, one in properties.items():
+            stored = found.stored_types(where, name)
+            if stored:
+                here = f"{' and '.join(one.types)} here, {' and '.join(stored)} in the store"
+                label(out, "clash", Text(f"{shown(name)}: {here}", style="yellow"))
+    more = f" and {len(names) - SHOWN_NAMES:,} more" if len(names) > SHOWN_NAMES else ""
+    label(out, "new names", (", ".join(map(shown, names[:SHOWN_NAMES])) or "none") + more)
+
+
 def forecast(out: Console, found: Forecast) -> None:
     """What an import would cost, in a preview."""
-    heading(out, f"Importing it would cost about {_usd(float(sum(dollars(found.usage).values())))}")
+    usd = in_dollars(float(sum(dollars(found.usage).values())))
+    heading(out, f"Importing it would cost about {usd}, and take about {in_time(found.seconds)}")
     _bill(out, found.document())
     if found.stream_bytes:
         single, packed, gzip = (in_bytes(count) for count in found.stream_bytes.values())
         label(out, "stream", f"{packed} billed; {gzip} with StreamGzip; one event a record would be {single}")
     share = "" if found.share == 1 else f", from the {float(found.share):.0%} of the file that was read"
-    paragraph(out, f"An estimate{share}: nothing tried again, list prices of {REGION} as of {AS_OF}.")
+    paragraph(
+        out,
+        f"An estimate{share}: nothing tried again, list prices of {REGION} as of {AS_OF}; the time with a new table, "
+        "quicker with one that has grown.",
+    )
 
 
 def cost(out: Console, said: Mapping[str, Any]) -> None:
     """What an import has cost; nothing by a receipt of before it was counted."""
     if said:
-        label(out, "cost", f"at least {_usd(said['usd'])}, at list prices of {said['prices']['region']}")
+        label(out, "cost", f"at least {in_dollars(said['usd'])}, at list prices of {said['prices']['region']}")
         _bill(out, said)
 
 
 def _bill(out: Console, said: Mapping[str, Any]) -> None:
     by_service = sorted(said["usd_by_service"].items(), key=lambda pair: -pair[1])
-    parts = [f"{_SERVICES[service]} {_usd(usd)} ({usd / said['usd']:.1%})" for service, usd in by_service]
+    parts = [f"{SERVICES[service]} {in_dollars(usd)} ({usd / said['usd']:.1%})" for service, usd in by_service]
     label(out, "of which", " · ".join(parts))
     units = said["units"]
     written = [f"{units[name]:,} for {what}" for name, what in _WRITE_UNITS.items() if units.get(name)]
@@ -416,15 +361,6 @@ def _bill(out: Console, said: Mapping[str, Any]) -> None:
         label(out, "units", f"written: {' · '.join(written)}")
 
 
-def _usd(usd: float) -> str:
-    """Two digits that count, however little it is."""
-    if usd >= 1:
-        return f"${usd:,.2f}"
-    digits = 2 if not usd else 1 - floor(log10(usd))
-    return f"${usd:.{digits}f}"
-
-
-_SERVICES: Final = {"dynamodb": "DynamoDB", "firehose": "Firehose", "lambda": "Lambda", "s3": "S3", "sqs": "SQS"}
 _WRITE_UNITS: Final = {
     "event_write_units": "events",
     "user_write_units": "user records",
@@ -477,7 +413,8 @@ def outcome(out: Console, result: Outcome, bad_rows: bool = True) -> None:
     """What became of one dropped file."""
     title = Text(shown(str(result.path.name)), style="bold")
     if result.execution is None:
-        out.print(title.append("  not imported" if result.exit_code == 3 else "  unknown", style="bold red"))
+        said = {0: "  waiting", 3: "  not imported"}.get(result.exit_code, "  unknown")
+        out.print(title.append(said, style="bold red" if result.exit_code else "bold"))
         paragraph(out, shown_whole(result.trouble))
         return
     execution = result.execution

@@ -16,6 +16,7 @@ from cli.connection import Connection, connected, explained
 from cli.verbs import DONE, FILE_REFUSED, UNAVAILABLE, json_option, stack_option, timeout_option, version_option
 from importer.aws.clock import SystemClock
 from importer.costs import bill
+from importer.definitions import Definition
 from importer.documents import document
 from importer.model import TO_THE_END, Execution, PartState, Phase, Status, Tally, Usage, Value
 from importer.parts import parts_of
@@ -97,6 +98,9 @@ class Standing:
                 "All rows are read. errors/, reasons and receipt are being written, then the file is copied and moved."
             )
         states = [self.state_of(part) for part in self.parts]
+        if states == ["waiting"] and Definition.of(execution.definition).has_in_series(execution.source.key):
+            import_id = execution.document_import_id
+            return f"The next run of its recurring import: `importer recurring run {import_id}` runs it now."
         running = sum(state.startswith("running") for state in states)
         waiting, gone = states.count("waiting"), states.count("its worker is gone")
         if all(part.done for part in self.parts):

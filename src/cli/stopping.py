@@ -1,5 +1,7 @@
 """`importer cancel` and `importer redrive`: what a person decides about an import, and about dead letters."""
 
+from collections.abc import Callable
+
 import click
 
 from cli import dead_letters, lookup, show
@@ -145,6 +147,16 @@ def _redrive_one(connection: Connection, execution: Execution, yes: bool, as_jso
         show.paragraph(show.console(), f"`{command}` shows how it goes.", indent=0)
 
 
+def _preview_again(connection: Connection) -> Callable[[bytes], object]:
+    """Invokes the preview function as Lambda itself does; a stack of before there was one has none of its letters."""
+
+    def invoke(payload: bytes) -> object:
+        name = connection.stack.functions["PreviewFunction"]
+        return connection.functions().invoke(FunctionName=name, InvocationType="Event", Payload=payload)
+
+    return invoke
+
+
 def _redrive_letters(connection: Connection, dry_run: bool, yes: bool, as_json: bool) -> int:
     """An exit code."""
     with explained(connection.name):
@@ -158,10 +170,11 @@ def _redrive_letters(connection: Connection, dry_run: bool, yes: bool, as_json: 
             confirm(yes, f"Deliver {show.many(len(letters), 'dead letter')} again?")
             settings = settings_of(connection) if any(letter.dropped for letter in letters) else None
             place = workplace(connection, settings)
+            preview = _preview_again(connection)
             for letter in letters:
                 try:
                     with explained(connection.name):
-                        dead_letters.deliver(place, queue, letter, teller_of(connection), connection.command)
+                        dead_letters.deliver(place, queue, letter, teller_of(connection), preview, connection.command)
                 except CannotReach as trouble:
                     letter.outcome, letter.failed = str(trouble), True
     finally:

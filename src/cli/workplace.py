@@ -25,6 +25,12 @@ class _Silent:
 
     def delivered(self, dropped: Dropped, execution: Execution) -> None: ...
 
+    def left_to_schedule(self, dropped: Dropped) -> None: ...
+
+    def ran(self, import_id: str, ended: int, waiting: str | None) -> None: ...
+
+    def run_failed(self, what: str, trouble: Exception) -> None: ...
+
     def waited(self, execution: Execution, renewed: bool) -> None: ...
 
     def handed_on(self, execution: Execution, part: PartState | None) -> None: ...
@@ -63,6 +69,7 @@ def workplace(connection: Connection, settings: Settings | None = None) -> Workp
         dispatch=queue,
         part_bytes=settings.part_bytes if settings else 0,
         hop_ms=settings.hop_seconds * 1000 if settings else 0,
+        own_bucket=connection.stack.bucket,
     )
 
 

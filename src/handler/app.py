@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Callable
+from datetime import datetime
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -9,19 +10,24 @@ import orjson
 from aws_lambda_powertools import Metrics
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from importer.assembly import doorway_maker, fetch_place_maker, herald, workplace_maker
-from importer.aws.dispatch import task_of
+from importer.assembly import doorway_maker, fetch_place_maker, herald, preview_maker, workplace_maker
+from importer.aws import clients
+from importer.aws.dispatch import send_run, task_of
 from importer.aws.settings import Settings
 from importer.executions import Workplace, import_dropped, sweep_unfinished, sweep_waiting, work_on
-from importer.model import Misconfigured, Value
-from importer.notification import UnknownNotification, dropped_objects
-from importer.telemetry import NAMESPACE, discreet, failed, make_logger, not_served
+from importer.model import Misconfigured, S3Object, Unavailable, Value
+from importer.notification import PREVIEWS_PREFIX, UnknownNotification, dropped_objects
+from importer.telemetry import NAMESPACE, discreet, failed, make_logger, not_served, previewed
 
 if TYPE_CHECKING:
     from importer.doors.api import Api
+    from importer.doors.dropped_previews import PreviewPlace
     from importer.doors.fetching import FetchPlace
     from importer.doors.ports import Doorway
     from importer.doors.telling import Herald
+
+if TYPE_CHECKING:
+    from importer.doors import recurring
 
 # An invocation that closed no execution has no metrics; that is not worth a line in the log.
 warnings.filterwarnings("ignore", "No application metrics to publish*")
@@ -33,6 +39,11 @@ metrics = Metrics(namespace=NAMESPACE)
 @cache
 def _workplaces() -> Callable[[Callable[[], int]], Workplace]:
     return workplace_maker(Settings.of(), logger, metrics)
+
+
+@cache
+def _preview_places() -> "Callable[[Callable[[], int]], PreviewPlace]":
+    return preview_maker(Settings.of())
 
 
 @cache
@@ -177,6 +188,112 @@ def sweep_handler(event: dict[str, Value], context: LambdaContext) -> dict[str, 
             return {"waiting_files": waiting.files, "oldest_waiting_seconds": waiting.oldest_seconds}
         case other:
             raise Misconfigured(f'the event says "sweep": {other!r}; it must be "unfinished" or "waiting"')
+
+
+@discreet(logger)
+@metrics.log_metrics
+def schedule_handler(event: dict[str, Value], context: LambdaContext) -> dict[str, Value]:
+    """`{"recurring": "all", "slot": …}`, as the schedule says it: each recurring import gets an invocation of its own,
+    so that none waits for another, and none is stopped by what is wrong with another.
+
+    `{"import_id": …, "slot": …}`: one run of one import. Without a slot a person has asked for it.
+    `{"check": <import id>, "files": [[key, version id], …]}`: whether this function may do what a run does; nothing is
+    changed. The files are those a person sees in the folder, and need not be given.
+
+    Returns:
+        For a person invoking by hand: what was sent, done or found.
+    Raises:
+        Unavailable, Misconfigured, or whatever a bug raises, when all others have had their turn. Lambda invokes again.
+    """
+    from importer.doors import recurring  # only this function needs it
+
+    place = _workplaces()(context.get_remaining_time_in_millis)
+    match event:
+        case {"check": str(import_id)}:
+            seen = _files(event.get("files"))
+            function = context.function_name
+            return {"check": import_id, "missing": recurring.missing(place, Settings.of(), import_id, function, seen)}
+        case {"import_id": str(import_id)}:
+            slot_ms = _slot_ms(event.get("slot"))
+            ran = recurring.run(place, import_id, slot_ms)
+            if slot_ms is not None and ran.why_denied is not None:
+                raise ran.why_denied  # the log has each file's
+            return ran.document()
+        case {"recurring": "all"}:
+            return _sent(place, recurring.due(place.records), context.function_name, str(event.get("slot", "")))
+    raise Misconfigured('the event must say "recurring": "all", "import_id": ID or "check": ID')
+
+
+def _files(told: Value) -> list[S3Object]:
+    files = [one for one in told if isinstance(one, list) and len(one) == 2] if isinstance(told, list) else []
+    bucket = Settings.of().bucket
+    return [S3Object(bucket, str(key), None if version is None else str(version), "", 0, 0) for key, version in files]
+
+
+def _slot_ms(slot: Value) -> int | None:
+    """Raises Misconfigured. An emulator that does not fill in the time of the schedule leaves its name: it has none."""
+    if slot is None or slot == "" or str(slot).startswith("<aws.scheduler."):
+        return None
+    try:
+        return int(datetime.fromisoformat(str(slot)).timestamp() * 1000)
+    except ValueError:
+        raise Misconfigured(
+            f'the event says "slot": {slot!r}; it must be a time such as 2026-11-26T20:00:00Z'
+        ) from None
+
+
+def _sent(place: Workplace, due: "recurring.Due", function: str, slot: str) -> dict[str, Value]:
+    client = clients.functions()
+    failures: list[Exception] = list(due.broken)
+    for problem in due.broken:
+        place.telemetry.run_failed("a definition", problem)
+    sent: list[Value] = []
+    for import_id in due.import_ids:
+        try:
+            send_run(client, function, import_id, slot)
+        except Unavailable as trouble:
+            place.telemetry.run_failed(import_id, trouble)
+            failures.append(trouble)
+        else:
+            sent.append(import_id)
+    if failures:
+        raise failures[0]
+    return {"sent": sent}
+
+
+@discreet(logger)
+@metrics.log_metrics
+def preview_handler(event: dict[str, Value], context: LambdaContext) -> dict[str, list[str]]:
+    """S3 says what was dropped under previews/: write down what an import would do with it, and nothing else.
+
+    Returns:
+        For a person invoking by hand: the keys of the pages.
+    Raises:
+        Unavailable, UnknownNotification, or whatever a bug raises, when every object has had its turn. Lambda delivers
+        again, then sends the event to the dead-letter queue.
+    """
+    from importer.doors.dropped_previews import preview_dropped  # here: the other functions need none of it
+
+    place = _preview_places()(context.get_remaining_time_in_millis)
+    pages: list[str] = []
+    failures: list[Exception] = []
+    try:
+        objects = dropped_objects(event, PREVIEWS_PREFIX)
+    except UnknownNotification as unknown:
+        objects = list(unknown.known)
+        failures.append(unknown)
+    for dropped in objects:
+        try:
+            looked = preview_dropped(place, dropped)
+        except Exception as error:  # noqa: BLE001  raised below: one object must not keep the others waiting
+            failed(logger, dropped)
+            failures.append(error)
+            continue
+        previewed(logger, looked.source, looked.found, looked.result_key)
+        pages.append(f"{looked.result_key}.html")
+    if failures:
+        raise failures[0]
+    return {"pages": pages}
 
 
 @discreet(logger)

@@ -100,6 +100,30 @@ def test_a_compressed_file_of_many_rows_with_user_properties_is_imported_whole(b
     assert record["Item"]["value"] == "city-4999"
 
 
+def test_a_file_dropped_under_previews_is_told_of_and_not_imported(bench: Bench) -> None:
+    """By its own function under its own role: two objects, no execution, no event; beside what the store holds."""
+    bench.drop("before.json", b'{"user_id":"seen","event_time_ts":1425920218354,"event_name":"seen"}\n')
+    bench.receipt("before.json")
+    rows = b'{"user_id":"unseen","event_time_ts":1425920218354,"event_name":"unseen"}\nno row\n'
+    before = set(bench.keys("completed_imports/") + bench.keys("errors/") + bench.keys("receipts/"))
+    bench.s3.put_object(Bucket=bench.stack.bucket, Key="previews/look.json", Body=rows)
+    until(lambda: "preview_results/look.json.html" in bench.keys("preview_results/"))
+    said = json.loads(bench.get("preview_results/look.json.json"))
+    assert {name: said[name] for name in ("schema", "error", "good", "bad", "complete")} == {
+        "schema": "preview/1",
+        "error": None,
+        "good": 1,
+        "bad": 1,
+        "complete": True,
+    }
+    assert said["new"]["event_names"] == ["unseen"]
+    assert said["compared_with"]["events"]["items"] > 0
+    assert b"An import would write 1 event and put 1 row into errors/" in bench.get("preview_results/look.json.html")
+    assert bench.get("previews/look.json") == rows
+    assert set(bench.keys("completed_imports/") + bench.keys("errors/") + bench.keys("receipts/")) == before
+    assert bench.events("unseen") == []
+
+
 def test_the_stream_gets_what_the_tables_get(bench: Bench) -> None:
     """Sinks=both: every event and user change as a line, under the function's own permission; bad rows on neither."""
     rows = [

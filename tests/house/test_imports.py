@@ -20,14 +20,15 @@ FLOORS = [
     {"app", "cli", "artefact"},  # the last builds what is deployed, and is not
     {"importer", "assembly"},
     {"doors", "ledger"},
-    {"executions", "preview", "forecast", "telemetry"},
+    {"executions", "preview", "preview_page", "forecast", "telemetry"},
     {"sinks", "aws"},
     {"batches"},
     {"layouts", "recognition"},
     {"formats", "rows", "csv_rows", "plain_rows", "lines", "parts", "compression", "receipts", "diagnosis"},
     {"exact_json"},
     {"fields", "users", "row_paths"},
-    {"bad_rows", "definitions", "fetches", "notification", "documents", "sha256", "costs"},
+    {"words"},
+    {"bad_rows", "definitions", "fetches", "notification", "documents", "sha256", "costs", "known"},
     {"model", "prices"},
 ]
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}

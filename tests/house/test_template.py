@@ -17,6 +17,7 @@ from cli.api_gateway import routes_of
 from cli.previewing import PART_BYTES
 from importer import telemetry
 from importer.aws.settings import LOW_WORKERS
+from importer.definitions import LONGEST_RUN_SECONDS
 from importer.doors import openapi
 from importer.doors.routes import ROUTES
 from importer.doors.telling import PATIENCE_MS
@@ -28,7 +29,7 @@ from tests.support.policy import granted
 
 ROOT = Path(__file__).parents[2]
 TEMPLATE = yaml_parse((ROOT / "template.yaml").read_text())
-TRIGGER_PREFIX = "imports/"
+TRIGGER_PREFIXES = ("imports/", "previews/")
 PART_QUEUES = ("PartQueue", "HighPartQueue", "LowPartQueue")
 NOTIFIES = {"Ref": "NotifyFunction"}
 
@@ -82,12 +83,18 @@ def prefixes_written(template: dict[str, Any], but_by: set[str]) -> set[str]:
 # ---- Loops -------------------------------------------------------------------------------------------------------
 
 
-def test_only_files_under_imports_start_a_function(expanded):
-    """Every notification of the bucket is narrowed to the folder people drop files in."""
+def test_only_files_under_imports_and_previews_start_a_function(expanded):
+    """Every notification of the bucket is narrowed to the folders people drop files in, each to its own function."""
     assert [name for name, bucket in of_type(expanded, "AWS::S3::Bucket").items() if notifies(bucket)] == ["Bucket"]
     notifications = notifies(expanded["Resources"]["Bucket"])
-    rules = [n["Filter"]["S3Key"]["Rules"] for n in notifications["LambdaConfigurations"]]
-    assert rules == [[{"Name": "prefix", "Value": TRIGGER_PREFIX}]]
+    rules = {
+        str(n["Function"]): n["Filter"]["S3Key"]["Rules"]
+        for n in sorted(notifications["LambdaConfigurations"], key=str)
+    }
+    assert rules == {
+        str(arn("ImportFunction")): [{"Name": "prefix", "Value": "imports/"}],
+        str(arn("PreviewFunction")): [{"Name": "prefix", "Value": "previews/"}],
+    }
     assert set(notifications) == {"LambdaConfigurations"}
 
 
@@ -103,8 +110,8 @@ def test_no_function_that_a_file_starts_may_write_where_a_file_starts_one(expand
     """B1: what the importer writes can never start the importer, whatever its code does. Doors may: requests start
     them, and nothing else."""
     written = prefixes_written(expanded, but_by={"ApiRole", "FetchRole"})
-    assert written == {"completed_imports/", "errors/", "receipts/", "work/"}
-    assert not [p for p in written if p.startswith(TRIGGER_PREFIX) or TRIGGER_PREFIX.startswith(p)]
+    assert written == {"completed_imports/", "errors/", "receipts/", "work/", "preview_results/"}
+    assert not [p for p in written for t in TRIGGER_PREFIXES if p.startswith(t) or t.startswith(p)]
     used_by = {
         name: f["Properties"]["Role"]["Fn::GetAtt"][0] for name, f in of_type(expanded, "AWS::Lambda::Function").items()
     }
@@ -126,9 +133,11 @@ def test_recursion_is_stopped_by_aws_but_for_the_function_that_hands_work_on_to_
     assert {name: f["Properties"].get("RecursiveLoop", "Terminate") for name, f in functions.items()} == {
         "ImportFunction": "Terminate",
         "PartFunction": "Allow",
+        "ScheduleFunction": "Terminate",  # it invokes itself once, no further
         "SweepFunction": "Terminate",
         "ApiFunction": "Terminate",
         "FetchFunction": "Allow",
+        "PreviewFunction": "Terminate",
         "NotifyFunction": "Terminate",
     }
 
@@ -212,12 +221,35 @@ def test_leftovers_in_the_bucket_go_away_by_themselves(expanded):
 
 
 def test_no_rule_deletes_a_file_nobody_has_imported(expanded):
-    """Only work/ expires: files, bad rows, receipts and events stay until a person removes them."""
+    """Only work/ and previews expire: files, bad rows, receipts and events stay until a person removes them."""
     expiring = {
         name: [rule["Prefix"] for rule in lifecycle_of(expanded, name) if "ExpirationInDays" in rule]
         for name in of_type(expanded, "AWS::S3::Bucket")
     }
-    assert expiring == {"Bucket": ["work/"], "StreamBucket": []}
+    assert expiring == {"Bucket": ["work/", "previews/", "preview_results/"], "StreamBucket": []}
+
+
+def test_previews_are_soon_gone_with_all_their_versions(expanded):
+    """Rows of persons lie in both folders, and no erasure looks there."""
+    rules = {r.get("Prefix"): r for r in lifecycle_of(expanded, "Bucket")}
+    for prefix in ("previews/", "preview_results/"):
+        assert rules[prefix]["ExpirationInDays"] == {"Ref": "PreviewRetentionDays"}
+        assert rules[prefix]["NoncurrentVersionExpiration"] == {"NoncurrentDays": 1}
+
+
+def test_a_preview_can_write_its_result_and_nothing_else(expanded):
+    """No table, no queue but the dead letters', no other folder; of the imports table it reads definitions."""
+    policies = [*expanded["Resources"]["PreviewRole"]["Properties"]["Policies"]]
+    policies.append(expanded["Resources"]["PreviewPolicy"]["Properties"])
+    statements = [s for policy in policies for s in policy["PolicyDocument"]["Statement"]]
+    may_do = {action for s in statements for action in as_list(s["Action"])}
+    reads = {"s3:GetObject", "s3:GetObjectVersion", "s3:ListBucket", "s3:ListBucketVersions"}
+    assert may_do - reads - {"dynamodb:GetItem", "dynamodb:Scan", "logs:CreateLogStream", "logs:PutLogEvents"} == {
+        "s3:PutObject",
+        "sqs:SendMessage",
+    }
+    (puts,) = (s for s in statements if "s3:PutObject" in as_list(s["Action"]))
+    assert puts["Resource"] == {"Fn::Sub": "${Bucket.Arn}/preview_results/*"}
 
 
 def lifecycle_of(template: dict[str, Any], bucket: str) -> list[dict[str, Any]]:
@@ -270,9 +302,11 @@ def test_a_notification_that_cannot_be_handled_is_kept(expanded):
         for c in of_type(expanded, "AWS::Lambda::EventInvokeConfig").values()
     }
     dead_letters = arn("DeadLetterQueue")
-    nothing_to_keep = ["SweepFunction"]  # what it would look at again is looked at again by the next one
+    # What they would look at again is looked at again by the next one.
+    nothing_to_keep = ["SweepFunction", "ScheduleFunction"]
     assert configured == {
         "ImportFunction": {"Destination": dead_letters},
+        "PreviewFunction": {"Destination": dead_letters},
         **dict.fromkeys(nothing_to_keep),
     }
     by_queue = {m["Properties"]["FunctionName"]["Ref"] for m in mappings_of(expanded)}  # see the test below
@@ -331,10 +365,13 @@ def test_only_workers_take_parts_and_whoever_finds_work_may_send_them(expanded):
     assert allowed_of[0] == {
         "ImportRole": ["sqs:SendMessage"],
         "PartRole": ["sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ReceiveMessage", "sqs:SendMessage"],
+        "ScheduleRole": ["sqs:SendMessage"],
         "SweepRole": ["sqs:SendMessage"],
         "ApiRole": ["sqs:SendMessage"],
         "FetchRole": [],
+        "PreviewRole": [],
         "StreamRole": [],
+        "ScheduleFunctionRecurringRole": [],
         "SweepFunctionUnfinishedRole": [],  # the schedules': each may invoke the sweep
         "SweepFunctionWaitingRole": [],
         "NotifyRole": [],
@@ -364,10 +401,12 @@ def test_a_worker_may_do_to_files_and_tables_what_the_import_function_may(expand
     shared = {
         name: r["Properties"]["Roles"] for name, r in expanded["Resources"].items() if r["Type"] == "AWS::IAM::Policy"
     }
-    both = [{"Ref": "ImportRole"}, {"Ref": "PartRole"}]
+    all_three = [{"Ref": "ImportRole"}, {"Ref": "PartRole"}, {"Ref": "ScheduleRole"}]
     of_fetches = {name: [{"Ref": "FetchRole"}] for name in ("FetchObjectsPolicy", "FetchRolesPolicy")}
     of_notices = {"NoticePolicy": [{"Ref": "NotifyRole"}]}
-    assert shared == {"ImportPolicy": both, "StreamPolicy": both} | of_fetches | of_notices
+    of_others = {"SchedulePolicy": [{"Ref": "ScheduleRole"}], "PreviewPolicy": [{"Ref": "PreviewRole"}]}
+    shared_by_all = {"ImportPolicy": all_three, "StreamPolicy": all_three}
+    assert shared == shared_by_all | of_fetches | of_notices | of_others
 
 
 def test_who_fetches_from_strangers_reaches_no_store_and_one_folder_of_secrets(expanded):
@@ -403,7 +442,8 @@ def test_a_fetch_that_cannot_be_made_is_kept(expanded):
 
 
 @pytest.mark.parametrize(
-    "function", ["ImportFunction", "PartFunction", "SweepFunction", "ApiFunction", "FetchFunction", "NotifyFunction"]
+    "function",
+    sorted(name for name, r in TEMPLATE["Resources"].items() if r["Type"] == "AWS::Serverless::Function"),
 )
 def test_every_function_is_told_what_settings_reads(expanded, function):
     """A stack says all that can be said; a default is for what is not deployed."""
@@ -422,7 +462,9 @@ def test_every_function_has_one_heap_as_it_is_measured(expanded, function):
 
 def test_a_forecast_assumes_what_the_template_gives(expanded):
     """What `importer preview` says an import would cost, and how large files are cut."""
-    functions = [expanded["Resources"][name]["Properties"] for name in ("ImportFunction", "PartFunction")]
+    functions = [
+        expanded["Resources"][name]["Properties"] for name in ("ImportFunction", "PartFunction", "ScheduleFunction")
+    ]
     assert {function["MemorySize"] for function in functions} == {MEMORY_MB}
     assert expanded["Parameters"]["PartSizeMiB"]["Default"] << 20 == PART_BYTES
 
@@ -440,9 +482,10 @@ def test_permissions_name_their_actions_and_resources(expanded):
     ]
 
 
-def test_the_role_itself_may_send_to_the_on_failure_queue(expanded):
+@pytest.mark.parametrize("role", ["ImportRole", "PreviewRole"])
+def test_the_role_itself_may_send_to_the_on_failure_queue(expanded, role):
     """Lambda checks that when the destination is made, long before a policy that waits for the bucket is attached."""
-    role = expanded["Resources"]["ImportRole"]["Properties"]
+    role = expanded["Resources"][role]["Properties"]
     statements = [s for policy in role["Policies"] for s in policy["PolicyDocument"]["Statement"]]
     sends = [s["Resource"] for s in statements if "sqs:SendMessage" in as_list(s["Action"])]
     assert sends == [arn("DeadLetterQueue")]
@@ -454,7 +497,7 @@ def test_listing_the_bucket_is_bound_to_prefixes(expanded):
     ours = [s for s in listings if s["Resource"] == {"Fn::GetAtt": ["Bucket", "Arn"]}]
     assert [s["Resource"] for s in listings if s not in ours] == [{"Fn::GetAtt": ["StreamBucket", "Arn"]}]  # Firehose's
     bounds = {p for s in ours for p in as_list(s["Condition"]["StringLike"]["s3:prefix"])}
-    assert bounds == {"imports/*", "work/*", "completed_imports/*", "errors/*", "receipts/*"}
+    assert bounds == {"imports/*", "work/*", "completed_imports/*", "errors/*", "receipts/*", "previews/*"}
 
 
 def test_an_empty_endpoint_means_aws(expanded):
@@ -564,6 +607,7 @@ def test_the_alarms_cover_every_way_an_import_can_fail(expanded):
         "part-errors": [("AWS/Lambda", "Errors")],
         "fetch-errors": [("AWS/Lambda", "Errors")],
         "part-throttles": [("AWS/Lambda", "Throttles")],
+        "schedule-errors": [("AWS/Lambda", "Errors")],
         "parts-old": [("AWS/SQS", "ApproximateAgeOfOldestMessage")],
         "events-old": [("AWS/Lambda", "AsyncEventAge")],
         "events-dropped": [("AWS/Lambda", "AsyncEventsDropped")],
@@ -590,12 +634,32 @@ def test_silence_of_the_sweep_rings_and_of_nothing_else(expanded):
 
 def test_each_sweep_has_its_schedule(expanded):
     """Dead workers are found within minutes; a listing costs more, and a notification may take a while (A3)."""
-    schedules = [s["Properties"] for s in of_type(expanded, "AWS::Scheduler::Schedule").values()]
+    schedules = sweeps_of(expanded)
     assert sorted((s["ScheduleExpression"], json.loads(s["Target"]["Input"])["sweep"]) for s in schedules) == [
         ("rate(15 minutes)", "waiting"),
         ("rate(5 minutes)", "unfinished"),
     ]
     assert {str(s["Target"]["Arn"]) for s in schedules} == {str(arn("SweepFunction"))}
+
+
+def sweeps_of(template: dict[str, Any]) -> list[dict[str, Any]]:
+    schedules = [s["Properties"] for s in of_type(template, "AWS::Scheduler::Schedule").values()]
+    return [schedule for schedule in schedules if "sweep" in json.loads(schedule["Target"]["Input"])]
+
+
+def test_recurring_imports_have_one_schedule_of_their_own(expanded):
+    """As often as the parameter says, hourly by default (K24); it says when it was due, so that a second delivery is
+    known, and its function may invoke itself and no other.
+    """
+    schedules = [s["Properties"] for s in of_type(expanded, "AWS::Scheduler::Schedule").values()]
+    (ours,) = [schedule for schedule in schedules if schedule not in sweeps_of(expanded)]
+    assert ours["ScheduleExpression"] == {"Ref": "RecurringSchedule"}
+    assert expanded["Parameters"]["RecurringSchedule"]["Default"] == "rate(1 hour)"
+    assert ours["Target"]["Arn"] == arn("ScheduleFunction")
+    assert json.loads(ours["Target"]["Input"]) == {"recurring": "all", "slot": "<aws.scheduler.scheduled-time>"}
+    invokes = [s["Resource"] for s in allowed(expanded) if "lambda:InvokeFunction" in as_list(s["Action"])]
+    assert invokes.count(arn("ScheduleFunction")) == 2  # its own, and the schedule's
+    assert expanded["Resources"]["ScheduleFunction"]["Properties"]["Timeout"] >= LONGEST_RUN_SECONDS + 60
 
 
 def test_the_fault_tests_live_by_the_times_of_the_template(expanded):
@@ -609,7 +673,7 @@ def test_the_fault_tests_live_by_the_times_of_the_template(expanded):
     assert resources["ImportFunction"]["Properties"]["Timeout"] == importing.IMPORT_SECONDS
     assert resources["SweepFunction"]["Properties"]["Timeout"] == importing.SWEEP_SECONDS
     assert expanded["Parameters"]["PartSeconds"]["Default"] == importing.HOP_SECONDS
-    schedules = [s["Properties"] for s in of_type(expanded, "AWS::Scheduler::Schedule").values()]
+    schedules = sweeps_of(expanded)
     assert {json.loads(s["Target"]["Input"])["sweep"]: s["ScheduleExpression"] for s in schedules} == {
         which: f"rate({every_s // 60} minutes)" for which, every_s in importing.SWEEPS_EVERY_S.items()
     }
@@ -625,6 +689,7 @@ def test_each_alarm_on_a_function_or_queue_watches_the_one_it_speaks_of(expanded
     names = dict.fromkeys(("function-errors", "function-throttles", "events-old", "events-dropped"), "ImportFunction")
     names |= {"part-errors": "PartFunction", "part-throttles": "PartFunction", "fetch-errors": "FetchFunction"}
     names["notices-late"] = "NotifyFunction"
+    names["schedule-errors"] = "ScheduleFunction"
     assert watched == {anchor: [{"Ref": name}] for anchor, name in names.items()} | {
         "parts-old": [{"Fn::GetAtt": ["PartQueue", "QueueName"]}],
         "dead-letters": [{"Fn::GetAtt": ["DeadLetterQueue", "QueueName"]}],

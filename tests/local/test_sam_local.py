@@ -23,6 +23,7 @@ from tests.unit.test_api_samples import ANSWERS
 
 pytestmark = [pytest.mark.slow, pytest.mark.engine, pytest.mark.xdist_group("engine")]
 
+INVOKED = ("ImportFunction", "PartFunction", "SweepFunction", "NotifyFunction", "PreviewFunction", "ApiFunction")
 CANARY = b'{"event_name":"canary","event_time_ts":1425920218354,"user_id":"canary"}\n'
 
 
@@ -30,7 +31,9 @@ class Bench:
     """A twin that imports nothing by itself, and the functions in containers beside it."""
 
     def __init__(self, stack: Stack, *invoke: Callable[[str], Invocation]) -> None:
-        self.invoke, self.invoke_part, self.invoke_sweep, self.invoke_api = invoke
+        self.invoke, self.invoke_part, self.invoke_sweep, self.invoke_notify, self.invoke_preview, self.invoke_api = (
+            invoke
+        )
         self.bucket, self.token = stack.bucket, stack.api_token
         session = boto3.Session(stack.access_key_id, stack.secret_access_key, region_name=stack.region)
         self.s3 = session.client("s3", endpoint_url=stack.endpoint_url)
@@ -90,7 +93,7 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
                 stack,
                 *(
                     functions.enter_context(sam_local.function(stack, engine, tmp_path_factory.mktemp(name), name))
-                    for name in sam_local.FUNCTIONS[:4]
+                    for name in INVOKED
                 ),
             )
     except SamLocalError as error:
@@ -192,6 +195,20 @@ def test_the_sweep_looks_around_in_a_container(bench: Bench, name: str, answer: 
     done = bench.invoke_sweep((EVENTS / "sweep" / f"{name}.json").read_text(encoding="utf-8"))
     assert (done.error, done.answer) == (None, answer), done.log
     assert bench.objects() == {"imports/young.json": CANARY}
+
+
+def test_a_preview_is_made_in_a_container_and_nothing_else_is(bench: Bench) -> None:
+    """Under its own role: two objects of what was dropped, no event."""
+    bench.empty()
+    body = (EVENTS / "files" / "logins.json").read_bytes()
+    bench.drop("previews/logins.json", body)
+    event = (EVENTS / "preview" / "s3-put.json").read_text(encoding="utf-8")
+    done = bench.invoke_preview(sam_local.addressed(event, bench.bucket))
+    assert (done.error, done.answer) == (None, {"pages": ["preview_results/logins.json.html"]}), done.log
+    left = bench.objects()
+    assert json.loads(left.pop("preview_results/logins.json.json"))["good"] == 3
+    assert left.pop("preview_results/logins.json.html").startswith(b"<!doctype html>")
+    assert (left, bench.event_keys()) == ({"previews/logins.json": body}, set())
 
 
 def sums_of(receipt: dict[str, Any]) -> dict[str, Any]:

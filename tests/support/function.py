@@ -30,6 +30,7 @@ def deployed(cloud: Cloud) -> Iterator[Callable[[Any], Any]]:
         "SINKS": "dynamodb",
     }
     app._workplaces.cache_clear()
+    app._preview_places.cache_clear()
     with (
         mock.patch.dict(os.environ, environment),
         mock.patch.object(assembly, "SystemClock", return_value=cloud.clock),
@@ -38,3 +39,4 @@ def deployed(cloud: Cloud) -> Iterator[Callable[[Any], Any]]:
     ):
         yield lambda event: app.lambda_handler(event, LambdaContext(cloud.clock))
     app._workplaces.cache_clear()
+    app._preview_places.cache_clear()

@@ -113,6 +113,8 @@ def _needed_of_s3(call: Call) -> Iterator[Permission]:
             yield f"s3:GetObject{of_version}", where
         case "GetObjectTagging":
             yield f"s3:GetObject{of_version}Tagging", where
+        case "PutObjectTagging":
+            yield "s3:PutObjectTagging", where
         case "PutObject" | "CreateMultipartUpload" | "UploadPart" | "CompleteMultipartUpload":
             yield "s3:PutObject", where
             if call.header("x-amz-tagging"):

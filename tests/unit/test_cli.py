@@ -13,6 +13,8 @@ from rich.console import Console
 from cli import connection, importing, previewing, show, twin
 from cli.main import main
 from importer.bad_rows import BadRow, Reason
+from tests.support import command
+from tests.support.cloud import Cloud
 
 FILES = Path(__file__).resolve().parents[2] / "events" / "files"
 
@@ -70,6 +72,36 @@ def test_preview_for_machines_is_one_document():
     result = importer("preview", "--json", str(FILES / "mistakes.json"))
     said = json.loads(result.stdout)
     assert (result.exit_code, said["schema"], said["good"], said["bad"]) == (1, "preview/1", 2, 11)
+
+
+def test_preview_writes_a_page_too(tmp_path):
+    """The same as a dropped file gets; where it went is said last."""
+    file = tmp_path / "page.html"
+    result = importer("preview", "--html", str(file), str(FILES / "mistakes.json"))
+    assert result.exit_code == 1
+    assert result.output.endswith(f"The page: {file}\n")
+    page = file.read_text()
+    assert page.startswith("<!doctype html>")
+    assert "An import would write 2 events and put 11 rows into errors/" in page
+
+
+def test_preview_says_what_the_store_does_not_know(tmp_path, monkeypatch):
+    """With --compare: names that are new, and types that clash, beside the twin's store."""
+    monkeypatch.setattr(twin, "DIRECTORY", tmp_path)
+    event = {"user_id": "u", "event_key": "1#e", "event_name": "login", "properties": {"price": 1, "page": "/"}}
+    path = tmp_path / "a.json"
+    path.write_text('{"user_id":"u","event_name":"buy","event_time_ts":1425920218354,"price":"x","page":"/","new":1}')
+    with Cloud() as cloud:
+        command.write_outputs(cloud, tmp_path)
+        empty = command.run(cloud, "preview", "--compare", str(path)).output
+        cloud.put_item(cloud.events_table, event)
+        output = " ".join(command.run(cloud, "preview", "--compare", str(path)).output.split())
+        said = json.loads(command.run(cloud, "preview", "--compare", "--json", str(path)).stdout)
+    assert "It is empty: there was nothing to compare names with." in empty
+    assert "events 1 looked at, all it holds" in output
+    assert "clash price: string here, number in the store" in output
+    assert "new names buy, new" in output
+    assert (said["new"]["event_names"], said["new"]["properties"]) == (["buy"], ["new"])
 
 
 def test_preview_refuses_a_name_as_the_import_would(tmp_path):

@@ -280,6 +280,24 @@ def test_each_kind_of_dead_letter_is_delivered_again_and_then_deleted(installati
     assert f"part from byte {task['start']:,} of execution {third.id}" in result.stdout
 
 
+def test_a_letter_of_a_preview_invokes_the_preview_function_again(installation: Importer, monkeypatch) -> None:
+    """The import function would pass it over, and nobody would hear of it again."""
+    invoked: list[bytes] = []
+    monkeypatch.setattr(stopping, "_preview_again", lambda connection: invoked.append)
+    notification = installation.cloud.drop("previews/one.json", VENDOR_ROWS)
+    letter(installation, asynchronous_failure(notification))
+    told = json.loads(run(installation, "redrive", "--dead-letters", "--dry-run", "--json").stdout)["dead_letters"]
+    assert [(one["what"], one["files"]) for one in told] == [
+        ("preview", [f"s3://{installation.cloud.bucket}/previews/one.json"])
+    ]
+    installation.cloud.clock.sleep(1)
+    result = run(installation, "redrive", "--dead-letters", "--yes")
+    assert (result.exit_code, left(installation)) == (0, 0), result.output
+    assert "previews/one.json: sent to the preview function" in result.stdout
+    assert [json.loads(payload) for payload in invoked] == [notification]
+    assert installation.executions() == []
+
+
 @pytest.mark.parametrize("of", ["the notification", "a part"])
 def test_a_letter_of_a_failed_import_says_that_only_a_redrive_takes_it_up(installation: Importer, of: str) -> None:
     notification = installation.cloud.drop("imports/cut.json.gz", FILES["gzip of two members"][1][:-5])

@@ -165,6 +165,8 @@ def test_create_takes_every_setting_that_has_an_option(cloud: Cloud):
         format="cooladata",
         priority="HIGH",
         base_file_name="accounts.csv",
+        files_per_run=2,
+        run_seconds=60,
         identity="property:order_id",
         atomic=True,
         numbers_in_strings=True,
@@ -178,6 +180,7 @@ def test_create_takes_every_setting_that_has_an_option(cloud: Cloud):
     options = ["--name", "All of them", "--mime-type", TEXT_CSV, "--strict", "--date-format", "mm/dd/yyyy"]
     options += ["--session-scope", "--earliest", "2024-01-01", "--latest", "1767225600000", "--format", "cooladata"]
     options += ["--priority", "HIGH", "--base-file-name", "accounts.csv", "--identity", "property:order_id", "--atomic"]
+    options += ["--files-per-run", "2", "--run-seconds", "60"]
     options += ["--numbers-in-strings", "--max-bad-rows", "100", "--sinks", "both"]
     done(cloud, "create", "all", *options)
     assert stored(cloud, "all") == wanted

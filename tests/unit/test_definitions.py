@@ -34,6 +34,8 @@ def test_defaults_are_those_of_the_design():
         "encoding": "utf-8",
         "priority": "MEDIUM",
         "base_file_name": "",
+        "files_per_run": 1,
+        "run_seconds": 300,
         "identity": "row",
         "atomic": False,
         "numbers_in_strings": False,
@@ -46,7 +48,7 @@ def test_stored_definition_comes_back_as_it_was():
     """An execution keeps the definition it began with."""
     definition = Definition(
         *("shop", "The shop", "TEXT_CSV", True, "dd/mm/yyyy", True, 5, 6, "woopra", "USER_SEGMENT", "UTF-8", "LOW"),
-        *("accounts.csv", "property:order_id", True, True, 7, "both"),
+        *("accounts.csv", 2, 60, "property:order_id", True, True, 7, "both"),
     )
     unlike_default = [field.name for field in fields(definition) if getattr(definition, field.name) != field.default]
     assert unlike_default == [field.name for field in fields(definition)], "none may be forgotten here"

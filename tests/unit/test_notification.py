@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from importer.notification import Dropped, UnknownNotification, dropped_objects
+from importer.notification import PREVIEWS_PREFIX, Dropped, UnknownNotification, dropped_objects
 from tests.support.samples import BUCKET, EVENTS, SAMPLES
 
 NAUGHTY = json.loads((Path(__file__).parents[1] / "corpora" / "naughty_strings.json").read_bytes())
@@ -367,3 +367,10 @@ def test_deep_nesting_is_unknown():
     """Deeper than a recursive parser goes (E5)."""
     with pytest.raises(UnknownNotification, match="body is not JSON"):
         dropped_objects(sqs("[" * 100_000 + "]" * 100_000))
+
+
+def test_another_prefix_is_another_folder():
+    """Who looks at previews/ gets none of imports/, and the other way round (B1)."""
+    both = records("imports/a.json", "previews/a.json", "previews/", "preview_results/a.json.json", "previewsx/a.json")
+    assert [dropped.key for dropped in dropped_objects(both)] == ["imports/a.json"]
+    assert [dropped.key for dropped in dropped_objects(both, PREVIEWS_PREFIX)] == ["previews/a.json"]

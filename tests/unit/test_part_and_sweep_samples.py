@@ -22,6 +22,7 @@ ROW = '{"user_id":"u","event_name":"e","event_time_ts":%d,"x":"%s"}\n'
 LARGE = "".join(ROW % (1425920218354 + n, "x" * 150_000) for n in range(57)).encode()  # two parts of 8 MiB
 OF_FUNCTIONS = {"part", "sweep", "notify"}
 NO_EXECUTION = "0" * 32
+OURS = ("part", "sweep")  # folders of events/; other doors have tests of their own
 
 
 class Installation:

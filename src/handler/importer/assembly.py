@@ -25,6 +25,7 @@ from importer.sinks.pace import Rate
 from importer.telemetry import PowertoolsTelemetry
 
 if TYPE_CHECKING:
+    from importer.doors.dropped_previews import PreviewPlace
     from importer.doors.fetching import FetchPlace
     from importer.doors.ports import Doorway
     from importer.doors.telling import Herald
@@ -145,6 +146,33 @@ def uri_door(settings: Settings) -> "UriDoor | None":
     )
 
 
+def preview_maker(settings: Settings, clock: Clock | None = None) -> "Callable[[Callable[[], int]], PreviewPlace]":
+    """A function that gives the place of previews for one invocation: `remaining_ms` is its time left."""
+    from importer.aws.sampling import StoreSample  # here, since the functions that import files need none of it
+    from importer.doors.dropped_previews import PreviewPlace
+
+    clock = clock or SystemClock()
+    objects = S3Objects(clients.s3(), clock)
+    tables = clients.records()  # patient ones: a preview reads
+    records = ImportsTable(tables, settings.imports_table)
+    sample = StoreSample(tables, settings.events_table, settings.users_table, clock)
+
+    def place(remaining_ms: Callable[[], int]) -> PreviewPlace:
+        return PreviewPlace(
+            objects=objects,
+            definition=records.definition,
+            known=sample.known,
+            sinks=settings.sinks,
+            part_bytes=settings.part_bytes,
+            writes_per_second=settings.writes_per_second,
+            store=f"the tables {settings.events_table} and {settings.users_table}",
+            clock=clock,
+            remaining_ms=remaining_ms,
+        )
+
+    return place
+
+
 def herald(settings: Settings, logger: Logger, metrics: Metrics) -> "Herald":
     """Who tells of executions that have ended."""
     return herald_of(settings, PowertoolsTelemetry(logger, metrics), SystemClock())
@@ -236,6 +264,7 @@ def maker(
             part_bytes=settings.part_bytes,
             hop_ms=settings.hop_seconds * 1000,
             meter=meter,
+            own_bucket=settings.bucket,
         )
 
     return workplace

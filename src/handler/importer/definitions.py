@@ -27,6 +27,9 @@ SINK_CHOICES: Final[dict[str, tuple[str, ...]]] = {
 LATEST_TIME_MS: Final = 9_999_999_999_999  # 13 digits: the sort key's width (N8); 2286-11-20
 DAY_MS: Final = 86_400_000
 HOUR_MS: Final = 3_600_000
+MOST_FILES_PER_RUN: Final = 1_000
+LONGEST_RUN_SECONDS: Final = 840  # of 900 that its function has: a minute for looking round before, and for ending
+_COMPRESSED: Final = (".gz", ".zst")
 _ID: Final = re.compile(r"[^/\x00-\x1f\x7f\ud800-\udfff]{1,200}")  # a folder's name
 
 
@@ -45,7 +48,9 @@ class Definition:
         document_type: what its rows are, where the dialect has several kinds (D5); "" tells by their shape.
         encoding: of its files; there is one only.
         priority: whose parts go first where many wait (D3).
-        base_file_name: `accounts.json` stands for `accounts*.json` of a recurring import (K22).
+        base_file_name: `accounts.json` makes it a recurring import, whose series is `accounts*.json` (K22).
+        files_per_run: how many files of the series one run takes up (K24).
+        run_seconds: for how long one run works at them; the rest is the next run's (K25).
         identity: what makes two events one: all the bytes of their row ("row"), the vendor's own rule ("vendor"), the
             value of a property ("property:<name>"), or only being read twice from one place ("address").
         atomic: nothing of a file is stored unless every row of it is good (W15).
@@ -67,6 +72,8 @@ class Definition:
     encoding: str = "utf-8"
     priority: str = "MEDIUM"
     base_file_name: str = ""
+    files_per_run: int = 1
+    run_seconds: int = 300
     identity: str = "row"
     atomic: bool = False
     numbers_in_strings: bool = False
@@ -112,6 +119,9 @@ class Definition:
                 f"base_file_name {self.base_file_name!r}: a file's name without folder and `*`; accounts.json stands "
                 "for accounts*.json"
             )
+        for setting, most in (("files_per_run", MOST_FILES_PER_RUN), ("run_seconds", LONGEST_RUN_SECONDS)):
+            if not 1 <= getattr(self, setting) <= most:
+                raise Misconfigured(f"{setting} {getattr(self, setting)}: choose 1 to {most}")
 
     @classmethod
     def of(cls, stored: dict[str, Value]) -> "Definition":
@@ -143,6 +153,38 @@ class Definition:
             return cls.of({**stored, "id": import_id})
         except Misconfigured as problem:
             raise Misconfigured(f"import definition {import_id!r}: {problem}") from None
+
+    @property
+    def is_recurring(self) -> bool:
+        """Whether it has a series of files, which wait for the schedule instead of being imported when dropped."""
+        return bool(self.base_file_name)
+
+    def has_in_series(self, key: str) -> bool:
+        """Whether a file in its folder, or in a folder below that, belongs to the series.
+
+        Rule: only the file's own name is looked at, as `accounts*.json`, capital letters apart from small ones; a
+        compressed file belongs to it as what is in it would. A base name that itself ends in .gz or .zst has compressed
+        files only.
+        """
+        if not self.base_file_name:
+            return False
+        name = key.rpartition("/")[2]
+        first, last = self.series
+        if not last.endswith(_COMPRESSED):
+            name = next((name.removesuffix(suffix) for suffix in _COMPRESSED if name.endswith(suffix)), name)
+        return len(name) >= len(first) + len(last) and name.startswith(first) and name.endswith(last)
+
+    @property
+    def series(self) -> tuple[str, str]:
+        """What names of the series begin and end with: what stands before `*` and behind it."""
+        packed = next((suffix for suffix in _COMPRESSED if self.base_file_name.endswith(suffix)), "")
+        first, dot, last = self.base_file_name.removesuffix(packed).rpartition(".")
+        return (first, f".{last}{packed}") if dot else (last, packed)
+
+    @property
+    def pattern(self) -> str:
+        """The series as a person writes it: `accounts*.json`."""
+        return "*".join(self.series)
 
     @property
     def ranked(self) -> bool:

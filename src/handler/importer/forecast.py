@@ -29,6 +29,8 @@ ROW_US: Final = 250
 CHANGE_US: Final = 250
 STREAM_US: Final = 100
 CALL_ITEMS: Final = 25
+# Measured: docs/cold-start.md, half a second of CPU on a core, of which 1,024 MB get 0.58; and some forty requests.
+FILE_S: Final = 2
 GZIP_BYTES: Final = 8 << 20  # of lines are compressed, to see what that changes
 _GZIP_FORMAT: Final = 16 + zlib.MAX_WBITS
 
@@ -46,11 +48,14 @@ class Forecast:
         share: of the file that was read, 0 to 1.
         stream_bytes: what Firehose would bill, by how records are made: one_event_a_record, packed, packed_gzip.
             Empty where there is no stream.
+        seconds: from the drop to the end, written at the pace of one new table. Several workers do not make that
+            quicker; a table that has grown does.
     """
 
     usage: Usage
     share: Fraction
     stream_bytes: dict[str, int]
+    seconds: int = 0
 
     def document(self) -> dict[str, Value]:
         """`cost` of `preview/1`."""
@@ -59,6 +64,7 @@ class Forecast:
             "share_read": float(self.share),
             "assumes": {"memory_mb": MEMORY_MB, "us_a_row": ROW_US, "us_a_user_change": CHANGE_US},
             "stream_billed_bytes": cast("Value", dict(self.stream_bytes)),
+            "seconds": self.seconds,
         }
 
 
@@ -70,9 +76,17 @@ class Forecaster:
         source: of the rows; what of it nobody knows yet takes as much room as it will.
         size_bytes: of the file, as stored.
         part_bytes: what large files are cut by.
+        writes_per_second: items one worker may write; 0 is no limit.
     """
 
-    def __init__(self, sinks: tuple[str, ...], source: Provenance, size_bytes: int, part_bytes: int) -> None:
+    def __init__(
+        self,
+        sinks: tuple[str, ...],
+        source: Provenance,
+        size_bytes: int,
+        part_bytes: int,
+        writes_per_second: float = 0,
+    ) -> None:
         self._sinks = sinks
         self._source = source
         self.size_bytes = size_bytes
@@ -80,6 +94,8 @@ class Forecaster:
         self._rows = Usage()
         self._bad = 0
         self._us = 0
+        self._items = 0  # of both tables
+        self._writes_per_second = writes_per_second
         self._single_bytes = self._lines_bytes = self._gzip_bytes = self._gzip_of_bytes = 0
 
     def reads(self, format_name: str, whole: bool) -> None:
@@ -97,6 +113,7 @@ class Forecaster:
         if "dynamodb" in self._sinks:
             usage = usage.plus(self._in_tables(list(events.values()), changes))
             self._us += len(events) * ROW_US + len(changes) * CHANGE_US
+            self._items += len(events) + len(changes)
         if "firehose" in self._sinks:
             usage = usage.plus(self._on_stream(list(events.values()), batch.user_changes))
             self._us += (len(events) + len(batch.user_changes)) * STREAM_US
@@ -111,7 +128,15 @@ class Forecaster:
         usage = whole.plus(FILE).plus(last_steps(bool(self._bad), self.size_bytes))
         if parts > 1:
             usage = usage.plus(Usage(**{name: getattr(PART, name) * parts for name in USAGE}))
-        return Forecast(usage, Fraction(share), self._stream_bytes(Fraction(share)))
+        return Forecast(usage, Fraction(share), self._stream_bytes(Fraction(share)), self._seconds(share, parts))
+
+    def _seconds(self, share: Fraction | int, workers: int) -> int:
+        """WritesPerSecond is each worker's share of what all may write; how many are at it, their number of parts says
+        at most."""
+        seconds = Fraction(self._us, 1_000_000)
+        if self._writes_per_second:
+            seconds = max(seconds, Fraction(self._items) / Fraction(self._writes_per_second * workers))
+        return FILE_S + ceil(seconds / share if share else seconds)
 
     def _in_tables(self, events: list[Event], changes: list[UserChange]) -> Usage:
         if not events and not changes:

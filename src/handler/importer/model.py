@@ -424,6 +424,25 @@ class Watched:
 
 
 @dataclass(frozen=True, slots=True)
+class Turn:
+    """Where a recurring import stands: whose turn it is. Written before anything is done for that file.
+
+    Attributes:
+        slot_ms: the newest time of the schedule that has begun to work at it; 0: none has.
+        taken: executions that were worked at in that slot; those that ended FAILED leave it again.
+        current: the execution whose turn it is, begun or about to be; "" before the first.
+        looked_ms: when a run last got through without trouble.
+        version: how often it was written.
+    """
+
+    slot_ms: int = 0
+    taken: tuple[str, ...] = ()
+    current: str = ""
+    looked_ms: int = 0
+    version: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class FileError:
     """Why an execution ended FAILED: a code of `bad_rows.FileReason` and the sentence for a person."""
 
@@ -542,6 +561,10 @@ class Clock(Protocol):
 
 class Unavailable(Exception):
     """Us or AWS: nothing is wrong with the file. Raised so that Lambda or SQS delivers again."""
+
+
+class Denied(Unavailable):
+    """AWS forbids it: it stays so until a person changes a permission, which the words name."""
 
 
 class Throttled(Unavailable):

@@ -4,8 +4,8 @@ S3 speaks straight to a function, through SNS, through SQS, through SNS into SQS
 through EventBridge (A6). Wrappers are taken off one by one, at most `_DEEPEST` of them; what is inside decides.
 
 S3's own records have keys URL-encoded, a blank as `+`: decoded exactly once. EventBridge gives the key as it is (A5).
-What is not below `imports/` is not ours: this guard keeps our own output from importing itself even where the bucket's
-filter is wrong (B1).
+What is not below the prefix asked for, `imports/` or `previews/`, is not ours: this guard keeps our own output from
+importing itself even where the bucket's filter is wrong (B1).
 
 Accepted in silence: records and test events about anything but a creation; folder markers, whatever their size; a
 record without a schema version; fields we do not know.
@@ -18,7 +18,8 @@ from urllib.parse import unquote_plus
 
 import orjson
 
-IMPORTS_PREFIX = "imports/"
+IMPORTS_PREFIX: Final = "imports/"
+PREVIEWS_PREFIX: Final = "previews/"
 
 # Rule: minor versions add fields, a new major one may change any (docs.aws.amazon.com/AmazonS3/latest/userguide/
 # notification-content-structure.html, 2.6 in November 2026; ev-events.html: EventBridge's is 0).
@@ -51,16 +52,17 @@ class Dropped:
     etag: str
 
 
-def dropped_objects(notification: object) -> list[Dropped]:
+def dropped_objects(notification: object, prefix: str = IMPORTS_PREFIX) -> list[Dropped]:
     """The objects a notification wants imported, in its order, each once; none for S3's test event, for folder markers
     and for what is no creation.
 
     Args:
         notification: the event as Lambda gives it: any JSON value.
+        prefix: of the keys that are meant, with its slash. Others are passed over.
     Raises:
         UnknownNotification: part of it, or all, is not understood. It carries the objects of the other parts.
     """
-    reading = _Reading()
+    reading = _Reading(prefix)
     reading.read(notification, "event", 0)
     found = list(reading.found)
     if reading.problems:
@@ -76,7 +78,8 @@ class _NotUnderstood(Exception):
 class _Reading:
     """One notification being taken apart. A part that is not understood is noted, and the next one is read."""
 
-    def __init__(self) -> None:
+    def __init__(self, prefix: str) -> None:
+        self._prefix = prefix
         self.found: dict[Dropped, None] = {}  # a set that keeps its order
         self.problems: list[str] = []
 
@@ -118,7 +121,7 @@ class _Reading:
         self.read(inner, where, wrappers + 1)
 
     def _add(self, dropped: Dropped | None) -> None:
-        if dropped is not None and is_import(dropped.key):
+        if dropped is not None and is_file_below(self._prefix, dropped.key):
             self.found[dropped] = None
 
 
@@ -200,5 +203,10 @@ def _etag(etag: str) -> str:
 
 
 def is_import(key: str) -> bool:
-    """Whether a key is that of a file to import: folder markers (`…/`, `…_$folder$`) are none (A9)."""
-    return key.startswith(IMPORTS_PREFIX) and not key.endswith(("/", "_$folder$"))
+    """Whether a key is that of a file to import."""
+    return is_file_below(IMPORTS_PREFIX, key)
+
+
+def is_file_below(prefix: str, key: str) -> bool:
+    """Whether a key is that of a file there: folder markers (`…/`, `…_$folder$`) are none (A9)."""
+    return key.startswith(prefix) and not key.endswith(("/", "_$folder$"))

@@ -2,15 +2,16 @@
 
 Rule: a preview reads the lines that begin before `stop` through the very core an import uses and keeps sums, a few
 rows and, for each property, its types. Memory does not grow with the file: what has no bound in the file (properties,
-event names) has one here, and what is beyond it is counted.
+event names) has one here, and what is beyond it is counted. How much was looked at is part of what was found.
+Beside what a store is known to hold (`known`), a name may be new and a type may clash.
 `place_of` says which bytes of a refused row its reason speaks of, so that a person's eye finds them.
 """
 
 import json
 import json.decoder
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Final, cast
 
@@ -22,14 +23,24 @@ from importer.definitions import NDJSON, Definition
 from importer.diagnosis import diagnosis
 from importer.fields import json_type
 from importer.forecast import Forecast, Forecaster
+from importer.known import Known, Where, clash_within
 from importer.layouts import layout_of
-from importer.lines import BOM, HEAD_BYTES, reading_start, skipped
+from importer.lines import BOM, HEAD_BYTES, MAX_LINE_BYTES, reading_start, skipped
 from importer.model import TO_THE_END, Event, FileError, Part, Tally, UserChange, Value
 from importer.receipts import FoldedReasons
 from importer.recognition import recognised
+from importer.words import many
 
+SCHEMA: Final = "preview/1"
+# Codes of a problem that is none of the file: a definition that is wrong, and what passes by itself.
+MISCONFIGURED: Final = "misconfigured"
+UNAVAILABLE: Final = "unavailable"
 MAX_NAMES: Final = 1_000  # of properties and of events: more than a person reads, little enough to keep
 SHOWN_BYTES: Final = 2_000  # of a refused row in the document
+SAMPLES: Final = 3  # different values of a property
+ALIKE: Final = 2  # refused rows of one reason and field that are worth a look
+MAX_EXAMPLES: Final = 20  # of refused rows
+SAMPLE_CHARACTERS: Final = 200  # of one of them in the document
 
 _KINDS: Final = {
     users.PROPERTY: "",
@@ -57,10 +68,12 @@ class Seen:
 
 @dataclass(slots=True)
 class Property:
-    """What the good rows say about one property: the JSON types of its values, and the first of them."""
+    """What the good rows say about one property: the JSON types of its values, the first of them, and others that are
+    neither the same nor nested."""
 
     example: Value
     types: dict[str, Seen] = field(default_factory=dict)
+    samples: list[Value] = field(default_factory=list)
 
     @property
     def count(self) -> int:
@@ -68,16 +81,18 @@ class Property:
 
     @property
     def clashes(self) -> bool:
-        """More than one type: a table of columns could not hold it."""
-        return len(self.types) > 1
+        """More than one type, null aside: a table of columns could not hold it."""
+        return clash_within(self.types)
 
 
 @dataclass(slots=True)
 class Findings:
     """What a preview found.
 
-    `read_to` is the first plain byte that was not looked at; `whole` says that there is none. `problem` is why an
-    import of the file would end FAILED; what stands beside it was found before.
+    `read_to` is the first plain byte that was not looked at; `whole` says that there is none, and `share` how much of
+    the stored file that was, where its size is known. `problem` is why an import of the file would end FAILED; what
+    stands beside it was found before. `known` is what the store holds, where somebody looked; else `not_compared` may
+    say why nobody did.
     """
 
     format: str = formats.DEFAULT
@@ -97,9 +112,36 @@ class Findings:
     earliest_ms: int | None = None
     latest_ms: int | None = None
     bad_rows: list[BadRow] = field(default_factory=list)
+    examples: list[BadRow] = field(default_factory=list)  # of each reason and field the first ALIKE
     reasons: FoldedReasons = field(default_factory=FoldedReasons)
     problem: FileError | None = None
     cost: Forecast | None = None  # None where nobody asked, and where an import would refuse the file
+    share: Fraction | None = None
+    known: Known | None = None
+    not_compared: str = ""
+
+    @property
+    def is_judged(self) -> bool:
+        """False: what kept the file from being looked at says nothing about it."""
+        unread = (MISCONFIGURED, UNAVAILABLE, FileReason.OBJECT_GONE)
+        return self.problem is None or self.problem.code not in unread
+
+    def names(self) -> Iterator[tuple[Where, dict[str, Property]]]:
+        """The properties, kind by kind."""
+        yield Where.PROPERTIES, self.properties
+        yield Where.USER_PROPERTIES, self.user_properties
+        yield Where.SESSION_PROPERTIES, self.session_properties
+
+    def is_new(self, where: Where, name: str) -> bool:
+        """Whether a name was not found in the store; False where nobody looked, and where there was nothing at all."""
+        return self.known is not None and self.known.looked_at(where).items > 0 and self.known.is_new(where, name)
+
+    def stored_types(self, where: Where, name: str) -> tuple[str, ...]:
+        """The types that clash with those in the file; none where they agree."""
+        types = dict(self.names())[where][name].types
+        if self.known is None or not self.known.clashes(where, name, types):
+            return ()
+        return self.known.types_of(where, name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,13 +162,17 @@ def previewed(
     bad_rows: int,
     stop: int = TO_THE_END,
     cost: Forecaster | None = None,
+    size_bytes: int = 0,
+    enough: Callable[[Findings], bool] = lambda found: False,
 ) -> Findings:
     """What an import under this definition would find in these stored bytes (gzip and zstd are opened).
 
     Args:
         first_rows, bad_rows: how many good and refused rows to keep.
         stop: lines that begin at this plain byte or later are not read.
-        cost: told what would be written; knows the file's size as stored.
+        cost: told what would be written.
+        size_bytes: of the file, as stored; 0 where nobody knows.
+        enough: asked after each batch; no line is read after a yes.
     """
     found = Findings()
     kept = _Counted(iter(stored))
@@ -145,37 +191,63 @@ def previewed(
         rules = Rules(said.format, definition, now_ms, limits)
         found.read_to = len(layout.header)
         part = Part(len(layout.header), stop)
-        reading = _Counted(text)
+        # A line that has no end would be read to the end of the file, though it is refused long before.
+        reading = _Counted(text, TO_THE_END if stop == TO_THE_END else stop + 2 * MAX_LINE_BYTES)
         for batch in batches(layout.lines(skipped(reading, reading_start(part)), part), rules, layout):
+            if reading.cut:
+                _say_at_least(batch)
             _add(found, batch, first_rows, bad_rows)
             if cost is not None:
                 cost.add(batch)
-        found.whole = reading.given == found.read_to and not next(reading, b"")
+            if enough(found):
+                break
+        found.whole = not reading.cut and reading.given == found.read_to and not next(reading, b"")
+        found.share = _share(found, kept.given, size_bytes)
         judge_bad_rows(definition, found.tally.bad, stored=not definition.atomic)
         if definition.atomic:
             judge_whole(found.tally.bad)
         if cost is not None:
-            read_bytes = kept.given if found.compression else found.read_to
-            found.cost = cost.forecast(1 if found.whole else min(Fraction(read_bytes, cost.size_bytes), Fraction(1)))
+            found.cost = cost.forecast(_share(found, kept.given, cost.size_bytes) or 1)
     except ObjectProblem as problem:
         found.problem = FileError(problem.code.value, problem.message)
     return found
 
 
-class _Counted:
-    """Chunks, and how many bytes of them were given."""
+def _share(found: Findings, given_bytes: int, size_bytes: int) -> Fraction | None:
+    """How much of a stored file was read: of a compressed one, what had to be given for the rows that were."""
+    if found.whole:
+        return Fraction(1)
+    read_bytes = given_bytes if found.compression else found.read_to
+    return min(Fraction(read_bytes, size_bytes), Fraction(1)) if size_bytes else None
 
-    def __init__(self, chunks: Iterator[bytes]) -> None:
+
+class _Counted:
+    """Chunks, and how many bytes of them were given. After `most` bytes they end: `cut` says that there may be more."""
+
+    def __init__(self, chunks: Iterator[bytes], most: int = TO_THE_END) -> None:
         self._chunks = chunks
+        self._most = most
         self.given = 0
+        self.cut = False
 
     def __iter__(self) -> Iterator[bytes]:
         return self
 
     def __next__(self) -> bytes:
+        if self.given >= self._most:
+            self.cut = True
+            raise StopIteration
         chunk = next(self._chunks)
         self.given += len(chunk)
         return chunk
+
+
+def _say_at_least(batch: Batch) -> None:
+    """How long the last line is nobody knows, where it was not read to its end."""
+    if batch.bad_rows and batch.bad_rows[-1].reason == Reason.LINE_TOO_LONG:
+        last = batch.bad_rows[-1]
+        longer = f"at least {last.found}"
+        batch.bad_rows[-1] = replace(last, found=longer, message=last.message.replace(last.found, longer))
 
 
 def _add(found: Findings, batch: Batch, first_rows: int, bad_rows: int) -> None:
@@ -184,6 +256,8 @@ def _add(found: Findings, batch: Batch, first_rows: int, bad_rows: int) -> None:
     numbers = dict(batch.line_numbers())
     for row in batch.bad_rows:
         found.reasons.add(row, row.line)
+        if len(found.examples) < MAX_EXAMPLES and sum(_alike(row, other) for other in found.examples) < ALIKE:
+            found.examples.append(row)
         if len(found.bad_rows) < bad_rows:
             found.bad_rows.append(row)
     for event in batch.events:
@@ -208,6 +282,10 @@ def _add(found: Findings, batch: Batch, first_rows: int, bad_rows: int) -> None:
             _see(found, found.user_properties, change.record.partition("#")[2], change.value, numbers[change.address])
 
 
+def _alike(row: BadRow, other: BadRow) -> bool:
+    return row.reason == other.reason and row.field == other.field
+
+
 def _kind_of(change: UserChange) -> str:
     """What a change of a person is, in words; "" for the value of a property."""
     kind = next(words for record, words in _KINDS.items() if change.record.startswith(record))
@@ -223,12 +301,34 @@ def _see(found: Findings, known: dict[str, Property], name: str, value: Value, l
             found.names_left_out += 1
             return
         seen_property = known[name] = Property(value)
+    samples = seen_property.samples
+    if len(samples) < SAMPLES and (not samples or (not isinstance(value, dict | list) and value not in samples)):
+        samples.append(value)
     kind = json_type(value)
     seen = seen_property.types.get(kind)
     if seen is None:
         seen_property.types[kind] = Seen(1, line)
     else:
         seen.count += 1
+
+
+def verdict(found: Findings) -> str:
+    """What an import would do, in a sentence without its end."""
+    tally = found.tally
+    if found.problem is not None:
+        if not found.is_judged:
+            return f"This file could not be looked at ({found.problem.code})"
+        return f"An import would refuse this file ({found.problem.code})"
+    if not tally.rows:
+        return "There are no rows in it. An import would only move the file"
+    made = many(tally.events, "event")
+    if tally.user_changes:
+        made += f" and {many(tally.user_changes, 'change')} of user records"
+    of_what = "" if found.whole else " of what was read"
+    if tally.bad:
+        bad = many(tally.bad, "row")
+        return f"An import would write {made}{of_what} and put {bad} into errors/, each with its reason"
+    return f"An import would write {made}{of_what}, and refuse no row"
 
 
 # ---- The document -------------------------------------------------------------------------------------------------
@@ -238,7 +338,7 @@ def document(found: Findings) -> dict[str, Value]:
     """`preview/1`: the findings as a map of plain values (Decimal among them), for JSON."""
     tally = found.tally
     return {
-        "schema": "preview/1",
+        "schema": SCHEMA,
         "error": {"code": found.problem.code, "message": found.problem.message} if found.problem else None,
         "format": found.format,
         "evidence": list(found.evidence),
@@ -246,19 +346,21 @@ def document(found: Findings) -> dict[str, Value]:
         "compression": found.compression or None,
         "complete": found.whole,
         "bytes_read": found.read_to,
+        "share_read": float(found.share) if found.share is not None else None,
         **tally.counts(),
         "earliest_ms": found.earliest_ms,
         "latest_ms": found.latest_ms,
         "event_names": dict(found.event_names),
-        "properties": _properties(found.properties),
-        "user_properties": _properties(found.user_properties),
-        "session_properties": _properties(found.session_properties),
+        **{where.value: _properties(known) for where, known in found.names()},
         "user_records": dict(found.user_records),
         "names_left_out": found.names_left_out,
         "first_events": [_event(line, event, found.format) for line, event in found.first_events],
         "reasons": list(found.reasons.folded()),
         "diagnosis": cast("Value", diagnosis(tally.rows, found.reasons.folded())),
         "bad_rows": [_bad_row(row) for row in found.bad_rows],
+        "compared_with": _compared_with(found),
+        "new": _new(found) if found.known else None,
+        "clashes": _clashes(found),
         "cost": found.cost.document() if found.cost else None,
         "notes": [
             {"code": code, "count": noted.count, "first_line": noted.first_line}
@@ -276,9 +378,45 @@ def _properties(known: dict[str, Property]) -> dict[str, Value]:
                 for kind, seen in known_property.types.items()
             },
             "example": known_property.example,
+            "samples": [_cut(value) for value in known_property.samples],
         }
         for name, known_property in known.items()
     }
+
+
+def _cut(value: Value) -> Value:
+    if isinstance(value, str) and len(value) > SAMPLE_CHARACTERS:
+        return f"{value[: SAMPLE_CHARACTERS - 1]}…"
+    return value
+
+
+def _compared_with(found: Findings) -> Value:
+    if found.known is None:
+        return {"reason": found.not_compared} if found.not_compared else None
+    known = found.known
+    return {
+        "events": {"items": known.events.items, "whole": known.events.whole},
+        "user_records": {"items": known.user_records.items, "whole": known.user_records.whole},
+    }
+
+
+def _new(found: Findings) -> Value:
+    """The names that were not found in the store."""
+    new: dict[str, Value] = {"event_names": [name for name in found.event_names if found.is_new(Where.EVENTS, name)]}
+    for where, known in found.names():
+        new[where.value] = [name for name in known if found.is_new(where, name)]
+    return new
+
+
+def _clashes(found: Findings) -> list[Value]:
+    """Properties with several types, or with others than the store has."""
+    clashes: list[Value] = []
+    for where, known in found.names():
+        for name, one in known.items():
+            stored = found.stored_types(where, name)
+            if one.clashes or stored:
+                clashes.append({"where": where.value, "name": name, "types": list(one.types), "stored": list(stored)})
+    return clashes
 
 
 def _event(line: int, event: Event, format_name: str) -> Value:

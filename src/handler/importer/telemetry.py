@@ -15,7 +15,7 @@ import sys
 import traceback
 from collections.abc import Callable
 from enum import StrEnum
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.logging.formatter import LambdaPowertoolsFormatter
@@ -28,6 +28,9 @@ from importer.executions.ports import Found, Swept, Waiting
 from importer.fetches import Fetch, UnknownFetch
 from importer.model import Execution, Fenced, Misconfigured, PartState, S3Object, Status, Unavailable
 from importer.notification import Dropped, UnknownNotification
+
+if TYPE_CHECKING:
+    from importer.preview import Findings
 
 NAMESPACE: Final = "S3EventImporter"
 LONGEST_VALUE: Final = 1_100  # characters of one value in a log line: the longest key S3 allows, and a bit
@@ -84,7 +87,7 @@ MEANING: Final[dict[Metric, str]] = {
     Metric.IMPORT_MILLISECONDS: "from a file's first delivery to its end",
     Metric.WAITING_FILES: "files that have been in imports/ for five minutes or more and were not refused",
     Metric.OLDEST_WAITING_SECONDS: "for how long the one that waits longest of them has got nowhere; 0 if none does",
-    Metric.HANDED_ON: "parts handed on to another invocation because time was up",
+    Metric.HANDED_ON: "parts handed on to another invocation because time was up, that of a run included",
     Metric.MISSED_NOTIFICATIONS: "files the sweep found in imports/ that no notification had told of",
     Metric.RESUMED_EXECUTIONS: "unfinished executions the sweep sent on again",
     Metric.ESTIMATED_COST_MICRO_DOLLARS: "millionths of a US$ that files that ended have cost, at least: docs/cost.md",
@@ -118,6 +121,10 @@ class Message(StrEnum):
     NOT_SERVED = "request not served"
     FETCHED = "fetched"
     FETCH_HANDED_ON = "fetch handed on"
+    LEFT_TO_SCHEDULE = "left to the schedule"
+    RAN = "ran"
+    RUN_FAILED = "left for the next run"
+    PREVIEWED = "previewed"
     TOLD = "told"
     NOT_TOLD = "not told"
 
@@ -153,6 +160,10 @@ class LogKey(StrEnum):
     FETCH_ID = "fetch_id"
     URI = "uri"
     FETCHED_BYTES = "fetched_bytes"
+    IMPORT_ID = "import_id"
+    ENDED = "ended"
+    WAITS_FOR_NEXT = "waits_for_next"
+    RESULT = "result"
     WAY = "way"
     KEPT = "kept"
 
@@ -175,7 +186,7 @@ SAYS: Final[dict[Message, tuple[str, tuple[LogKey, ...]]]] = {
         (*_FILE, LogKey.VERSION_ID, LogKey.WAITING_FILES, LogKey.OLDEST_SECONDS, LogKey.COMPLETE),
     ),
     Message.HANDED_ON: (
-        "the time of this invocation was up, and the rest of the work is a message in the part queue",
+        "the time of this invocation was up, and the rest is a message in the part queue, or the next run's",
         (*_EXECUTION, LogKey.PART, LogKey.NEXT_OFFSET, LogKey.HOPS),
     ),
     Message.SWEPT_UNFINISHED: (
@@ -208,6 +219,22 @@ SAYS: Final[dict[Message, tuple[str, tuple[LogKey, ...]]]] = {
         "another invocation goes on with an import by URI, now or later",
         (LogKey.FETCH_ID, LogKey.URI, LogKey.FETCHED_BYTES, LogKey.TROUBLE),
     ),
+    Message.LEFT_TO_SCHEDULE: (
+        "a file was dropped that belongs to the series of a recurring import: its run imports it",
+        (*_FILE, LogKey.VERSION_ID),
+    ),
+    Message.RAN: (
+        "a run of a recurring import has ended",
+        (LogKey.IMPORT_ID, LogKey.ENDED, LogKey.WAITS_FOR_NEXT),
+    ),
+    Message.RUN_FAILED: (
+        "level WARNING: a file may not be read, or a recurring import's definition cannot be used; the others went on",
+        (LogKey.WHAT, LogKey.TROUBLE),
+    ),
+    Message.PREVIEWED: (
+        "what an import would do with a file was written down",
+        (*_FILE, LogKey.VERSION_ID, LogKey.ERROR_CODE, LogKey.GOOD, LogKey.BAD, LogKey.RESULT, LogKey.TROUBLE),
+    ),
     Message.TOLD: ("a notice of an execution that has ended was sent", (*_EXECUTION, LogKey.WAY)),
     Message.NOT_TOLD: (
         "level WARNING: a notice was not sent, or not by every way",
@@ -239,10 +266,14 @@ HOLDS: Final[dict[LogKey, str]] = {
     LogKey.UNFINISHED: "how many executions had not ended",
     LogKey.SENT_ON: "as the metric ResumedExecutions",
     LogKey.TROUBLE: "what was answered, or denied",
-    LogKey.WHAT: "id of the execution, or URI of the file",
+    LogKey.WHAT: "id of the execution or import, or URI of the file",
     LogKey.FETCH_ID: "id of the import by URI",
     LogKey.URI: "where its file comes from, without the query",
     LogKey.FETCHED_BYTES: "how many bytes of it have come",
+    LogKey.IMPORT_ID: "id of the import definition",
+    LogKey.ENDED: "how many files the run brought to their end",
+    LogKey.WAITS_FOR_NEXT: "key of the file at which it was when its time was up; null if none",
+    LogKey.RESULT: "key of the page of a preview",
     LogKey.WAY: "event (to the bus) or message (to the topic)",
     LogKey.KEPT: "true: it is among the dead letters now; false: it is tried again",
 }
@@ -354,6 +385,25 @@ class PowertoolsTelemetry:
     def fetch_handed_on(self, fetch: Fetch, why: str) -> None:
         self._log.info(Message.FETCH_HANDED_ON, extra=_of_fetch(fetch) | {LogKey.TROUBLE: why})
 
+    def left_to_schedule(self, dropped: Dropped) -> None:
+        self._log.info(
+            Message.LEFT_TO_SCHEDULE,
+            extra={
+                LogKey.BUCKET: dropped.bucket,
+                LogKey.KEY: dropped.key,
+                LogKey.VERSION_ID: dropped.version_id,
+            },
+        )
+
+    def ran(self, import_id: str, ended: int, waiting: str | None) -> None:
+        self._log.info(
+            Message.RAN,
+            extra={LogKey.IMPORT_ID: import_id, LogKey.ENDED: ended, LogKey.WAITS_FOR_NEXT: waiting},
+        )
+
+    def run_failed(self, what: str, trouble: Exception) -> None:
+        self._log.warning(Message.RUN_FAILED, extra={LogKey.WHAT: what, LogKey.TROUBLE: _told(trouble)})
+
     def told(self, execution: Execution, way: str) -> None:
         self._count(Metric.NOTICES_SENT, 1)
         self._log.info(Message.TOLD, extra=_of(execution) | {LogKey.WAY: way})
@@ -378,6 +428,23 @@ def failed(logger: Logger, dropped: Dropped) -> None:
 def not_served(logger: Logger, trouble: Exception) -> None:
     """Log what ends an HTTP request with 5xx."""
     logger.error(Message.NOT_SERVED, exc_info=trouble)
+
+
+def previewed(logger: Logger, source: S3Object, found: "Findings", result_key: str) -> None:
+    """Log what became of one preview; `trouble` is why its names were compared with nothing."""
+    logger.info(
+        Message.PREVIEWED,
+        extra={
+            LogKey.BUCKET: source.bucket,
+            LogKey.KEY: source.key,
+            LogKey.VERSION_ID: source.version_id,
+            LogKey.ERROR_CODE: found.problem.code if found.problem else None,
+            LogKey.GOOD: found.tally.good,
+            LogKey.BAD: found.tally.bad,
+            LogKey.RESULT: f"{result_key}.html",
+            LogKey.TROUBLE: found.not_compared or None,
+        },
+    )
 
 
 def _of(execution: Execution) -> dict[str, str | int | None]:

@@ -11,7 +11,7 @@ from typing import Final, NoReturn
 
 from botocore.exceptions import ClientError
 
-from importer.model import Unavailable
+from importer.model import Denied, Unavailable
 from importer.sinks.calls import LOST
 
 _GONE: Final = frozenset({"NoSuchKey", "NoSuchVersion", "404", "NotFound", "MethodNotAllowed", "405"})
@@ -73,7 +73,8 @@ def unavailable(error: ClientError, call: str, permission: str) -> NoReturn:
     Args:
         permission: what the call needs, and on what; told if S3 denies without saying why.
     """
-    raise Unavailable(f"{call}: {code(error)}{_remedy(error, permission)}") from error
+    kind = Denied if is_denied(error) else Unavailable
+    raise kind(f"{call}: {code(error)}{_remedy(error, permission)}") from error
 
 
 def _remedy(error: ClientError, permission: str) -> str:

@@ -8,6 +8,7 @@ from botocore.session import Session, get_session
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
+    from mypy_boto3_lambda import LambdaClient
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_sns import SNSClient
     from mypy_boto3_sqs import SQSClient
@@ -77,6 +78,10 @@ def records() -> "DynamoDBClient":
 
 def queues() -> "SQSClient":
     return cast("SQSClient", session().create_client("sqs", config=_PATIENT))
+
+
+def functions() -> "LambdaClient":
+    return cast("LambdaClient", session().create_client("lambda", config=_PATIENT))
 
 
 def sinks() -> "DynamoDBClient":

@@ -1,4 +1,4 @@
-"""The part queues on SQS: tasks as messages, ten a call, the refused ones tried again.
+"""The part queues on SQS: tasks as messages, ten a call, the refused ones tried again. And runs, each an invocation.
 
 One for each priority, with workers of its own: SQS knows no order of importance within a queue. Where there is but one
 queue (an older template, a person's own), it takes all.
@@ -15,6 +15,7 @@ from importer.model import Clock, Task, Unavailable
 from importer.sinks.calls import LOST, said
 
 if TYPE_CHECKING:
+    from mypy_boto3_lambda import LambdaClient
     from mypy_boto3_sqs import SQSClient
 
 SCHEMA: Final = "task/1"
@@ -93,6 +94,24 @@ class PartQueue:
             failure = answer["Failed"][0].get("Code", "")
             left = [entry for entry in left if entry["Id"] in refused]
         raise Unavailable(f"the part queue refused {len(left)} messages {_TRIES} times: {failure}")
+
+
+def send_run(client: "LambdaClient", function: str, import_id: str, slot: str) -> None:
+    """Make one run of a recurring import an invocation of its own; Lambda has it when this returns.
+
+    Args:
+        slot: as the schedule said it.
+    Raises:
+        Unavailable: it may have been sent; a second one of one slot changes nothing.
+    """
+    body = orjson.dumps({"import_id": import_id, "slot": slot})
+    try:
+        client.invoke(FunctionName=function, InvocationType="Event", Payload=body)
+    except ClientError as error:
+        action = "; allow lambda:InvokeFunction on it" if "AccessDenied" in said(error) else ""
+        raise Unavailable(f"function {function}: {said(error)}{action}") from error
+    except LOST as error:
+        raise Unavailable(f"function {function}: {error}") from error
 
 
 def _entry(task: Task, delay_s: int) -> dict[str, Any]:

@@ -2,8 +2,9 @@
 
 `EXEC#id/EXEC` holds the public document at the top level and what only workers need in `state`; `EXEC#id/PART#start`
 a part (its `rules_version` is the execution's round); `EXEC#id/NOTES` how far a long settling is; `EXEC#id/WATCH` what
-the sweep last saw; `IMPORT#id/IMPORT` an import definition; `STEM#day#stem/STEM` who has a stem; `KEY#hash/KEY` a
-request that came with an Idempotency-Key, which DynamoDB forgets some time after `expires_at`. Every decision reads
+the sweep last saw; `IMPORT#id/IMPORT` an import definition, `IMPORT#id/TURN` where a recurring one
+stands; `STEM#day#stem/STEM` who has a stem; `KEY#hash/KEY` a request that came with an Idempotency-Key, which DynamoDB
+forgets some time after `expires_at`. Every decision reads
 consistently (F10).
 botocore repeats a write whose reply was lost and then sees its own success refused: each conditional write here is
 followed, when refused, by a read that asks "was it me?" (F8).
@@ -38,6 +39,7 @@ from importer.model import (
     S3Object,
     Status,
     Tally,
+    Turn,
     Unavailable,
     Usage,
     Value,
@@ -82,6 +84,10 @@ class ImportsTable:
 
     def unfinished(self, source_uri: str) -> list[str]:
         return list(self._unfinished(" AND source_uri = :uri", {":uri": _index_key(source_uri)}))
+
+    def unfinished_below(self, uri: str) -> list[str]:
+        # One whose URI is too long for the index (`_index_key`) is not found.
+        return list(self._unfinished(" AND begins_with(source_uri, :uri)", {":uri": uri}))
 
     def all_unfinished(self) -> Iterator[str]:
         return self._unfinished("", {})
@@ -644,6 +650,30 @@ class ImportsTable:
     def watch(self, execution_id: str, watched: Watched) -> None:
         item = {"pk": f"EXEC#{execution_id}", "sk": "WATCH", **asdict(watched)}
         self._call("put_item", Item=_marshalled(item))
+
+    # -- recurring imports --------------------------------------------------------------------------------------
+
+    def turn(self, import_id: str) -> Turn:
+        item = self._get(f"IMPORT#{import_id}", "TURN")
+        if item is None:
+            return Turn()
+        return Turn(item["slot_ms"], tuple(item["taken"]), item["current"], item["looked_ms"], item["version"])
+
+    def write_turn(self, import_id: str, turn: Turn) -> Turn:
+        written = replace(turn, version=turn.version + 1)
+        writer = uuid.uuid4().hex  # so that a lost reply is not taken for another run's writing (F8)
+        item = {"pk": f"IMPORT#{import_id}", "sk": "TURN", **asdict(written), "taken": list(turn.taken)}
+        condition: dict[str, Any] = {"ConditionExpression": "attribute_not_exists(pk)"}
+        if turn.version:
+            condition = {
+                "ConditionExpression": "version = :before",
+                "ExpressionAttributeValues": _marshalled({":before": turn.version}),
+            }
+        if not self._conditional("put_item", Item=_marshalled(item | {"writer": writer}), **condition):
+            now = self._get(f"IMPORT#{import_id}", "TURN") or {}
+            if now.get("writer") != writer:
+                raise Fenced(f"another run of import {import_id} is at it")
+        return written
 
     # -- stems --------------------------------------------------------------------------------------------------
 

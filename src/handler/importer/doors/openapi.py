@@ -11,7 +11,9 @@ from importer import formats
 from importer.definitions import (
     DATE_FORMATS,
     LATEST_TIME_MS,
+    LONGEST_RUN_SECONDS,
     MIME_TYPES,
+    MOST_FILES_PER_RUN,
     PRIORITIES,
     SINK_CHOICES,
     Definition,
@@ -49,6 +51,8 @@ _SAYS: Final = {
     "encoding": "Of its files: utf-8.",
     "priority": "Which queue the parts of its large files wait in: docs/http.md#priority.",
     "base_file_name": "accounts.json stands for accounts*.json of a recurring import.",
+    "files_per_run": "Of a recurring import: files a run takes up.",
+    "run_seconds": "Of a recurring import: how long a run works at them.",
     "identity": "What makes two events one: row, vendor, address or property:<name>.",
     "atomic": "Store nothing of a file unless every row is good.",
     "numbers_in_strings": 'Take the text "123" for the number 123.',
@@ -614,6 +618,8 @@ def _settings() -> Schema:
         "sinks": {"enum": ["", *SINK_CHOICES]},
         "earliest_ms": {"type": "integer", "minimum": 0, "maximum": LATEST_TIME_MS},
         "latest_ms": {"type": "integer", "minimum": 0, "maximum": LATEST_TIME_MS},
+        "files_per_run": {"type": "integer", "minimum": 1, "maximum": MOST_FILES_PER_RUN},
+        "run_seconds": {"type": "integer", "minimum": 1, "maximum": LONGEST_RUN_SECONDS},
         "max_bad_rows": _COUNT | {"maximum": 10**15 - 1},
     }
     kinds = {bool: "boolean", int: "integer", str: "string"}

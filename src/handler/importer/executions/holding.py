@@ -185,8 +185,8 @@ class Held:
 
     @property
     def time_is_short(self) -> bool:
-        """What is left is reserved for ending: at least twice the slowest batch."""
-        return self._place.remaining_ms() < self._reserve_ms
+        """What is left is reserved for ending: at least twice the slowest batch. Or no more may be read now."""
+        return self._place.remaining_ms() < self._reserve_ms or not self._place.may_read_on()
 
     @property
     def has_moved(self) -> bool:

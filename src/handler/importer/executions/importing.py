@@ -14,7 +14,7 @@ from importer.executions.plain_text import HEAD_STORED_BYTES, PlainText, longest
 from importer.executions.ports import Workplace
 from importer.executions.reading_ahead import ReadAhead
 from importer.executions.settling import close_failed, settle
-from importer.executions.starting import judge_name, start
+from importer.executions.starting import judge_name, start, waits_for_a_run
 from importer.formats import UNKNOWN, UNREAD, Recognised, judge_columns
 from importer.lines import reading_start
 from importer.model import (
@@ -43,18 +43,20 @@ HOPS: Final = 2_000  # of one part, and as many waits: a week of whole invocatio
 LINE_BYTES: Final = 64 << 10  # a part's last line hardly ends further behind the part
 
 
-def import_dropped(place: Workplace, dropped: Dropped) -> list[Execution]:
+def import_dropped(place: Workplace, dropped: Dropped, in_a_run: bool = False) -> list[Execution]:
     """One delivery of one dropped object: how its execution (rarely: several) then stands.
 
     A file that is one part is imported to its end, or handed on when the time is up; the parts of a larger one become
-    tasks.
+    tasks. A file of a recurring import is left as it is, unless it is its turn.
 
     Raises:
         Unavailable: deliver again later; what was done so far is not lost.
     """
-    executions = start(place, dropped)
+    executions = start(place, dropped, in_a_run)
     for index, execution in enumerate(executions):
         place.telemetry.delivered(dropped, execution)
+        if not in_a_run and waits_for_a_run(place, execution):
+            continue
         if execution.part_count == 1 or execution.phase is not Phase.IMPORTING:
             executions[index] = _advance(place, execution, parts_of(execution.part_count, execution.part_bytes)[0])
         else:
@@ -63,7 +65,7 @@ def import_dropped(place: Workplace, dropped: Dropped) -> list[Execution]:
 
 
 def deliver(place: Workplace, dropped: Dropped) -> list[Execution]:
-    """Start the execution of a dropped object, and make all its work tasks.
+    """Start the execution of a dropped object, and make all its work tasks; but for a recurring import's.
 
     Raises:
         Unavailable: deliver again later.
@@ -71,7 +73,8 @@ def deliver(place: Workplace, dropped: Dropped) -> list[Execution]:
     executions = start(place, dropped)
     for execution in executions:
         place.telemetry.delivered(dropped, execution)
-        send_on(place, execution)
+        if not waits_for_a_run(place, execution):
+            send_on(place, execution)
     return executions
 
 

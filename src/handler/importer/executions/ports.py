@@ -6,6 +6,7 @@ from enum import StrEnum
 from typing import IO, Final, Protocol
 
 from importer.costs import Meter
+from importer.definitions import StoredDefinition
 from importer.model import (
     Clock,
     Execution,
@@ -16,6 +17,7 @@ from importer.model import (
     Provenance,
     S3Object,
     Task,
+    Turn,
     Value,
     Watched,
 )
@@ -163,6 +165,22 @@ class Records(Protocol):
     def unfinished(self, source_uri: str) -> list[str]:
         """Ids of executions of any version of this object that are not closed. A hint: may lag (F10)."""
 
+    def unfinished_below(self, uri: str) -> list[str]:
+        """As `unfinished`, of every object whose URI begins so."""
+
+    def definitions(self) -> Iterator[StoredDefinition]:
+        """All import definitions, newest first. A hint: may lag, and misses those written by hand."""
+
+    def turn(self, import_id: str) -> Turn:
+        """Where a recurring import stands."""
+
+    def write_turn(self, import_id: str, turn: Turn) -> Turn:
+        """Write where it stands, if nobody has since `turn` was read; as it is then.
+
+        Raises:
+            Fenced: another run has.
+        """
+
     def definition(self, import_id: str) -> Value:
         """What is stored as the import definition of that id; None if nothing is. `Definition.named` judges it."""
 
@@ -271,6 +289,7 @@ class Found(StrEnum):
 
     UNKNOWN = "unknown"  # there is none: no notification has told of the file
     UNFINISHED = "unfinished"
+    SCHEDULED = "scheduled"  # of a recurring import: begun or not, its next run is to read it
     TO_MOVE = "to_move"  # SUCCEEDED, and the source is still there
 
 
@@ -295,6 +314,15 @@ class Telemetry(Protocol):
     """What operators see; telemetry.py names every metric and log key."""
 
     def delivered(self, dropped: Dropped, execution: Execution) -> None: ...
+
+    def left_to_schedule(self, dropped: Dropped) -> None:
+        """A file of a recurring import's series was told of; it waits for a run."""
+
+    def ran(self, import_id: str, ended: int, waiting: str | None) -> None:
+        """A run of a recurring import got through: how many files came to their end; the key it stopped at, if any."""
+
+    def run_failed(self, what: str, trouble: Exception) -> None:
+        """A file or a recurring import could not be taken up; the run goes on with the next."""
 
     def waited(self, execution: Execution, renewed: bool) -> None: ...
 
@@ -326,6 +354,8 @@ class Workplace:
             to do but wait. Raises Unavailable for one that is not set up.
         sinks: names of the destinations that new executions write to; an execution keeps those it began with.
         remaining_ms: time left to this invocation.
+        own_bucket: the stack's, in which recurring imports look for their files; "" where there is none.
+        may_read_on: whether another batch may be begun, if there is time: what else bounds an invocation's reading.
         progress_every_ms: how long the position may lag behind the work; what a crash makes to be done again.
         dispatch: where the rest of the work goes.
         part_bytes: what a large object is cut by.
@@ -345,6 +375,8 @@ class Workplace:
     part_bytes: int
     hop_ms: int
     meter: Meter = field(default_factory=Meter)
+    own_bucket: str = ""
+    may_read_on: Callable[[], bool] = lambda: True
 
     def reserve_ms(self) -> int:
         """Of the time that is left when some work begins, what is kept for ending it in order.

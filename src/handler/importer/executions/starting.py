@@ -1,6 +1,7 @@
 """Start: from a dropped object to its execution. One execution per object version, whoever asks and however often."""
 
 import hashlib
+from collections.abc import Callable
 
 from importer import formats
 from importer.bad_rows import ObjectProblem
@@ -10,15 +11,18 @@ from importer.executions.destinations import without_compression
 from importer.executions.plain_text import HEAD_STORED_BYTES
 from importer.executions.ports import Workplace
 from importer.layouts import judge_suffix
-from importer.model import Execution, Phase, S3Object, Status
+from importer.model import Execution, Phase, S3Object, Status, Value
 from importer.notification import IMPORTS_PREFIX, Dropped
 from importer.parts import part_bytes_of
 from importer.recognition import recognised_stored
 
 
-def start(place: Workplace, dropped: Dropped) -> list[Execution]:
+def start(place: Workplace, dropped: Dropped, in_a_run: bool = False) -> list[Execution]:
     """The execution of a dropped object, made if this is its first delivery; or, where the object is gone already, the
     unfinished ones of its key (deleted as the last step before a crash); or none.
+
+    Args:
+        in_a_run: it is the turn of this file of a recurring import; without it, such a file is left to the schedule.
     """
     source = place.objects.head(dropped)
     if source is None:
@@ -30,9 +34,17 @@ def start(place: Workplace, dropped: Dropped) -> list[Execution]:
     existing = place.records.execution(execution_id)
     if existing is not None:
         return [*begun_before, existing]
-    definition = _definition(place, source.key)
-    part_bytes = part_bytes_of(source.size_bytes, place.part_bytes) if definition.mime_type == NDJSON else 0
-    head = _head(place, source) if part_bytes or not definition.format else b""
+    definition = definition_now(place, source.key)
+    serial = source.bucket == place.own_bucket and definition.has_in_series(source.key)
+    if serial and not in_a_run:
+        place.telemetry.left_to_schedule(dropped)
+        return begun_before
+    # A file of a series is read by one worker from its first row to its last, however large: the run's time is to bound
+    # it, and it is to be over before the next one begins. Trade-off: many workers would be quicker.
+    cut = definition.mime_type == NDJSON and not serial
+    part_bytes = part_bytes_of(source.size_bytes, place.part_bytes) if cut else 0
+    # One that may not be read is found out here, before it is begun and others have to wait for its end.
+    head = _head(place, source) if part_bytes or not definition.format or serial else b""
     if head is None or is_compressed(head):
         part_bytes = 0
     format_name = definition.format
@@ -59,6 +71,36 @@ def execution_id_of(source: S3Object) -> str:
     return hashlib.blake2b("\0".join((source.bucket, source.key, version)).encode(), digest_size=16).hexdigest()
 
 
+def waits_for_a_run(place: Workplace, execution: Execution) -> bool:
+    """Whether this execution is to be read on by the next run of its recurring import, and by nothing else.
+
+    That is so as long as the import still is recurring, with this file in its series: what a changed or deleted
+    definition leaves behind is the sweep's, as everything is. A person's redrive does not ask. In a foreign bucket
+    nobody looks for a series: its files are imported when they are told of.
+
+    Raises:
+        Misconfigured: the definition as it is now cannot be used.
+    """
+    key = execution.source.key
+    if execution.phase is not Phase.IMPORTING or not execution.definition.get("base_file_name"):
+        return False
+    if execution.source.bucket != place.own_bucket:
+        return False
+    began_in_a_run = Definition.of(execution.definition).has_in_series(key)
+    return began_in_a_run and definition_now(place, key).has_in_series(key)
+
+
+def definition_of(stored_by_id: Callable[[str], Value], path: str) -> Definition:
+    """The definition the first folder of a path below `imports/` names, if there is one of that id.
+
+    Raises:
+        Misconfigured: it is wrong. Unavailable.
+    """
+    first, slash, _ = path.partition("/")
+    stored = stored_by_id(first) if slash and first else None
+    return DEFAULT if stored is None else formats.named(first, stored)
+
+
 def judge_name(key: str, format_name: str, mime_type: str) -> None:
     """Raises ObjectProblem(wrong_kind) for a file whose name says that it is nothing this import reads."""
     name = key.rpartition("/")[2]
@@ -67,11 +109,9 @@ def judge_name(key: str, format_name: str, mime_type: str) -> None:
     judge_suffix(without_compression(name), mime_type)
 
 
-def _definition(place: Workplace, key: str) -> Definition:
-    """The definition the first folder below `imports/` names, if there is one of that id."""
-    first, slash, _ = key.removeprefix(IMPORTS_PREFIX).partition("/")
-    stored = place.records.definition(first) if slash and first else None
-    return DEFAULT if stored is None else formats.named(first, stored)
+def definition_now(place: Workplace, key: str) -> Definition:
+    """The definition that holds for a key of `imports/` now. Raises Misconfigured, as `definition_of`."""
+    return definition_of(place.records.definition, key.removeprefix(IMPORTS_PREFIX))
 
 
 def _head(place: Workplace, source: S3Object) -> bytes | None:

@@ -11,6 +11,8 @@ with itself and with everything else (I11).
 `sweep_waiting`, over the files in `imports/`, all versions, so that one overwritten before its notification came is
 imported too (A3). A file no execution knows is started; one whose execution has SUCCEEDED is to be moved again.
 
+Both leave the files of a recurring import, begun or not, to its runs.
+
 One execution or file in trouble never keeps the others waiting (I8): what is raised for one is counted and told; a bug
 is raised when all have had their turn.
 """
@@ -23,6 +25,7 @@ from typing import Final
 
 from importer.executions.importing import deliver, send_on
 from importer.executions.ports import Found, Swept, Telemetry, Waiting, Workplace
+from importer.executions.starting import waits_for_a_run
 from importer.executions.waiting import files_waiting
 from importer.model import Execution, Misconfigured, Phase, S3Object, Task, Unavailable, Watched
 from importer.notification import Dropped
@@ -91,6 +94,8 @@ def _sent_on(place: Workplace, execution_id: str) -> bool:
     execution = place.records.execution(execution_id)
     if execution is None or execution.phase is Phase.CLOSED:
         return False  # the index lags behind
+    if waits_for_a_run(place, execution):
+        return False  # between two runs nobody gets on with it, and nobody is to
     now_ms = place.clock.now_ms()
     leases = place.records.leases(execution_id) if execution.phase is Phase.IMPORTING else {}
     before = place.records.watched(execution_id) or Watched("", now_ms, "", now_ms, 0)
@@ -147,8 +152,8 @@ def sweep_waiting(place: Workplace, bucket: str) -> Waiting:
     """
 
     def take_up(file: S3Object, found: Found) -> None:
-        if found is Found.UNFINISHED:
-            return  # the other sweep's
+        if found in (Found.UNFINISHED, Found.SCHEDULED):
+            return  # the other sweep's, or a run's
         with troubles.of(file.uri):
             deliver(place, Dropped(file.bucket, file.key, file.version_id, file.etag))
             place.telemetry.found(file, found)

@@ -11,6 +11,10 @@ Rule: a file waits if it was dropped GRACE_MS ago or earlier, unless its executi
 a person's affair, who was told. SUCCEEDED and still there: the move is due, so it waits. Versions below a delete marker
 do not: somebody took the file away. A version below a newer upload does: both are to be imported.
 
+A file of a recurring import waits for its turn, which may be many runs away. It counts as one that gets nowhere from
+RUNS_DUE_MS after a run has last got through; before the first run, after its drop. So the runs may be as rare as that,
+and a schedule that has stopped is told all the same.
+
 The listing may be of any length: only the LOOK_UPS oldest files are kept and asked about, and what there is no time for
 is taken to wait. So a bound can make an alarm ring that need not, and never keep one from ringing.
 """
@@ -19,13 +23,15 @@ from collections.abc import Callable, Iterable, Iterator
 from heapq import nsmallest
 from typing import Final
 
+from importer.definitions import Definition
 from importer.executions.ports import Found, Waiting, Workplace
-from importer.executions.starting import execution_id_of
-from importer.model import Execution, Phase, S3Object, Status
+from importer.executions.starting import definition_now, execution_id_of
+from importer.model import Execution, Misconfigured, Phase, S3Object, Status
 from importer.notification import IMPORTS_PREFIX, is_import
 
 GRACE_MS: Final = 5 * 60_000  # Source: S3's notifications "can sometimes take a minute or longer" (A3)
 LOOK_UPS: Final = 10_000  # of executions in one sweep: one small read each, about 100 s
+RUNS_DUE_MS: Final = 86_400_000  # docs/recurring.md asks for a run a day at least
 RESERVE_MS: Final = 10_000  # to say what was found until then
 
 
@@ -46,6 +52,7 @@ def files_waiting(
     complete = listing.complete
     waiting: S3Object | None = None
     since_ms = now_ms
+    recurring = _Recurring(place)
     for asked, file in enumerate(oldest):
         file_since_ms = file.last_modified_ms
         looked_up = asked < LOOK_UPS and not _time_is_up(place)
@@ -55,7 +62,10 @@ def files_waiting(
             if found is None:
                 files -= 1
                 continue
-            if found is Found.UNFINISHED and execution is not None:  # a long import that gets on does not wait
+            if found is not Found.TO_MOVE and recurring.is_to_read(file, execution):
+                found = Found.SCHEDULED
+                file_since_ms = max(file_since_ms, recurring.looked_ms(file)) + RUNS_DUE_MS
+            elif found is Found.UNFINISHED and execution is not None:  # a long import that gets on does not wait
                 watched = place.records.watched(execution.id)
                 file_since_ms = max(file_since_ms, 0 if watched is None else watched.stands_since_ms)
             each(file, found)
@@ -93,6 +103,45 @@ def found_of(execution: Execution | None) -> Found | None:
 
 def _time_is_up(place: Workplace) -> bool:
     return place.remaining_ms() < RESERVE_MS
+
+
+class _Recurring:
+    """Which files are a recurring import's to read; each definition is read once a sweep."""
+
+    def __init__(self, place: Workplace) -> None:
+        self._place = place
+        self._definitions: dict[str, Definition | None] = {}
+        self._looked_ms: dict[str, int] = {}
+
+    def is_to_read(self, file: S3Object, execution: Execution | None) -> bool:
+        """As `starting` decides it: by the definition as it is now, and for a file that is begun by that it has."""
+        if execution is not None and not (
+            execution.phase is Phase.IMPORTING and Definition.of(execution.definition).has_in_series(file.key)
+        ):
+            return False
+        definition = self._definition(file)
+        return definition is not None and definition.has_in_series(file.key)
+
+    def looked_ms(self, file: S3Object) -> int:
+        folder = _folder(file)
+        if folder not in self._looked_ms:
+            self._looked_ms[folder] = self._place.records.turn(folder).looked_ms
+        return self._looked_ms[folder]
+
+    def _definition(self, file: S3Object) -> Definition | None:
+        """None: it cannot be used. Whoever takes the file up is told so."""
+        folder = _folder(file)
+        if folder not in self._definitions:
+            try:
+                self._definitions[folder] = definition_now(self._place, file.key)
+            except Misconfigured:
+                self._definitions[folder] = None
+        return self._definitions[folder]
+
+
+def _folder(file: S3Object) -> str:
+    """The first folder below `imports/`; "" for a file that lies in none."""
+    return file.key.removeprefix(IMPORTS_PREFIX).rpartition("/")[0].partition("/")[0]
 
 
 class _InTime:
