@@ -1,14 +1,15 @@
 """Dead letters: what lies in the queue, why, and how it is delivered again.
 
-Three things end there. A notification that the import function gave up: as Lambda's record of an asynchronous
+Four things end there. A notification that the import function gave up: as Lambda's record of an asynchronous
 invocation (`requestPayload`) or, from a queue in front of the function, as it is. A message of the part queue, after
-five receives. And a failed sweep, which needs nothing: the next one came five minutes later.
+five receives; one of the fetch queue likewise. And a failed sweep, which needs nothing: the next one came five minutes
+later.
 
 A letter is deleted only when everything in it is on its way again: its execution stored, its tasks sent. What is not
 understood stays.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
@@ -19,8 +20,10 @@ from rich.text import Text
 from cli import show
 from importer import executions
 from importer.aws.dispatch import UnknownTask, task_of
+from importer.aws.fetches import fetch_id_of
 from importer.bad_rows import shown
 from importer.executions import Workplace
+from importer.fetches import UnknownFetch
 from importer.model import Execution, Phase, Status, Task, Value
 from importer.notification import Dropped, UnknownNotification, dropped_objects
 
@@ -39,9 +42,10 @@ class Letter:
 
     Attributes:
         receipt_handle: by which it is deleted or given back.
-        what: "notification", "task", "sweep" or "unknown".
+        what: "notification", "task", "fetch", "sweep" or "unknown".
         dropped: the objects its notification names.
         task: if it is one.
+        fetch_id: of an import by URI, if it is one.
         unknown: why it, or a part of it, is not understood; "" if it is.
         why: what Lambda says went wrong.
         tried: how often Lambda tried.
@@ -62,11 +66,14 @@ class Letter:
     since_ms: int | None = None
     outcome: str = ""
     failed: bool = False
+    fetch_id: str = ""
 
     def about(self) -> str:
         """What it is about, for a person."""
         if self.task is not None:
             return f"part from byte {self.task.start:,} of execution {self.task.execution_id}"
+        if self.fetch_id:
+            return f"import by URI {self.fetch_id}"
         if self.dropped:
             return ", ".join(f"s3://{dropped.bucket}/{dropped.key}" for dropped in self.dropped)
         return "no file" if self.what == "notification" else f"message {self.message_id}"
@@ -79,6 +86,7 @@ class Letter:
             "files": [f"s3://{dropped.bucket}/{dropped.key}" for dropped in self.dropped],
             "execution_id": self.task.execution_id if self.task else None,
             "start": self.task.start if self.task else None,
+            "fetch_id": self.fetch_id or None,
             "why": self.why or None,
             "tried": self.tried,
             "received": self.received,
@@ -152,6 +160,13 @@ def letter_of(message: Any) -> Letter:
             except UnknownTask as unknown:
                 letter.unknown = str(unknown)
             letter.received = _number(attributes.get("ApproximateReceiveCount"))
+        case {"schema": str(schema)} if schema.startswith("fetch/"):
+            try:
+                letter.fetch_id = fetch_id_of(message["Body"])
+                letter.what = "fetch"
+            except UnknownFetch as unknown:
+                letter.unknown = str(unknown)
+            letter.received = _number(attributes.get("ApproximateReceiveCount"))
         case _:
             _read(letter, body)
     return letter
@@ -181,10 +196,17 @@ def _number(text: object) -> int | None:
     return int(str(text)) if str(text).isascii() and str(text).isdigit() else None
 
 
-def deliver(place: Workplace, queue: DeadLetters, letter: Letter, options: str = "") -> None:
+def deliver(
+    place: Workplace,
+    queue: DeadLetters,
+    letter: Letter,
+    options: str = "",
+    send_fetch: Callable[[str], None] | None = None,
+) -> None:
     """Put everything a letter asks for on its way again, then delete it; what is not understood stays.
 
     Args:
+        send_fetch: makes going on with an import by URI somebody's job; None where nothing is fetched.
         options: what a command needs to mean this installation.
 
     Raises:
@@ -203,6 +225,11 @@ def deliver(place: Workplace, queue: DeadLetters, letter: Letter, options: str =
         else:
             place.dispatch.send([letter.task])
             began.append("sent to the part queue")
+    if letter.fetch_id and send_fetch is None:
+        letter.unknown = "this installation fetches nothing from URIs"
+    elif letter.fetch_id and send_fetch is not None:
+        send_fetch(letter.fetch_id)
+        began.append("sent to the fetch queue")
     if letter.unknown:
         letter.outcome = "; ".join([*began, "stays in the queue"])
         return
