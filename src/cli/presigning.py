@@ -1,5 +1,6 @@
 """`importer presign`: a line of curl by which somebody without credentials uploads one file."""
 
+import shlex
 from pathlib import Path
 
 import click
@@ -55,7 +56,7 @@ def presign(
         if (size := file.stat().st_size) > most_bytes:
             raise Refused(
                 f"{file} has {show.in_bytes(size)}, and such an upload may have {show.in_bytes(most_bytes)}: "
-                f"`importer import{connection.command} {file}` uploads it in pieces"
+                f"`importer import{connection.command} {shlex.quote(str(file))}` uploads it in pieces"
             )
     try:
         with explained(connection.name):
@@ -75,7 +76,6 @@ def presign(
         ctx.exit(DONE)
     click.echo(made.curl(str(file)))
     notes = show.console(stderr=True)
-    place = f"s3://{connection.stack.bucket}/{show.shown_whole(made.key)}"
-    show.paragraph(notes, f"It uploads to {place}", "dim", indent=0)
-    show.paragraph(notes, f"and is a secret until {show.utc(made.expires_ms)}.", "dim", indent=0)
+    show.address(notes, "uploads to", f"s3://{connection.stack.bucket}/{made.key}")
+    show.label(notes, "secret", f"until {show.utc(made.expires_ms)}")
     ctx.exit(DONE)

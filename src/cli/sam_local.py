@@ -38,6 +38,7 @@ from cli.stack import Stack
 ENGINE = twin.ROOT / "scripts/container-engine"
 FUNCTIONS = ("ImportFunction", "PartFunction", "SweepFunction", "ApiFunction")
 SAMPLE_BUCKET = "s3-event-importer-123456789012-us-east-1"  # the one the notifications in events/ speak of
+SAMPLE_TOKEN = f"0123456789abcdef.{'A' * 43}"  # nobody's
 
 BUILD_SECONDS = 300
 INVOKE_SECONDS = 300  # Measured: 3 s. The function's own time-out, 15 minutes, is too long to wait for here
@@ -136,9 +137,9 @@ def function(
         yield invoke
 
 
-def addressed(event: str, bucket: str) -> str:
-    """A sample of events/ that speaks of this bucket, at whatever depth it names one."""
-    return event.replace(SAMPLE_BUCKET, bucket)
+def addressed(event: str, bucket: str, token: str | None = None) -> str:
+    """A sample of events/ that speaks of this bucket, at whatever depth it names one, and brings this token."""
+    return event.replace(SAMPLE_BUCKET, bucket).replace(SAMPLE_TOKEN, token or SAMPLE_TOKEN)
 
 
 # ---- Building and invoking ---------------------------------------------------------------------------------------
@@ -388,7 +389,7 @@ def main() -> int:
             function(stack, on, Path(scratch), arguments.function) as invoke,
         ):
             for text in texts:
-                done = invoke(addressed(text, stack.bucket))
+                done = invoke(addressed(text, stack.bucket, stack.api_token))
                 print(done.log, file=sys.stderr, end="")
                 print(json.dumps(done.answer) if done.error is None else done.error)
                 raised |= done.error is not None

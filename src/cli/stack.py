@@ -31,6 +31,8 @@ class Stack:
     secret_access_key: str | None = None
     delivery_stream: str | None = None  # where Sinks asks for a stream
     stream_bucket: str | None = None
+    high_part_queue_url: str | None = None  # of imports of that priority; None in older stacks
+    low_part_queue_url: str | None = None
     api_url: str | None = None  # root of the HTTP door
     api_token: str | None = None  # the twin's own, which may do everything
     tokens_path: str | None = None  # of the HTTP door's tokens in SSM; None before there was one
@@ -76,6 +78,8 @@ def described(
         secret_access_key=secret_access_key,
         delivery_stream=outputs.get("DeliveryStream"),
         stream_bucket=outputs.get("StreamBucket"),
+        high_part_queue_url=outputs.get("HighPartQueueUrl"),
+        low_part_queue_url=outputs.get("LowPartQueueUrl"),
         api_url=outputs.get("ApiUrl"),
         tokens_path=outputs.get("TokensPath"),
         fetch_queue_url=outputs.get("FetchQueueUrl"),

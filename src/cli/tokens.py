@@ -172,8 +172,11 @@ def create(
     out.print()
     out.print(Text(f"  {made.text}"), soft_wrap=True)
     out.print()
-    show.paragraph(out, "This is the only time it is shown. Send it as `Authorization: Bearer TOKEN`, or, where there")
-    show.paragraph(out, "is a user and a password, what is before the dot and what is behind it.")
+    text = (
+        "This is the only time it is shown. Send it as `Authorization: Bearer TOKEN`; where there are a user and a "
+        "password, they are what stands before its dot and after it."
+    )
+    show.paragraph(out, text)
     for import_id in unknown:
         text = f"There is no import definition {show.shown_whole(import_id)} yet: the right holds once there is."
         show.paragraph(out, text, "yellow")

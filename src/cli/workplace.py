@@ -46,7 +46,9 @@ def workplace(connection: Connection, settings: Settings | None = None) -> Workp
     until_ms = clock.now_ms() + _TIME_MS
     with explained(connection.name):
         sqs = connection.sqs()
-    queue = PartQueue(lambda: sqs, connection.stack.part_queue_url, clock)
+    stack = connection.stack
+    of_priority = {"HIGH": stack.high_part_queue_url or "", "LOW": stack.low_part_queue_url or ""}
+    queue = PartQueue(lambda: sqs, stack.part_queue_url, clock, of_priority)
     return Workplace(
         objects=connection.objects,
         records=connection.imports,

@@ -39,6 +39,19 @@ def test_every_task_sent_is_a_message(cloud: Cloud):
     assert sorted((task_of(body) for body in bodies(cloud)), key=lambda task: task.start) == TASKS
 
 
+def test_a_task_waits_in_the_queue_of_its_priority(cloud: Cloud):
+    """Each has workers of its own; where one has no queue of its own, the one for all takes it."""
+    client = mock.Mock()
+    client.send_message_batch.return_value = {}
+    tasks = [Task("f" * 32, number, priority) for number, priority in enumerate(("HIGH", "MEDIUM", "LOW", "MEDIUM"))]
+    PartQueue(lambda: client, "usual", cloud.clock, {"HIGH": "high", "LOW": ""}).send(tasks)
+    sent = {
+        call.kwargs["QueueUrl"]: [task_of(entry["MessageBody"]).start for entry in call.kwargs["Entries"]]
+        for call in client.send_message_batch.call_args_list
+    }
+    assert sent == {"high": [0], "usual": [1, 2, 3]}
+
+
 def test_a_delayed_task_does_not_come_before_its_time(cloud: Cloud):
     """A throttled part is left alone for a while; SQS delays by 15 minutes at most."""
     queue(cloud).send(TASKS[:1], delay_s=60)

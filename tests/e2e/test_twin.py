@@ -2,6 +2,8 @@
 
 import gzip
 import json
+import shutil
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -244,3 +246,90 @@ def test_a_range_of_a_version_is_all_that_is_sent(bench: Bench) -> None:
     with pytest.raises(bench.s3.exceptions.ClientError, match="InvalidRange"):
         bench.s3.get_object(**asked, Range="bytes=256-")
     bench.s3.delete_object(Bucket=bench.stack.bucket, Key="work/ranges")
+
+
+# ---- The HTTP door -------------------------------------------------------------------------------------------------
+
+# The vendors' own lines, letter by letter; only host, token and the ids they call <…> are put in.
+MAKE_AN_IMPORT = r"""curl -X POST \
+https://api.mediarithmics.com/v1/datamarts/<DATAMART_ID>/document_imports \
+-H 'Authorization: <YOUR_API_TOKEN>' \
+-H 'Content-Type: application/json' \
+-d '{
+"document_type": "USER_ACTIVITY",
+"mime_type": "APPLICATION_X_NDJSON",
+"encoding": "utf-8",
+"name": "My user activity document import"
+}'"""
+SEND_A_LINE = r"""curl --location --request POST 'https://api.mediarithmics.com/v1/datamarts/<DATAMART_ID>/document_imports/<DOCUMENT_IMPORT_ID>/executions' \
+--header 'Content-Type: application/x-ndjson' \
+--header 'Authorization: <YOUR_API_TOKEN>' \
+--data-raw '{"$email_hash": {"$email": "[email protected]"},"$type": "TOUCH","$session_status": "NO_SESSION","$ts": 1605262037783,"$events": [{"$event_name": "store-visit","$ts": 1605262037783,"$properties": {}}],"$location": {"$country": "france","$city": "paris","$zip_code": "75001"}}'"""  # noqa: E501
+ASK = r"""curl --location --request GET 'https://api.mediarithmics.com/v1/datamarts/<DATAMART_ID>/document_imports/<DOCUMENT_IMPORT_ID>/executions/<DOCUMENT_IMPORT_EXECUTION_ID>' \
+--header 'Authorization: <YOUR_API_TOKEN>'"""  # noqa: E501
+CANCEL = r"""curl -X POST https://api.mediarithmics.com/v1/datamarts/<DATAMART_ID>/document_imports/<DOCUMENT_IMPORT_ID>/executions/<DOCUMENT_IMPORT_EXECUTION_ID>/action \
+-H 'Authorization: <YOUR_API_TOKEN>' -H 'Content-Type: application/json' -d '{"action":"CANCEL"}'"""  # noqa: E501
+IMPORT_VISITS = r"""curl -X POST https://www.woopra.com/rest/3.7/import -u '<APP_ID>:<SECRET>' --data-binary '{"visitor":{"email":"[email protected]"}, "actions":[{"time":1444077951001, "name":"purchase", "properties":{"price":20, "currency":"$"}}]}
+{"visitor":{"email":"[email protected]", "username": "test2"}, "actions":[{"time":1444077951891, "name":"signup", "properties":{"campaign": true}}]}'"""  # noqa: E501
+
+
+def curl(bench: Bench, line: str, **ids: str) -> Any:
+    """What a vendor's line is answered here."""
+    assert bench.stack.api_url
+    assert bench.stack.api_token
+    for host in ("https://api.mediarithmics.com", "https://www.woopra.com"):
+        line = line.replace(host, bench.stack.api_url)
+    app_id, _, secret = bench.stack.api_token.partition(".")
+    known = {"DATAMART_ID": "1", "YOUR_API_TOKEN": bench.stack.api_token, "APP_ID": app_id, "SECRET": secret}
+    for name, value in (known | ids).items():
+        line = line.replace(f"<{name}>", value)
+    done = subprocess.run(line, shell=True, capture_output=True, text=True, check=True)
+    return json.loads(done.stdout)
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl")
+def test_the_vendors_own_lines_of_curl_work_with_host_and_token_changed(bench: Bench) -> None:
+    """mediarithmics' three: an import, an execution, how it stands; its rows in the store under the function's role."""
+    made = curl(bench, MAKE_AN_IMPORT)
+    assert made["status"] == "ok"
+    ids = {"DOCUMENT_IMPORT_ID": made["data"]["id"]}
+    sent = curl(bench, SEND_A_LINE, **ids)
+    assert (sent["status"], sent["data"]["status"], sent["data"]["job_type"]) == ("ok", "PENDING", "DOCUMENT_IMPORT")
+    ids["DOCUMENT_IMPORT_EXECUTION_ID"] = sent["data"]["id"]
+    until(lambda: curl(bench, ASK, **ids)["data"]["phase"] == "CLOSED")
+    after = curl(bench, ASK, **ids)["data"]
+    assert (after["status"], after["result"]["total_success"], after["result"]["total_failure"]) == ("SUCCEEDED", 1, 0)
+    assert curl(bench, CANCEL, **ids)["code"] == "not_possible_now"
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl")
+def test_woopras_line_works_with_host_and_credentials_changed(bench: Bench) -> None:
+    """Two visits by Basic auth."""
+    sent = curl(bench, IMPORT_VISITS)
+    ids = {"DOCUMENT_IMPORT_ID": "woopra", "DOCUMENT_IMPORT_EXECUTION_ID": sent["execution"]["id"]}
+    until(lambda: curl(bench, ASK, **ids)["data"]["phase"] == "CLOSED")
+    after = curl(bench, ASK, **ids)["data"]
+    assert (after["status"], after["result"]["total_success"]) == ("SUCCEEDED", 2)
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl")
+def test_a_body_at_the_limit_and_a_large_answer_go_through(bench: Bench, tmp_path: Path) -> None:
+    """4 MiB in, by curl's "100 Continue"; over 4 MiB out, by a redirect to a link; one byte more is 413."""
+    row = b'{"user_id":"wide","event_name":"e","event_time_ts":1425920218354,"x":"%s"}\n' % (b"x" * 200_000)
+    body = row * 20
+    (tmp_path / "most").write_bytes(body + b"\n" * ((4 << 20) - len(body)))
+    (tmp_path / "more").write_bytes(body + b"\n" * ((4 << 20) - len(body) + 1))
+    send = "curl -X POST https://api.mediarithmics.com/v1/datamarts/1/document_imports/default/executions"
+    send += " -H 'Authorization: <YOUR_API_TOKEN>' -H 'Content-Type: application/x-ndjson' --data-binary @"
+    assert curl(bench, f"{send}{tmp_path}/more")["code"] == "too_large"
+    sent = curl(bench, f"{send}{tmp_path}/most")["data"]
+    ids = {"DOCUMENT_IMPORT_ID": "default", "DOCUMENT_IMPORT_EXECUTION_ID": sent["id"]}
+    until(lambda: curl(bench, ASK, **ids)["data"]["phase"] == "CLOSED")
+
+    bench.drop("large.json", row * 25)
+    receipt = bench.receipt("large.json")
+    assert bench.stack.api_url
+    ask = ["curl", "-sL", "-G", f"{bench.stack.api_url}/v1/data_file/data"]
+    ask += ["-H", f"Authorization: {bench.stack.api_token}", "--data-urlencode", f"uri={receipt['completed_uri']}"]
+    done = subprocess.run(ask, capture_output=True, check=True)
+    assert done.stdout == row * 25

@@ -16,7 +16,7 @@ from tests.e2e.bench import Bench, rows_of, today, until
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("twin")]
 
 LEASE_SECONDS = 45
-PARAMETERS = ["PartSizeMiB=8", "PartSeconds=30", "PartConcurrency=2", "WritesPerSecond=400"]
+PARAMETERS = ["PartSizeMiB=8", "PartSeconds=30", "PartConcurrency=2", "WritesPerSecond=1200"]
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +26,8 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
 
 
 def test_workers_hand_on_and_a_killed_one_costs_nothing(bench: Bench) -> None:
-    """Three parts that take 40 s each at 200 writes a second, in invocations of 30 s, two at a time; one is killed.
+    """Three parts that take 40 s each at 200 writes a second (a sixth: there could be six workers), in invocations of
+    30 s, two at a time; one is killed.
 
     The sweep is called at once when the dead worker's lease is over, instead of within five minutes.
     """

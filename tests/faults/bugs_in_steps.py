@@ -73,13 +73,18 @@ def task_never_sent() -> Planted:
     """The time is up, and nobody is told of the rest (H4)."""
     return changed(
         holding.Held.hand_on,
-        ("self._place.dispatch.send([Task(self._execution.id, self.state.start)], delay_s)", "pass"),
+        (
+            "self._place.dispatch.send([task], delay_s)",
+            "pass",
+        ),
     )
 
 
 def task_of_settling_never_sent() -> Planted:
     """The time is up while settling, and nobody is told of the rest (H4)."""
-    return changed(importing._advance, ("place.dispatch.send([Task(execution.id, part.start)])", "pass"))
+    return changed(
+        importing._advance, ("place.dispatch.send([Task(execution.id, part.start, execution.priority)])", "pass")
+    )
 
 
 def tries_never_reset() -> Planted:

@@ -115,6 +115,10 @@ def message(body: str) -> Act:
     return lambda cloud: boto3.client("sqs").send_message(QueueUrl=cloud.part_queue_url, MessageBody=body)
 
 
+def parameter(name: str, value: str) -> Act:
+    return lambda cloud: boto3.client("ssm").put_parameter(Name=name, Value=value, Type="SecureString")
+
+
 def transaction(token: str, *numbers: int) -> Act:
     def act(cloud: Cloud) -> Any:
         for number in numbers:
@@ -161,6 +165,9 @@ MOTO_ACCEPTS = {
     "record over 1,000 KiB": (records(b"x" * 1_025_000), (400, "InvalidArgumentException")),
     "empty record": (records(b""), (400, "InvalidArgumentException")),
     "message with NUL": (message("a\0b"), (400, "InvalidMessageContents")),
+    "parameter of 4,097 characters": (parameter("/importer/a", "x" * 4097), INVALID),
+    "parameter that refers to another": (parameter("/importer/a", '{"name":"{{x}}"}'), INVALID),
+    "parameter with a blank in its name": (parameter("/importer/a b", "x"), INVALID),
     "token used for another transaction": (
         transaction("t", 1, 2),
         (400, "IdempotentParameterMismatchException"),
@@ -168,6 +175,8 @@ MOTO_ACCEPTS = {
 }
 
 MOTO_AGREES = {
+    "parameter of a stack called aws-…": (parameter("/aws-importer/a", "x"), (400, "AccessDeniedException")),
+    "parameter of a stack called ssm-…": (parameter("/ssm-importer/a", "x"), INVALID),
     "item of 401 KiB": (put(s={"S": "x" * 401 * 1024}), INVALID),
     "item of 401 KiB in a batch": (batch(1, s={"S": "x" * 401 * 1024}), INVALID),
     "number too small": (put(n={"N": "1e-131"}), INVALID),
@@ -189,6 +198,7 @@ AT_THE_LIMIT = {
     "key of 1,024 bytes": put_at("é" * 512),
     "500 records": records(*[b"x\n"] * 500),
     "record of 1,000 KiB": records(b"x" * 1000 * 1024),
+    "parameter of 4,096 characters": parameter("/importer/aws-a/tokens/0", "x" * 4096),
     "message with a line end": message('{"a":\n1}'),
     "expression of 4 KB": update("SET a = :n" + " " * 4086, n={"N": "1"}),
     "piece number 10,000, to the source's end": piece_copied(10_000, "bytes=0-4"),

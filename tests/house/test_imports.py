@@ -23,7 +23,7 @@ FLOORS = [
     {"sinks", "aws"},
     {"batches"},
     {"layouts", "recognition"},
-    {"formats", "rows", "csv_rows", "lines", "parts", "compression", "receipts", "diagnosis"},
+    {"formats", "rows", "csv_rows", "plain_rows", "lines", "parts", "compression", "receipts", "diagnosis"},
     {"exact_json"},
     {"fields", "users", "row_paths"},
     {"bad_rows", "definitions", "fetches", "notification", "documents", "sha256", "costs"},

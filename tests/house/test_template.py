@@ -16,6 +16,7 @@ from samtranslator.yaml_helper import yaml_parse
 from cli.api_gateway import routes_of
 from cli.previewing import PART_BYTES
 from importer import telemetry
+from importer.aws.settings import LOW_WORKERS
 from importer.doors import openapi
 from importer.doors.routes import ROUTES
 from importer.forecast import MEMORY_MB
@@ -25,6 +26,7 @@ from tests.support import cloud
 ROOT = Path(__file__).parents[2]
 TEMPLATE = yaml_parse((ROOT / "template.yaml").read_text())
 TRIGGER_PREFIX = "imports/"
+PART_QUEUES = ("PartQueue", "HighPartQueue", "LowPartQueue")
 
 
 class NoManagedPolicies:
@@ -129,10 +131,9 @@ def test_recursion_is_stopped_by_aws_but_for_the_function_that_hands_work_on_to_
 def test_only_workers_are_started_by_what_our_functions_send(expanded):
     """The two loops there are go through the queues of parts and of fetches."""
     mappings = of_type(expanded, "AWS::Lambda::EventSourceMapping")
-    assert [(m["Properties"]["FunctionName"], m["Properties"]["EventSourceArn"]) for m in mappings.values()] == [
-        ({"Ref": "PartFunction"}, arn("PartQueue")),
-        ({"Ref": "FetchFunction"}, arn("FetchQueue")),
-    ]
+    told = [(m["Properties"]["FunctionName"], m["Properties"]["EventSourceArn"]) for m in mappings.values()]
+    loops = [({"Ref": "PartFunction"}, arn(queue)) for queue in PART_QUEUES]
+    assert sorted(map(str, told)) == sorted(map(str, [*loops, ({"Ref": "FetchFunction"}, arn("FetchQueue"))]))
 
 
 # ---- Files -------------------------------------------------------------------------------------------------------
@@ -263,6 +264,7 @@ def mappings_of(template: dict[str, Any]) -> list[dict[str, Any]]:
 def test_a_part_that_cannot_be_imported_is_kept(expanded):
     """H3: out of sight six times as long as a worker may take, five tries, then longer kept than it lived before."""
     queue = expanded["Resources"]["PartQueue"]["Properties"]
+    assert [expanded["Resources"][name]["Properties"] for name in PART_QUEUES] == [queue] * 3
     longest_worker = expanded["Parameters"]["PartSeconds"]["MaxValue"]
     assert expanded["Resources"]["PartFunction"]["Properties"]["Timeout"] == {"Ref": "PartSeconds"}
     assert queue["VisibilityTimeout"] == 6 * longest_worker
@@ -273,20 +275,31 @@ def test_a_part_that_cannot_be_imported_is_kept(expanded):
 
 def test_a_message_is_a_batch_so_that_raising_says_which_failed(expanded):
     """H3: without a list of failures there is no way to forget one; workers are bounded where the queue is read."""
-    bounds = {}
+    workers = {}
     for mapping in (m["Properties"] for m in mappings_of(expanded)):
         assert mapping["BatchSize"] == 1
         assert "FunctionResponseTypes" not in mapping
-        function = mapping["FunctionName"]["Ref"]
-        bounds[function] = mapping["ScalingConfig"]["MaximumConcurrency"]
+        workers[mapping["EventSourceArn"]["Fn::GetAtt"][0]] = mapping["ScalingConfig"]["MaximumConcurrency"]
         # Reserved concurrency would throttle deliveries, which count as tries of the message.
+        function = mapping["FunctionName"]["Ref"]
         assert "ReservedConcurrentExecutions" not in expanded["Resources"][function]["Properties"]
-    assert bounds == {"PartFunction": {"Ref": "PartConcurrency"}, "FetchFunction": {"Ref": "UriConcurrency"}}
+    usual = {"Ref": "PartConcurrency"}
+    assert workers == {
+        "PartQueue": usual,
+        "HighPartQueue": usual,
+        "LowPartQueue": LOW_WORKERS,
+        "FetchQueue": {"Ref": "UriConcurrency"},
+    }
 
 
 def test_only_workers_take_parts_and_whoever_finds_work_may_send_them(expanded):
     """A function that could delete a message could lose a part until the sweep."""
-    assert {role: sorted(may(expanded, role, "PartQueue")) for role in of_type(expanded, "AWS::IAM::Role")} == {
+    allowed_of = [
+        {role: sorted(may(expanded, role, queue)) for role in of_type(expanded, "AWS::IAM::Role")}
+        for queue in PART_QUEUES
+    ]
+    assert allowed_of == [allowed_of[0]] * 3
+    assert allowed_of[0] == {
         "ImportRole": ["sqs:SendMessage"],
         "PartRole": ["sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ReceiveMessage", "sqs:SendMessage"],
         "SweepRole": ["sqs:SendMessage"],

@@ -19,6 +19,7 @@ from cli.sam_local import Invocation, SamLocalError
 from cli.stack import Stack
 from tests.support import oracle
 from tests.support.samples import EVENTS, SAMPLES, Named
+from tests.unit.test_api_samples import ANSWERS
 
 pytestmark = [pytest.mark.slow, pytest.mark.engine, pytest.mark.xdist_group("engine")]
 
@@ -29,8 +30,8 @@ class Bench:
     """A twin that imports nothing by itself, and the functions in containers beside it."""
 
     def __init__(self, stack: Stack, *invoke: Callable[[str], Invocation]) -> None:
-        self.invoke, self.invoke_part, self.invoke_sweep = invoke
-        self.bucket = stack.bucket
+        self.invoke, self.invoke_part, self.invoke_sweep, self.invoke_api = invoke
+        self.bucket, self.token = stack.bucket, stack.api_token
         session = boto3.Session(stack.access_key_id, stack.secret_access_key, region_name=stack.region)
         self.s3 = session.client("s3", endpoint_url=stack.endpoint_url)
         self.events = session.resource("dynamodb", endpoint_url=stack.endpoint_url).Table(stack.events_table)
@@ -225,3 +226,12 @@ def under(folder: str, objects: dict[str, bytes]) -> dict[str, bytes]:
 def keys_mentioned(event: str) -> set[str]:
     """Every key an event speaks of, in whatever envelope, as S3 knows it."""
     return {unquote_plus(key) for key in re.findall(r'\\*"key\\*":\s*\\*"([^"\\]+)', event)}
+
+
+@pytest.mark.parametrize(("name", "status"), ANSWERS.items())
+def test_a_request_is_answered_in_a_container(bench: Bench, name: str, status: int) -> None:
+    """Powertools' routes, a token out of SSM, and what the function's role lets it do."""
+    text = (EVENTS / "api" / f"{name}.json").read_text(encoding="utf-8")
+    done = bench.invoke_api(sam_local.addressed(text, bench.bucket, bench.token))
+    assert done.error is None, done.log
+    assert done.answer["statusCode"] == status, done.answer

@@ -12,6 +12,8 @@ from cli.main import main
 from cli.stack import Stack
 from tests.support.cloud import Cloud, shared_session
 
+TOKENS_PATH = "/importer/twin/tokens"
+
 
 def write_outputs(cloud: Cloud, directory: Path) -> None:
     """What `make up` leaves behind for the command, where `cli.twin.DIRECTORY` is patched to be `directory`."""
@@ -28,6 +30,8 @@ def write_outputs(cloud: Cloud, directory: Path) -> None:
         access_key_id="testing",
         secret_access_key="testing",
         delivery_stream=cloud.delivery_stream or None,
+        tokens_path=TOKENS_PATH,
+        upload_max_mib=64,
     )
     (directory / "outputs.json").write_text(outputs.to_json())
 

@@ -35,6 +35,7 @@ COPY_SOURCE_BYTES = 5 * 1024**3
 STREAM_RECORDS = 500
 STREAM_REQUEST_BYTES = 4 * 1024 * 1024
 STREAM_RECORD_BYTES = 1000 * 1024
+PARAMETER_CHARACTERS = 4096
 RESERVED_WORDS = frozenset(ReservedKeywords.get_reserved_keywords())
 TOKEN_LIFE_MS = 10 * 60 * 1000
 
@@ -387,6 +388,23 @@ Rule = Callable[["Call"], "AWSResponse | None"]
 _EXPRESSIONS = (expression_is_at_most_4_kb, names_are_not_reserved)
 _WRITES_VALUES = (request_is_at_most_16_mb, values_are_storable, *_EXPRESSIONS, item_is_at_most_400_kb)
 
+# --- SSM ----------------------------------------------------------------------------------------------------------
+
+
+def parameter_can_be_kept(call: Call) -> AWSResponse | None:
+    """4,096 characters in the standard tier, no `{{`, which refers to another parameter, and a name of few characters
+    (API_PutParameter).
+    """
+    value, name = call.document.get("Value", ""), call.document.get("Name", "")
+    if len(value) > PARAMETER_CHARACTERS and call.document.get("Tier", "Standard") == "Standard":
+        return _invalid(call, "Standard tier parameters support a maximum parameter value of 4096 characters.")
+    if "{{" in value:
+        return _invalid(call, "Parameter value can't nest another parameter.")
+    if not re.fullmatch(r"[A-Za-z0-9_.\-/]+", name):
+        return _invalid(call, "Parameter name: only a mix of letters, numbers and the following symbols .-_ is allowed")
+    return None
+
+
 RULES: dict[tuple[str, str], tuple[Rule, ...]] = {
     ("dynamodb", "BatchWriteItem"): (batch_holds_at_most_25_requests, *_WRITES_VALUES),
     ("dynamodb", "PutItem"): _WRITES_VALUES,
@@ -414,6 +432,7 @@ RULES: dict[tuple[str, str], tuple[Rule, ...]] = {
     ("s3", "CompleteMultipartUpload"): (upload_is_known, destination_is_still_absent),
     ("firehose", "PutRecord"): (stream_takes_these_records,),
     ("firehose", "PutRecordBatch"): (stream_takes_these_records,),
+    ("ssm", "PutParameter"): (parameter_can_be_kept,),
     ("sqs", "SendMessage"): (message_holds_only_xml_characters,),
     ("sqs", "SendMessageBatch"): (message_holds_only_xml_characters,),
 }

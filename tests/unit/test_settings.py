@@ -91,6 +91,14 @@ def test_a_number_has_the_bounds_of_the_templates_parameter_and_is_told_with_the
             Settings.of({**NAMES, variable: wrong})
 
 
+def test_workers_of_every_priority_share_the_rate():
+    """Those of HIGH are as many again, those of LOW two: all together keep to what was asked for."""
+    queues = {"PART_QUEUE_URL": "q", "HIGH_PART_QUEUE_URL": "h", "LOW_PART_QUEUE_URL": "l"}
+    settings = Settings.of({**NAMES, **queues, "PART_CONCURRENCY": "4", "WRITES_PER_SECOND": "1000"})
+    assert settings.writes_per_second == 100
+    assert (settings.part_queue_url, settings.high_part_queue_url, settings.low_part_queue_url) == ("q", "h", "l")
+
+
 def test_a_rate_that_leaves_a_worker_too_little_is_refused():
     """A batch has to fit an invocation, or no part would ever get on."""
     with pytest.raises(ValueError, match="WRITES_PER_SECOND is 999, which leaves each of 20 workers less than 50"):

@@ -6,7 +6,8 @@ The rooms, in the order a file walks through them:
     2  parts          an object                                      → parts, on a byte grid
     2½ compression    gzip and zstd, by content                      → plain bytes
     3  lines          bytes                                          → lines with addresses
-    4  layouts        how rows stand in a file: rows (JSON lines; 4½ exact_json judges the doubtful ones) or csv_rows
+    4  layouts        how rows stand in a file: rows (JSON lines; 4½ exact_json judges the doubtful ones,
+                      4¾ plain_rows reads those like the ones before by a pattern) or csv_rows
        fields         checked readers of one field; row_paths: where in a row a value stands
     5  formats/       a row                                          → events and user changes, one file per vendor
        users          what is known of a person                      → records that may come in any order

@@ -157,7 +157,8 @@ def maker(
     objects = S3Objects(
         metered(clients.s3(), meter), clock, lambda: metered(clients.copies(), meter), in_flight, clients.signer
     )
-    dispatch = PartQueue(lambda: metered(clients.queues(), meter), settings.part_queue_url, clock)
+    of_priority = {"HIGH": settings.high_part_queue_url, "LOW": settings.low_part_queue_url}
+    dispatch = PartQueue(lambda: metered(clients.queues(), meter), settings.part_queue_url, clock, of_priority)
     records = ImportsTable(metered(clients.records(), meter), settings.imports_table)
     # Every other client is made when it is first needed.
     table_client = cache(lambda: metered(clients.sinks(), meter, events_table))
@@ -175,12 +176,10 @@ def maker(
         execution = records.execution(execution_id)
         return None if execution is None else execution.source.last_modified_ms
 
-    def dynamodb(
-        source: Provenance, _: Callable[[], None]
-    ) -> Sink:  # many calls in flight, and short ones: hardly a wait
+    def dynamodb(source: Provenance, meanwhile: Callable[[], None]) -> Sink:
         names = settings.events_table, settings.users_table
         transport = table_transport()
-        return DynamoDBSink(table_client(), *names, source, clock, in_flight, uploaded_ms, rate, transport)
+        return DynamoDBSink(table_client(), *names, source, clock, in_flight, uploaded_ms, rate, transport, meanwhile)
 
     def firehose(source: Provenance, meanwhile: Callable[[], None]) -> Sink:
         if not settings.delivery_stream:

@@ -133,25 +133,26 @@ def batches(lines: Iterable[Line], rules: Rules, layout: Layout = JSON_LINES, li
     number = lines_before + header_lines
     left = 0
     for line in lines:
-        offset = line[0]
+        offset, raw = line
         if offset >= stop or not left:
             if batch is not None:
                 yield _ended(batch, offset)
             stop = cell_start(offset) + GRID_BYTES
             left = BATCH_LINES
             batch = Batch(offset, number + 1)
+            add_line, add_event = batch.lines.append, batch.events.append
             batch.tally.inner_lines, header_lines = header_lines, 0
         assert batch is not None
         left -= 1
         number += 1
-        batch.lines.append(line)
-        if plain is not None and type(raw := line[1]) is bytes:
-            event = plain(raw[:-1] if raw.endswith(b"}\n") else row_text(raw), offset)
+        add_line(line)
+        if plain is not None and type(raw) is bytes:
+            event = plain(raw, offset)
             if event is not None and surely_fits(len(raw), event):
-                batch.events.append(event)
+                add_event(event)
                 continue
         _judge(line, number, batch, layout, read, rules.limits)
-        if may_hold_breaks and (inner := inner_breaks(line[1])):
+        if may_hold_breaks and (inner := inner_breaks(raw)):
             number += inner
             batch.tally.inner_lines += inner
     if batch is not None:

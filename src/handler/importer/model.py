@@ -392,10 +392,14 @@ class Task:
 
     It says nothing else, so that a second one, a late one or one of last week changes nothing: where the part stands,
     and whether there is anything left to do, is in the imports table.
+
+    Attributes:
+        priority: of its import: which queue it waits in. No part of the message.
     """
 
     execution_id: str
     start: int
+    priority: str = field(default="MEDIUM", compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -486,6 +490,11 @@ class Execution:
     def mime_type(self) -> str:
         """How the rows of its file stand; as its definition says."""
         return str(self.definition.get("mime_type", "APPLICATION_X_NDJSON"))
+
+    @property
+    def priority(self) -> str:
+        """Of its import, as its definition was when it began."""
+        return str(self.definition.get("priority", "MEDIUM"))
 
     @property
     def document_import_id(self) -> str:

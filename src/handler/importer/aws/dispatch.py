@@ -1,6 +1,10 @@
-"""The part queue on SQS: tasks as messages, ten a call, the refused ones tried again."""
+"""The part queues on SQS: tasks as messages, ten a call, the refused ones tried again.
 
-from collections.abc import Callable, Sequence
+One for each priority, with workers of its own: SQS knows no order of importance within a queue. Where there is but one
+queue (an older template, a person's own), it takes all.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
@@ -45,27 +49,39 @@ class PartQueue:
     Args:
         client: makes the client, which few invocations need, when something is sent.
         queue_url: "" where the stack has no part queue: then nothing can be handed on.
+        of_priority: queues of their own, by priority; the others' tasks wait in the one.
     """
 
-    def __init__(self, client: "Callable[[], SQSClient]", queue_url: str, clock: Clock) -> None:
+    def __init__(
+        self,
+        client: "Callable[[], SQSClient]",
+        queue_url: str,
+        clock: Clock,
+        of_priority: Mapping[str, str] | None = None,
+    ) -> None:
         self._client = cache(client)
         self._queue_url = queue_url
+        self._of_priority = {name: url for name, url in (of_priority or {}).items() if url}
         self._clock = clock
 
     def send(self, tasks: Sequence[Task], delay_s: int = 0) -> None:
         if tasks and not self._queue_url:
             raise Unavailable("PART_QUEUE_URL is not set, so work cannot be handed on: deploy with template.yaml")
-        for at in range(0, len(tasks), CALL_MESSAGES):
-            self._send([_entry(task, delay_s) for task in tasks[at : at + CALL_MESSAGES]])
+        by_queue: dict[str, list[Task]] = {}
+        for task in tasks:
+            by_queue.setdefault(self._of_priority.get(task.priority, self._queue_url), []).append(task)
+        for queue_url, some in by_queue.items():
+            for at in range(0, len(some), CALL_MESSAGES):
+                self._send(queue_url, [_entry(task, delay_s) for task in some[at : at + CALL_MESSAGES]])
 
-    def _send(self, messages: list[dict[str, Any]]) -> None:
+    def _send(self, queue_url: str, messages: list[dict[str, Any]]) -> None:
         left = [{"Id": str(number), **message} for number, message in enumerate(messages)]
         failure = ""
         for attempt in range(_TRIES):
             if attempt:
                 self._clock.sleep(0.2 * 2**attempt)
             try:
-                answer = self._client().send_message_batch(QueueUrl=self._queue_url, Entries=left)  # type: ignore[arg-type]
+                answer = self._client().send_message_batch(QueueUrl=queue_url, Entries=left)  # type: ignore[arg-type]
             except ClientError as error:
                 action = "; allow sqs:SendMessage on it" if "AccessDenied" in said(error) else ""
                 raise Unavailable(f"the part queue: {said(error)}{action}") from error

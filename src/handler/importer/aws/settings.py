@@ -10,6 +10,7 @@ from importer.model import Misconfigured
 
 # A batch of 8,192 rows takes 164 s at this rate: it has to fit an invocation of 300 s.
 LEAST_WRITES_PER_SECOND: Final = 50
+LOW_WORKERS: Final = 2  # Quota: the least MaximumConcurrency of an SQS mapping; template.yaml has it too
 LARGEST_POST_MIB: Final = 5120  # Quota: of a single upload (docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html)
 
 
@@ -21,6 +22,7 @@ class Settings:
         delivery_stream: "" where no stream is set up.
         stream_gzip: each record of the stream is a gzip file of its own.
         part_queue_url: "" where no part queue is set up: an older template, or a run without workers.
+        high_part_queue_url, low_part_queue_url: of imports of that priority; "" where there is none of their own.
         part_bytes: files larger than this are cut.
         hop_seconds: time-out of the part function, whole seconds.
         writes_per_second: items one worker may write to both tables together; 0 is no limit.
@@ -43,6 +45,8 @@ class Settings:
     delivery_stream: str = ""
     stream_gzip: bool = False
     part_queue_url: str = ""
+    high_part_queue_url: str = ""
+    low_part_queue_url: str = ""
     part_bytes: int = 256 << 20
     hop_seconds: int = 300
     writes_per_second: float = 0
@@ -81,7 +85,12 @@ class Settings:
             raise Misconfigured(f"STREAM_GZIP is {gzip!r}: choose true or false")
         # A total for people, divided here: CloudFormation cannot.
         writes_per_second = _whole(environment, "WRITES_PER_SECOND", 0, 0, 10_000_000)
-        workers = _whole(environment, "PART_CONCURRENCY", 20, 2, 1000)  # Quota: MaximumConcurrency of an SQS mapping
+        concurrency = _whole(
+            environment, "PART_CONCURRENCY", 20, 2, 1000
+        )  # Quota: MaximumConcurrency of an SQS mapping
+        # All there can be: each queue has workers of its own, as many for HIGH as for MEDIUM.
+        workers = concurrency + (concurrency if environment.get("HIGH_PART_QUEUE_URL") else 0)
+        workers += LOW_WORKERS if environment.get("LOW_PART_QUEUE_URL") else 0
         if 0 < writes_per_second < LEAST_WRITES_PER_SECOND * workers:
             raise Misconfigured(
                 f"WRITES_PER_SECOND is {writes_per_second}, which leaves each of {workers} workers less than "
@@ -93,6 +102,8 @@ class Settings:
             delivery_stream=delivery_stream,
             stream_gzip=gzip == "true",
             part_queue_url=environment.get("PART_QUEUE_URL", ""),
+            high_part_queue_url=environment.get("HIGH_PART_QUEUE_URL", ""),
+            low_part_queue_url=environment.get("LOW_PART_QUEUE_URL", ""),
             part_bytes=_whole(environment, "PART_SIZE_MIB", 256, 8, 5120) << 20,
             hop_seconds=_whole(environment, "PART_SECONDS", 300, 30, 300),
             writes_per_second=writes_per_second / workers,

@@ -5,9 +5,10 @@ finds the execution unfinished. What a request is refused for is found before th
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 from typing import Final, cast
+from urllib.parse import quote
 
 from importer.definitions import DEFAULT, NDJSON, TEXT_CSV, Definition
 from importer.documents import document
@@ -18,7 +19,7 @@ from importer.doors.idempotency import Try, once
 from importer.doors.ports import Doorway
 from importer.doors.tokens import Right
 from importer.executions import cancel_soon, execution_id_of, redrive, start
-from importer.model import Execution, S3Object, Status, Unavailable, Value
+from importer.model import Execution, Phase, S3Object, Status, Unavailable, Value
 from importer.notification import IMPORTS_PREFIX
 
 BODY_BYTES: Final = 4 << 20  # as base64 it still fits the 6 MB that Lambda takes
@@ -50,7 +51,7 @@ def create(request: Request, door: Doorway) -> Answer:
     permitted(request, Right.WRITE, import_id)
     definition = definition_of(door, import_id)
     file = _file_of(request, definition)
-    return once(request, door, lambda this: ok(execution_document(door, started(door, definition, file, this))))
+    return once(request, door, lambda this: ok(begun_document(door, started(door, definition, file, this))))
 
 
 def list_(request: Request, door: Doorway) -> Answer:
@@ -102,15 +103,31 @@ def act(request: Request, door: Doorway) -> Answer:
     return ok(execution_document(door, after))
 
 
+def begun_document(door: Doorway, execution: Execution) -> dict[str, Value]:
+    """Its document as it was when it was made: PENDING, as mediarithmics answers. It may be at work by now, or done."""
+    begun = replace(
+        execution,
+        status=Status.PENDING,
+        phase=Phase.IMPORTING,
+        start_date=None,
+        parts_done=frozenset(),
+        outcome=None,
+        error=None,
+        attempt=1,
+    )
+    return execution_document(door, begun)
+
+
 def execution_document(door: Doorway, execution: Execution) -> dict[str, Value]:
     """Its document, with what mediarithmics has and the store leaves out: whose it is and where it is."""
     said = document(execution)
     parameters = cast("dict[str, Value]", said["parameters"])
     import_id = execution.document_import_id
+    path = quote(import_id, safe="")
     return said | {
         "parameters": parameters | {"datamart_id": _number(door.datamart_id), "document_import_id": _number(import_id)},
         "organisation_id": door.organisation_id,
-        "permalink_uri": f"/v1/datamarts/{door.datamart_id}/document_imports/{import_id}/executions/{execution.id}",
+        "permalink_uri": f"/v1/datamarts/{door.datamart_id}/document_imports/{path}/executions/{execution.id}",
     }
 
 

@@ -47,7 +47,7 @@ _SAYS: Final = {
     "format": "Dialect of its rows; empty: each row tells by its marks.",
     "document_type": "What its rows are, where a dialect has several kinds; null or empty: each tells by its shape.",
     "encoding": "Of its files: utf-8.",
-    "priority": "Kept, and shown. Where many wait: see docs/http.md.",
+    "priority": "Which queue the parts of its large files wait in: docs/http.md#priority.",
     "base_file_name": "accounts.json stands for accounts*.json of a recurring import.",
     "identity": "What makes two events one: row, vendor, address or property:<name>.",
     "atomic": "Store nothing of a file unless every row is good.",
@@ -198,7 +198,7 @@ def _paths() -> Schema:
                 "createExecution",
                 "Executions",
                 "Send a file: it is stored, and imported from there",
-                {"200": _json("It is stored; its execution.", _data("Execution"))},
+                {"200": _json("It is stored; its execution, as it was made: PENDING.", _data("Execution"))},
                 ("Forbidden", "NotFound", "Conflict", "TooLarge", "UnsupportedMediaType", "Unprocessable"),
                 parameters=("idempotency_key", "content_encoding"),
                 body={

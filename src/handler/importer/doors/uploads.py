@@ -116,7 +116,10 @@ def upload_key(definition: Definition, file_name: str, now_ms: int, chance: Call
     folder = "" if definition.id == DEFAULT.id else f"{definition.id}/"
     if "$" in folder + file_name:
         whose = "import id" if "$" in folder else "file name"
-        raise BadName(f"the {whose} has a $, which has a meaning of its own in a signed form: upload it another way")
+        raise BadName(
+            f"the {whose} has a $, which means something of its own in a signed form: rename it, or upload the file by "
+            "`importer import`"
+        )
     judge_name(file_name, definition.format, definition.mime_type)
     packed = file_name[len(without_compression(file_name)) :]
     stem, dot, suffix = without_compression(file_name).rpartition(".")

@@ -11,7 +11,7 @@ from importer.definitions import NDJSON, Definition
 from importer.doors.asking import definition_of, permitted
 from importer.doors.http import Answer, Problem, Request, media_type
 from importer.doors.idempotency import once
-from importer.doors.import_executions import execution_document, judge_charset, plain_file, started
+from importer.doors.import_executions import begun_document, judge_charset, plain_file, started
 from importer.doors.ports import Doorway
 from importer.doors.tokens import Right
 
@@ -47,6 +47,6 @@ def create(request: Request, door: Doorway) -> Answer:
         door,
         lambda this: Answer(
             HTTPStatus.OK,
-            {"success": True, "execution": execution_document(door, started(door, definition, file, this))},
+            {"success": True, "execution": begun_document(door, started(door, definition, file, this))},
         ),
     )

@@ -203,7 +203,8 @@ class Held:
         self.state = replace(self._without_this_try(self.state), hops=hops, waits=waits)
         self.save()
         delay_s = 0 if self.has_moved else random.randint(*THROTTLED_DELAY_S)
-        self._place.dispatch.send([Task(self._execution.id, self.state.start)], delay_s)
+        task = Task(self._execution.id, self.state.start, self._execution.priority)
+        self._place.dispatch.send([task], delay_s)
         self._place.records.release(self._execution, self.state, self._owner)
         self._place.telemetry.handed_on(self._execution, self.state)
 

@@ -82,7 +82,7 @@ def send_on(place: Workplace, execution: Execution) -> None:
         starts = [begin for begin in starts if begin not in execution.parts_done] or starts[:1]
     else:
         starts = starts[:1]
-    place.dispatch.send([Task(execution.id, begin) for begin in starts])
+    place.dispatch.send([Task(execution.id, begin, execution.priority) for begin in starts])
 
 
 def work_on(place: Workplace, task: Task) -> Execution:
@@ -134,7 +134,7 @@ def _advance(place: Workplace, execution: Execution, part: Part) -> Execution:
     except Fenced:
         return _now(place, execution)
     except TimeIsUp:  # of settling: how far it is, it has saved
-        place.dispatch.send([Task(execution.id, part.start)])
+        place.dispatch.send([Task(execution.id, part.start, execution.priority)])
         place.telemetry.handed_on(execution, None)
         return _now(place, execution)
 
@@ -194,7 +194,7 @@ def _import_part(place: Workplace, execution: Execution, part: Part) -> Executio
     try:
         ours = held(place, execution, part)
     except Occupied as lease:
-        place.dispatch.send([Task(execution.id, part.start)], lease.lease_ms // 1000 + 1)
+        place.dispatch.send([Task(execution.id, part.start, execution.priority)], lease.lease_ms // 1000 + 1)
         return None
     if ours is None:
         return None

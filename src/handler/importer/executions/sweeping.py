@@ -99,7 +99,9 @@ def _sent_on(place: Workplace, execution_id: str) -> bool:
         told_ms, sent_ms = before.dead.get(start, [0, 0])
         if told_ms == until_ms and now_ms - sent_ms < PATIENCE_MS:
             dead[start] = [told_ms, sent_ms]  # its task may still wait in a long queue
-    tasks = [Task(execution_id, int(start)) for start, (_, sent_ms) in dead.items() if sent_ms == now_ms]
+    tasks = [
+        Task(execution_id, int(start), execution.priority) for start, (_, sent_ms) in dead.items() if sent_ms == now_ms
+    ]
     after = replace(_seen(place, execution, before, now_ms), dead=dead)
     if tasks:
         place.dispatch.send(tasks)

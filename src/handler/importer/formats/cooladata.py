@@ -15,11 +15,12 @@ from typing import Final
 import orjson
 
 from importer import fields, users
-from importer.bad_rows import FileReason, ObjectProblem, Reason, Reject, shown
+from importer.bad_rows import FileReason, ObjectProblem, Reason, Reject, row_text, shown
 from importer.definitions import DAY_MS, HOUR_MS, NDJSON, TEXT_CSV, Definition
 from importer.formats.reading import Lost, Reading, Shortcut, Written
 from importer.formats.writing import Taken, of_change, time_written
 from importer.model import Event, Row, UserChange, event_id, identity_begun
+from importer.plain_rows import Mandatory, PlainEvent, Shapes
 from importer.rows import is_exact
 
 NAME: Final = "cooladata"
@@ -153,14 +154,16 @@ def shortcut(definition: Definition, now_ms: int) -> Shortcut | None:
     """Reads rows that are as nearly all are, as `rows.row_of`, `claims` and `reader` together do, in half the time.
 
     Plain is a row of text, numbers and booleans with no prefix in its names, its time in milliseconds, of a user who
-    is somebody. Rows of a file look alike, so names are looked at when they come for the first time.
+    is somebody. Rows of a file look alike: where a row's shape is known its text is matched, and not parsed; else names
+    are looked at when they come for the first time.
     """
     if definition.strict:
         return None
     window = time_window(definition, now_ms)
     first_ms, last_ms = max(window[0], fields.SECONDS_BELOW), min(window[1], fields.MICROSECONDS_FROM - 1)
     seen: dict[tuple[str, ...], bool] = {}  # all names of a row → whether they are plain
-    loads, dumps, begun = orjson.loads, orjson.dumps, identity_begun(NAME, 0)
+    shapes = Shapes(Mandatory("event_name", "event_time_ts", "user_id"))
+    loads, dumps, begun, shape_of = orjson.loads, orjson.dumps, identity_begun(NAME, 0), shapes.of
 
     def are_plain(names: tuple[str, ...]) -> bool:
         plain = set(names) >= set(MANDATORY) and all(name and name[0] != "{" for name in names)
@@ -168,7 +171,24 @@ def shortcut(definition: Definition, now_ms: int) -> Shortcut | None:
             seen[names] = plain
         return plain
 
-    def read(text: bytes, address: int) -> Event | None:
+    def identified(text: bytes) -> str:
+        identity = begun.copy()
+        identity.update(text)
+        return identity.hexdigest()
+
+    def read(line: bytes, address: int) -> Event | None:
+        known_shape = shape_of(line)
+        if known_shape is None:
+            return parsed(line, address)
+        shape, found = known_shape
+        _, time_text, user_text = found.group(*shape.mandatory)
+        time, user = int(time_text), user_text.decode()
+        if not first_ms <= time <= last_ms or user.strip().lower() in fields.PLACEHOLDER_IDS:
+            return None
+        return PlainEvent(identified(row_text(line)), time, user, address, shape, found)
+
+    def parsed(line: bytes, address: int) -> Event | None:
+        text = row_text(line)
         try:
             row = loads(text)
             if type(row) is not dict or (dumps(row) != text and not is_exact(row, text)):
@@ -192,12 +212,11 @@ def shortcut(definition: Definition, now_ms: int) -> Shortcut | None:
             and user.strip().lower() not in fields.PLACEHOLDER_IDS
         ):
             return None
+        shapes.learn(names, row, line)
         del row["event_name"], row["event_time_ts"], row["user_id"]
         if type(None) in kinds or "" in row.values():
             row = {key: value for key, value in row.items() if value is not None and value != ""}
-        identity = begun.copy()
-        identity.update(text)
-        return Event(identity.hexdigest(), name, time, user, row, address)
+        return Event(identified(text), name, time, user, row, address)
 
     return read
 

@@ -23,7 +23,7 @@ class Reading:
     expired: bool = False
 
 
-# (row text, address) → the one event of a row that is as nearly all are, just as `row_of` and the dialect's reader make
+# (line, address) → the one event of a row that is as nearly all are, just as `row_of` and the dialect's reader make
 # it; None for any other row, or in any doubt: it is read the long way.
 Shortcut: TypeAlias = Callable[[bytes, int], Event | None]
 

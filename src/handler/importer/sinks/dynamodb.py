@@ -16,7 +16,7 @@ from botocore.exceptions import ClientError
 
 from importer.bad_rows import Reject
 from importer.model import ERASED_ROW, Clock, Event, Provenance, UserChange, event_rank
-from importer.sinks import NotStored
+from importer.sinks import NotStored, unhurried
 from importer.sinks.calls import Calls, Left
 from importer.sinks.conditional import ANY_ITEM, ConditionalWrites, put_if_highest
 from importer.sinks.erasing import Erasing, UploadedMs
@@ -43,6 +43,7 @@ class DynamoDBSink:
         uploaded_ms: when the file of an execution was uploaded; None if nobody knows any more.
         rate: what events and user changes together keep to.
         transport: the quick way of the same client.
+        meanwhile: see `Calls`; called while a batch's last calls are under way.
     """
 
     def __init__(
@@ -56,12 +57,15 @@ class DynamoDBSink:
         uploaded_ms: UploadedMs,
         rate: Rate | None = None,
         transport: Transport | None = None,
+        meanwhile: Callable[[], None] = unhurried,
     ) -> None:
         self._client = client
         self._table = events_table
         self._source = source
         name, quick_in_flight = f"the events table {events_table}", 1 if transport is None else transport.in_flight
-        self._calls: Calls[list[Event]] = Calls(clock, in_flight, name, "dynamodb", rate, len, quick_in_flight)
+        self._calls: Calls[list[Event]] = Calls(
+            clock, in_flight, name, "dynamodb", rate, len, quick_in_flight, meanwhile
+        )
         self._quick: Quick[list[Event]] | None = None
         if transport is not None:
             operation = transport.operation("batch_write_item", **self._request([{"PutRequest": {"Item": ANY_ITEM}}]))
