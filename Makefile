@@ -51,7 +51,7 @@ test: lint  ## everything a change must pass
 	@$(IN_VENV) pytest -q -n auto --dist loadgroup
 
 test-full: lint  ## the slow tests too, then the whole fault table (hours; goes on where it was stopped)
-	@$(IN_VENV) pytest -q -n auto --dist loadgroup -m "not bench"
+	@$(IN_VENV) pytest -q -n auto --dist loadgroup -m "not bench" --whole
 	@$(IN_VENV) tests.faults.table
 
 local-invoke: $(SETUP)  ## every sample of events/ through `sam local invoke` in a container: docs/sam-local.md

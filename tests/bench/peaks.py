@@ -103,7 +103,7 @@ def main() -> int:
 def peak(running: rig.Rig, file: Path, sink: tuple[str, ...]) -> str:
     key = f"imports/{file.name}/{os.urandom(8).hex()}.ndjson"
     program = [sys.executable, str(Path(__file__).with_name("ours.py")), key, *sink]
-    done = subprocess.run(program, env=running.environment("plain"), capture_output=True)
+    done = subprocess.run(program, env=running.environment("plain") | rig.OF_A_FUNCTION, capture_output=True)
     if done.returncode:
         raise SystemExit(done.stderr.decode(errors="replace")[-2000:])
     said: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])

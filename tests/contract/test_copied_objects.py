@@ -320,7 +320,7 @@ def test_whatever_goes_wrong_with_one_call_the_next_try_ends_with_a_whole_copy(b
             # An upload whose id never reached us nobody can go on with: the bucket's rule removes it.
             assert not unfinished_uploads(cloud) or "CreateMultipartUpload" in str(ended.fired)
 
-        failures = explore(sample(every(calls), 25), play, workers=2)
+        failures = explore(sample(every(calls), 8, whole=25), play, workers=2)
         assert not failures, report(failures)
 
 

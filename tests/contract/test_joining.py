@@ -1,20 +1,36 @@
 """The errors file of real size: more than a piece, made by several invocations, in the order of the source."""
 
 import random
+import tracemalloc
+from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import accumulate
 from typing import Any
 from unittest import mock
 
 import orjson
 import pytest
 
+from importer.aws import uploads
 from importer.bad_rows import BadRow, Reason, Reject, segment
 from importer.executions import joining, notebook
 from importer.executions.joining import SegmentsMissing, join, segment_key
 from importer.executions.notebook import SettlingNotebook
 from importer.executions.ports import Workplace
-from importer.model import Destination, Execution, Fenced, Outcome, PartState, Phase, S3Object, Status, Tally, TimeIsUp
+from importer.model import (
+    Destination,
+    Execution,
+    Fenced,
+    Outcome,
+    PartState,
+    Phase,
+    S3Object,
+    Status,
+    Tally,
+    TimeIsUp,
+    Value,
+)
 from importer.receipts import FoldedReasons
 from tests.faults.importing import Importer, installed
 from tests.support.clock import LambdaContext
@@ -130,7 +146,7 @@ def test_killed_at_any_call_the_next_worker_ends_with_the_same_bytes(joining_of:
         assert attempt(joining_of.cloud, joining_of.join, fault).killed
         joining_of.assert_done(joining_of.join())
 
-    failures = explore(sample([Fault(kind, call.index) for call in calls], 8), play)
+    failures = explore(sample([Fault(kind, call.index) for call in calls], 3, whole=8), play)
     assert not failures, report(failures)
 
 
@@ -181,6 +197,57 @@ def test_an_upload_that_was_taken_away_is_begun_anew(joining_of: Joining):
     joining_of.assert_done(joining_of.join())
 
 
+def test_an_upload_that_the_version_before_began_is_gone_on_with(joining_of: Joining):
+    """Pieces are cut by what all versions agree on, here in numbers: 8 MiB. What is there is not sent again."""
+    whole = b"".join(row.raw for row in joining_of.rows)
+    piece = whole[: 8 << 20]
+    ends = list(accumulate(len(row.raw) for row in joining_of.rows))
+    number = bisect_right(ends, len(piece))
+    first = number // ROWS * ROWS  # of its segment
+    place = joining_of.workplace()
+    upload = place.objects.pieces(joining_of.cloud.bucket, DESTINATION.errors, "application/x-ndjson")
+    upload.send(1, piece)
+    page: dict[str, Value] = {
+        "upload_id": upload.upload_id,
+        "pieces": 1,
+        "bytes": len(piece),
+        "aside": "",
+        "segment": segment_key(
+            joining_of.execution, joining_of.rows[first].offset, joining_of.rows[first + ROWS - 1].offset + 1
+        ),
+        "after": joining_of.rows[first - 1].offset,
+        "row": number - first,
+        "skip": len(piece) - ends[number - 1],
+        "rows": number,
+        "folded": [],
+    }
+    SettlingNotebook(place, joining_of.execution).keep("errors", page, at_once=True)
+    with plan(joining_of.cloud) as calls:
+        joining_of.assert_done(joining_of.join())
+    assert sum("UploadPart " in call for call in calls.journal) == 3  # the second and third of errors, one of reasons
+
+
+def test_what_is_gathered_is_in_memory_only_while_it_is_little(joining_of: Joining):
+    """Of 23 MB of errors at no time as much as one piece: it is on disk."""
+    place = joining_of.workplace()
+    rows = joining._Rows(place, joining_of.execution, joining_of.outcome)
+    peaks: list[int] = []
+
+    def send(_: Any, number: int, body: Any) -> None:
+        peaks.append(tracemalloc.get_traced_memory()[1])
+
+    tracemalloc.start()
+    try:
+        with mock.patch.object(uploads.Upload, "send", send), mock.patch.object(uploads.Upload, "complete"):
+            kept = SettlingNotebook(place, joining_of.execution)
+            pieces = joining._Pieces(place, joining_of.execution, "errors/b", "text/plain", "errors", kept)
+            pieces.write(rows, rows.as_sent, b"")
+    finally:
+        tracemalloc.stop()
+    assert len(peaks) == 3
+    assert max(peaks) < joining.PIECE_BYTES
+
+
 def test_a_completed_upload_whose_reply_was_lost_is_not_begun_again(joining_of: Joining):
     """S3 knows the upload no more, and the object has the size that was noted."""
     joining_of.join()
@@ -189,6 +256,7 @@ def test_a_completed_upload_whose_reply_was_lost_is_not_begun_again(joining_of: 
     assert not any("UploadPart " in call or "CreateMultipartUpload" in call for call in calls.journal)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("seed", range(6))
 def test_segments_of_workers_that_cut_otherwise_are_joined_as_one(joining_of: Joining, seed: int):
     """Whatever dead and late workers left beside them, in whatever order it was written: each row once, in order."""

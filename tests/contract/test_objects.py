@@ -1,16 +1,20 @@
 """Objects of ours in pieces and by the dozen; and where S3 answers as it does without s3:ListBucket (J6)."""
 
+import tracemalloc
 from collections.abc import Callable, Iterator
+from tempfile import TemporaryFile
 from typing import Any
 from unittest import mock
 
 import boto3
 import moto.s3.models
 import pytest
+from botocore.awsrequest import AWSPreparedRequest, AWSResponse
 from botocore.exceptions import ClientError
 
 from importer.aws.clock import SystemClock
 from importer.aws.objects import S3Objects
+from importer.aws.uploads import Upload
 from importer.bad_rows import FileReason, ObjectProblem
 from importer.model import S3Object, Unavailable, UploadGone
 from importer.notification import Dropped
@@ -60,6 +64,7 @@ def test_a_forbidden_version_that_is_listed_is_a_missing_permission():
 
 KEY, TYPE = "errors/2026/11/20/a.json", "application/x-ndjson"
 PIECE = b"p" * (5 << 20)
+CREDENTIALS = {"aws_access_key_id": "AKIDEXAMPLE", "aws_secret_access_key": "secret"}
 
 
 @pytest.fixture
@@ -104,6 +109,34 @@ def test_pieces_beyond_the_count_are_left_out(cloud: Cloud):
         pieces.send(number, body)
     pieces.complete(2)
     assert cloud.objects() == {KEY: PIECE + b"end"}
+
+
+@pytest.mark.parametrize("scheme", ["https", "http"])
+def test_a_file_is_sent_without_ever_being_in_memory(scheme: str):
+    """Neither signing (http) nor the checksum behind it (https) holds more of it than a little; all of it arrives."""
+    client = boto3.client("s3", endpoint_url=f"{scheme}://127.0.0.1", region_name="us-east-1", **CREDENTIALS)
+    sent: list[int] = []
+
+    def sends(request: AWSPreparedRequest, **_: Any) -> AWSResponse:
+        """Reads as botocore's connection does."""
+        sizes = iter(lambda: len(request.body.read(128 << 10)), 0)
+        sent.append(sum(sizes))
+        return AWSResponse(request.url, 200, {"ETag": '"e"'}, mock.Mock(stream=lambda **_: [b""]))
+
+    client.meta.events.register("before-send.s3.UploadPart", sends)
+    upload = Upload(client, "b", KEY, "u")
+    with TemporaryFile() as file:
+        file.write(b"x" * (2 << 20))
+        upload.send(1, file)
+        file.write(b"x" * (14 << 20))
+        tracemalloc.start()
+        try:
+            upload.send(2, file)
+            peak = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+    assert [count >> 20 for count in sent] == [2, 16]
+    assert peak < 1 << 20
 
 
 def test_pieces_are_listed_page_by_page(cloud: Cloud):

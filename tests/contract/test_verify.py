@@ -22,7 +22,7 @@ from tests.faults.files import FILES, many_rows, row
 from tests.faults.importing import Importer, installed
 from tests.support import oracle
 from tests.support.cloud import Cloud
-from tests.support.scenarios import seed
+from tests.support.scenarios import is_whole, sample, seed
 
 KEY, BODY = FILES["medium"]
 
@@ -130,6 +130,7 @@ def rows_of(findings: tuple[Finding, ...]) -> set[tuple[str, str, int | None]]:
 # -- what is as it should be ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize(
     ("workload", "sinks"),
     [
@@ -151,6 +152,7 @@ def test_what_an_import_left_behind_balances(workload: str, sinks: tuple[str, ..
         room.balances()
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("number", range(2))
 def test_parts_and_their_order_make_no_difference(number: int) -> None:
     """Equal rows lie in several parts, and the last to be written is not the last of the file."""
@@ -220,6 +222,7 @@ def test_a_refused_file_is_recounted_up_to_where_it_was_read() -> None:
             assert not room.verdict().balanced
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("number", range(2))
 def test_a_cancelled_execution_is_recounted_part_by_part(number: int) -> None:
     """Rows behind each part's last position may be stored or not; behind a part cut short no line number is known."""
@@ -263,7 +266,7 @@ def test_a_refused_file_that_was_taken_away_cannot_be_recounted() -> None:
 # -- the archive ---------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("at_most", [15, pytest.param(10**6, marks=pytest.mark.slow)], ids=["a sample", "every byte"])
+@pytest.mark.parametrize("at_most", [5, pytest.param(10**6, marks=pytest.mark.slow)], ids=["a sample", "every byte"])
 def test_a_flipped_byte_of_the_archive_is_found_and_its_row_told(room: Room, at_most: int) -> None:
     """The row's line is the first finding's place, whatever the row was: good, bad or blank."""
     choose = random.Random(seed())
@@ -307,7 +310,7 @@ def test_a_flipped_byte_of_a_paper_is_one_row_different(room: Room, paper: str) 
     key = getattr(room.destination, paper)
     body = room.cloud.objects()[key]
     choose = random.Random(seed())
-    for at in choose.sample(range(len(body)), 20):
+    for at in choose.sample(range(len(body)), 40 if is_whole() else 6):
         number = body.count(b"\n", 0, at)
         with room.object(key, lambda body, at=at: flipped(body, at)):
             verdict = room.verdict()
@@ -401,7 +404,8 @@ def test_every_count_of_the_receipt_is_held_against_the_recount(room: Room) -> N
         "reasons",
         "sinks",
     ]
-    for name in [*names, "source", "execution_id", "notes", "completed_uri", "errors_uri", "unread", "timing"]:
+    names += ["source", "execution_id", "notes", "completed_uri", "errors_uri", "unread", "timing"]
+    for name in sample(names, 6, whole=len(names)):
         for changed in ({**receipt, name: 17}, {key: value for key, value in receipt.items() if key != name}):
             with room.object(room.destination.receipt, lambda body, changed=changed: orjson.dumps(changed)):
                 findings = room.verdict().findings
@@ -436,7 +440,7 @@ def test_the_executions_own_document_is_compared(room: Room) -> None:
 
 
 def test_an_event_deleted_is_missing_with_its_row(room: Room) -> None:
-    for key in room.event_keys():
+    for key in sample(room.event_keys(), 8, whole=1_000):
         with room.item(room.cloud.events_table, key, lambda item: None):
             findings = room.verdict().findings
         assert {(f.kind, f.place) for f in findings} == {(Kind.MISSING, Place.EVENTS)}
@@ -444,6 +448,7 @@ def test_an_event_deleted_is_missing_with_its_row(room: Room) -> None:
         assert findings[0].line == BODY.count(b"\n", 0, findings[0].offset) + 1
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize(
     "attribute",
     ["event_id", "event_name", "event_time_ts", "properties", "format", "import_id", "execution_id", "address"],
@@ -503,6 +508,7 @@ def test_an_item_no_row_accounts_for_is_found_where_the_tables_are_searched(room
     ]
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("attribute", ["value", "rank", "event_time_ts", "execution_id", "address", "more"])
 def test_every_attribute_of_a_user_record_counts(room: Room, attribute: str) -> None:
     for key in room.user_keys()[:3]:
@@ -602,7 +608,7 @@ def test_the_first_differences_are_told_and_all_are_counted(room: Room) -> None:
 # -- anything, anywhere --------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("count", [20, pytest.param(2_000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [8, pytest.param(2_000, marks=pytest.mark.slow)])
 def test_whatever_is_tampered_with_is_found(room: Room, count: int) -> None:
     """A random change of a random thing; and without it the books balance, a second file of the same rows or not."""
     choose = random.Random(seed())

@@ -30,7 +30,8 @@ column says happens to the workload it names: a row of the fault table ([guarant
 `tests/faults/bugs_kinds.py`. Letters and numbers in brackets are [hazards](hazards.md).
 
 ```sh
-.venv/bin/python -m pytest tests/faults/test_seeded_bugs.py            # each bug, until it is caught
+.venv/bin/python -m pytest tests/faults/test_seeded_bugs.py            # some of them, as `make test` does
+.venv/bin/python -m pytest tests/faults/test_seeded_bugs.py --whole    # each bug, until it is caught
 .venv/bin/python -m pytest tests/faults/test_seeded_bugs.py -m slow    # at any call; and: no cry without a bug
 ```
 

@@ -69,6 +69,7 @@ def test_a_file_with_a_bad_row_stores_nothing(setup: dict[str, Any]):
         nothing_late_matters(importer)
 
 
+@pytest.mark.sampled(each="setup key")
 @pytest.mark.parametrize("setup", SETUPS.values(), ids=SETUPS.keys())
 @pytest.mark.parametrize("key", [KEY, f"{KEY}.gz"])
 def test_a_file_of_good_rows_is_stored_as_any_other(setup: dict[str, Any], key: str):
@@ -99,12 +100,13 @@ def clean_calls(body: bytes, setup: dict[str, Any]) -> int:
     return in_copy(run)
 
 
+@pytest.mark.sampled(each="kind setup")
 @pytest.mark.parametrize("setup", ["one part", "four parts"])
 @pytest.mark.parametrize("kind", ["kill_before", "kill_after", "reply_lost"])
 def test_a_bad_file_stores_nothing_whatever_goes_wrong(setup: str, kind: str):
     """At no moment is any of it in a table, wherever its workers end."""
     calls = clean_calls(BAD, SETUPS[setup])
-    for at in sample(range(1, calls + 1), 2):
+    for at in sample(range(1, calls + 1), 1, whole=2):
         with installed(**SETUPS[setup]) as importer:
             moments: list[int] = []
             importer.cloud.wire.watchers.append(lambda call, _, here=importer, seen=moments: seen.append(stored(here)))
@@ -114,13 +116,14 @@ def test_a_bad_file_stores_nothing_whatever_goes_wrong(setup: str, kind: str):
             nothing_late_matters(importer)
 
 
+@pytest.mark.sampled(each="kind setup")
 @pytest.mark.parametrize("setup", ["one part", "four parts", "short invocations"])
 @pytest.mark.parametrize("kind", ["kill_before", "kill_after", "reply_lost"])
 def test_a_good_file_is_stored_once_whatever_goes_wrong(setup: str, kind: str):
     """Between checking and writing, and in both."""
     calls = clean_calls(GOOD, SETUPS[setup])
     clean = None
-    for at in [None, *sample(range(1, calls + 1), 2)]:
+    for at in [None, *sample(range(1, calls + 1), 1, whole=2)]:
         with installed(**SETUPS[setup], watched=True) as importer:
             importer.notify(importer.cloud.drop(KEY, GOOD))
             importer.run_until_quiet(*([] if at is None else [Fault(kind, Nth(at))]))

@@ -15,6 +15,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from types import ModuleType
 from typing import Any
 from unittest import mock
@@ -143,6 +144,12 @@ class Function:
         self.out, self.err = self.out + out, self.err + err
 
 
+@cache
+def secret_session() -> boto3.Session:
+    """Its keys are canaries. One for all tests, as `shared_session`."""
+    return boto3.Session(f"AKIA{MARK}", f"{MARK}-secret-key", f"{MARK}-session-token", REGION)
+
+
 @pytest.fixture
 def function(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Function]:
     environment = {
@@ -172,8 +179,7 @@ def function(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
             )
         names = (cloud.bucket, cloud.events_table, cloud.users_table, cloud.imports_table)
         settings = Settings(*names, sinks=("dynamodb", "firehose"), delivery_stream=cloud.delivery_stream)
-        session = boto3.Session(f"AKIA{MARK}", f"{MARK}-secret-key", f"{MARK}-session-token", REGION)
-        with used(session):
+        with used(secret_session()):
             told = telemetry.PowertoolsTelemetry(app.logger, app.metrics)
             places = assembly.maker(settings, told, cloud.clock, 1, 0)
             with mock.patch.object(app, "_workplaces", return_value=places):
@@ -260,6 +266,7 @@ def test_a_value_of_any_length_is_cut(function: Function):
 QUOTING = f"One value was: {{S: {MARK}@example.org}}"
 
 
+@pytest.mark.sampled(each="call words")
 @pytest.mark.parametrize("call", ["BatchWriteItem", "PutItem users"])
 @pytest.mark.parametrize("words", [f"Item size has exceeded … {MARK}", f"Number overflow … {MARK}"])
 def test_a_row_refused_by_dynamodb_is_told_in_the_reasons_only(function: Function, call: str, words: str):
@@ -282,6 +289,7 @@ ANSWERS = {
 }
 
 
+@pytest.mark.sampled(each="answer call")
 @pytest.mark.parametrize("call", ["BatchWriteItem", "PutItem users", "PutRecordBatch", "UpdateItem", "PutItem imports"])
 @pytest.mark.parametrize("answer", ANSWERS)
 def test_an_answer_of_aws_that_quotes_an_item_is_told_by_its_code(function: Function, call: str, answer: str):
@@ -294,6 +302,7 @@ def test_an_answer_of_aws_that_quotes_an_item_is_told_by_its_code(function: Func
     assert all(isinstance(error, (Unavailable, telemetry.Crashed)) for error in function.raised)
 
 
+@pytest.mark.sampled(each="kind call")
 @pytest.mark.parametrize("call", ["HeadObject", "GetObject", "PutObject", "CopyObject", "DeleteObject", "ListObjects"])
 @pytest.mark.parametrize("kind", ["denied", "error_503", "connection_lost", "body_reset"])
 def test_trouble_with_s3_tells_names_only(function: Function, call: str, kind: str):
@@ -302,6 +311,7 @@ def test_trouble_with_s3_tells_names_only(function: Function, call: str, kind: s
     assert_silent(function)
 
 
+@pytest.mark.sampled(each="kind call")
 @pytest.mark.parametrize("call", ["BatchWriteItem", "PutItem users", "PutRecordBatch", "UpdateItem", "Query"])
 @pytest.mark.parametrize("kind", ["denied", "connection_lost", "unprocessed"])
 def test_trouble_with_a_table_or_the_stream_tells_names_only(function: Function, call: str, kind: str):
@@ -344,6 +354,7 @@ PLACES: dict[str, tuple[object, str]] = {
 }
 
 
+@pytest.mark.sampled(each="bug place")
 @pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize("bug", BUGS)
 def test_a_bug_is_told_by_its_type_and_place(function: Function, place: str, bug: str):

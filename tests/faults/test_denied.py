@@ -28,6 +28,8 @@ from tests.support.faults import Fault, attempt, plan
 from tests.support.policy import Permission, granted, needed
 from tests.support.scenarios import in_copy
 
+pytestmark = pytest.mark.xdist_group("denied")  # what a workload needs is found out once
+
 # What is only a nicety: the work goes on without it. Why, and who does it then.
 NICETIES: dict[Permission, str] = {
     (
@@ -335,6 +337,7 @@ def test_nothing_is_granted_that_no_workload_needs(role: str):
 CASES = [(role, permission) for role in ("ImportRole", "SweepRole") for permission in sorted(granted(role))]
 
 
+@pytest.mark.sampled(12, each="role")
 @pytest.mark.parametrize(
     ("role", "permission"), CASES, ids=lambda value: value if isinstance(value, str) else " ".join(value)
 )

@@ -71,9 +71,8 @@ def test_whatever_goes_wrong_once_the_books_balance(in_pieces: bool) -> None:
         notification = importer.cloud.drop(KEY, BODY, **ENCRYPTED)
         calls = calls_of(importer.cloud, lambda: importer.deliver(notification))
         mine = [call for call in calls if call.service == "s3" and (not in_pieces or call.operation in MULTIPART)]
-        failures = explore(
-            sample(every(mine), 15), lambda fault: survives(importer, notification, {KEY: BODY}, fault), workers=2
-        )
+        some = sample(every(mine), 5, whole=15)
+        failures = explore(some, lambda fault: survives(importer, notification, {KEY: BODY}, fault), workers=2)
         assert not failures, report(failures)
 
 
@@ -94,7 +93,7 @@ def test_overwritten_at_any_call_of_the_move_no_newer_upload_is_lost(in_pieces: 
             assert newer in importer.cloud.objects("completed_imports/").values()
             assert not importer.cloud.objects("imports/")
 
-        failures = explore(sample(moving, 7), play, workers=2)
+        failures = explore(sample(moving, 3, whole=14), play, workers=2)
         assert not failures, report(failures)
 
 
@@ -126,6 +125,7 @@ DENIED = {
 }
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize(("fault", "remedy"), DENIED.values(), ids=DENIED.keys())
 def test_a_denied_call_names_the_missing_permission_and_nothing_is_lost(fault: Fault, remedy: str) -> None:
     """I9, C8: the delivery fails with a sentence that can be pasted into a policy; after the fix it goes on."""

@@ -111,7 +111,7 @@ def test_old_and_new_function_at_once_never_leave_an_execution_that_nobody_works
                 interleaved(importer.cloud, {"old": older, "new": newer}, seed=number, tries=2)
             assert_books_balance(importer.cloud, {key: body})
 
-        failures = explore(range(12), play)
+        failures = explore(sample(range(12), 4, whole=12), play)
         assert not failures, report(failures)
 
 
@@ -170,6 +170,7 @@ class _Dies(Exception):
     """A worker ends between its delete and its close."""
 
 
+@pytest.mark.sampled(each="versioned call")
 @pytest.mark.parametrize("versioned", [True, False])
 @pytest.mark.parametrize(("call", "time"), [("s3 CopyObject", 1), ("s3 HeadObject imports/", 2), ("s3 GetObject", 3)])
 def test_a_file_another_worker_has_moved_meanwhile_never_ends_failed(versioned: bool, call: str, time: int) -> None:
@@ -336,7 +337,7 @@ def test_a_refused_file_stays_where_it_is_with_a_receipt_whatever_went_wrong(cod
             importer.deliver(notification)
             _assert_refused(importer, key, body, code)
 
-        failures = explore(sample(every(calls), 15), play)
+        failures = explore(sample(every(calls), 4, whole=15), play)
         assert not failures, report(failures)
 
 
@@ -355,7 +356,7 @@ def test_a_mended_file_dropped_over_a_refused_one_leaves_imports_empty() -> None
             assert [body for _, body in importer.cloud.versions(key) if body is not None] == [refused]
             assert list(importer.cloud.objects("completed_imports/").values()) == [VENDOR_ROWS]
 
-        failures = explore(sample(every(calls), 15), play)
+        failures = explore(sample(every(calls), 4, whole=15), play)
         assert not failures, report(failures)
 
 

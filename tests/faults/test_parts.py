@@ -33,6 +33,7 @@ def imported(key: str, body: bytes, **setup: Any) -> dict[str, Any]:
     return in_copy(run)
 
 
+@pytest.mark.sampled(each="setup line_end")
 @pytest.mark.parametrize(
     "setup",
     [
@@ -145,6 +146,7 @@ def test_a_message_that_is_no_task_ends_among_the_dead_letters_and_hinders_nobod
         assert ended_after_minutes(importer, KEY) < 1
 
 
+@pytest.mark.sampled(each="kind part_bytes")
 @pytest.mark.parametrize("kind", ["kill_before", "kill_after", "timed_out", "bug"])
 @pytest.mark.parametrize("part_bytes", [2048, 1 << 20])
 def test_a_file_that_kills_its_workers_is_given_up_and_the_others_do_not_wait_for_it(

@@ -82,6 +82,7 @@ def test_a_part_that_is_handed_on_keeps_what_it_has_cost() -> None:
         assert (cost_of(importer)["units"]["event_write_units"], wire.puts) == (40, 40)
 
 
+@pytest.mark.sampled(each="kind at")
 @pytest.mark.parametrize("kind", ["kill_after", "kill_before", "reply_lost", "unprocessed", "throttled", "error_500"])
 @pytest.mark.parametrize("at", [14, 18, 24])
 def test_a_bill_is_at_least_what_is_stored_and_at_most_what_was_sent(kind: str, at: int) -> None:

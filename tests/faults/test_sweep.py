@@ -264,6 +264,7 @@ def test_a_long_import_that_gets_on_does_not_wait_and_one_that_stands_does():
 # ---- What it takes up ----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.sampled(each="versioned part_bytes")
 @pytest.mark.parametrize("part_bytes", [1 << 28, 1024])
 @pytest.mark.parametrize("versioned", [True, False])
 def test_a_file_nobody_told_of_is_imported(versioned: bool, part_bytes: int):
@@ -450,6 +451,7 @@ def test_a_sweep_that_is_denied_raises_and_names_the_permission(importer: Import
     assert permission in str(denied.error)
 
 
+@pytest.mark.sampled(each="kind call")
 @pytest.mark.parametrize("kind", ["connection_lost", "reply_lost", "error_500", "error_503", "throttled"])
 @pytest.mark.parametrize("call", ["ListObjectVersions", "GetItem"])
 def test_a_passing_fault_changes_nothing_in_what_is_found(importer: Importer, call: str, kind: str):

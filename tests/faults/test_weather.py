@@ -143,6 +143,7 @@ def refused_and_made(users: int, partition_units: int, table_units: int, in_flig
     return weather.refused, weather.calls
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     ("users", "partition_units", "table_units", "in_flight"),
     [(1, 1_000, 4_000, 8), (1, 500, 4_000, 8), (1, 500, 4_000, 1), (900, 1_000, 500, 8)],
@@ -229,6 +230,7 @@ def statuses(importer: Importer) -> list[str]:
     return [item["status"] for item in importer.executions()]
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize(
     ("users", "partition_units", "in_flight"), [(1, 1_000, 8), (1, 100, 8), (1, 100, 1), (1_000, 1_000, 8)]
 )
@@ -250,6 +252,7 @@ def test_a_file_is_imported_through_bad_weather(users: int, partition_units: int
     assert max(later - earlier for earlier, later in pairwise(seen.saved_ms)) < LEASE_MS / 2
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("part_kib", [1 << 20, 64])
 def test_bad_weather_and_short_invocations(part_kib: int):
     """Forty seconds each, for a user who takes fifty rows a second: handed on again and again, and nobody is killed.

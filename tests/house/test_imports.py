@@ -7,6 +7,7 @@ parts, compression → exact_json → fields → bad_rows, definitions → model
 import ast
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -74,7 +75,12 @@ def type_checking_lines(tree: ast.Module) -> set[int]:
     return lines
 
 
-def imports_of(path: Path) -> Iterator[Import]:
+@cache
+def imports_of(path: Path) -> tuple[Import, ...]:
+    return tuple(_imports_of(path))
+
+
+def _imports_of(path: Path) -> Iterator[Import]:
     tree = ast.parse(path.read_text(encoding="utf-8"))
     hidden = type_checking_lines(tree)
     where = str(path.relative_to(SRC.parent))
@@ -92,7 +98,8 @@ def imports_of(path: Path) -> Iterator[Import]:
             yield Import(where, room_of(path), node.lineno, module, node.lineno in hidden)
 
 
-IMPORTS = [found for path in modules() for found in imports_of(path)]
+def all_imports() -> list[Import]:
+    return [found for path in modules() for found in imports_of(path)]
 
 
 def target_room(module: str) -> str | None:
@@ -116,7 +123,7 @@ def test_every_room_has_a_floor():
 def test_imports_point_downward():
     """One way only, so that every room can be read and tested with those below it and without those above."""
     wrong = []
-    for found in IMPORTS:
+    for found in all_imports():
         target = target_room(found.module)
         if target is None or target == found.room or found.room not in FLOOR:
             continue
@@ -129,7 +136,7 @@ def test_imports_point_downward():
 
 def test_aws_does_not_import_executions():
     """It fills the ports they declare by their shape alone, so that neither has to choose the other."""
-    wrong = [str(found) for found in IMPORTS if found.room == "aws" and target_room(found.module) == "executions"]
+    wrong = [str(found) for found in all_imports() if found.room == "aws" and target_room(found.module) == "executions"]
     assert not wrong, "\n".join(wrong)
 
 
@@ -137,7 +144,7 @@ def test_botocore_is_imported_by_aws_sinks_and_cli_only():
     """Everywhere else AWS is a port or a value."""
     wrong = [
         f"{found}: only {', '.join(sorted(AWS_ROOMS))} may"
-        for found in IMPORTS
+        for found in all_imports()
         if found.module.split(".")[0] in ("boto3", "botocore", "s3transfer", "mypy_boto3_dynamodb", "mypy_boto3_s3")
         and found.room not in AWS_ROOMS
         and not found.for_types_only
@@ -149,7 +156,7 @@ def test_boto3_is_imported_by_cli_only():
     """What is deployed makes its clients by botocore: docs/decisions/0029."""
     wrong = [
         str(found)
-        for found in IMPORTS
+        for found in all_imports()
         if found.module.split(".")[0] in ("boto3", "s3transfer") and found.room != "cli" and not found.for_types_only
     ]
     assert not wrong, "\n".join(wrong)
@@ -157,7 +164,7 @@ def test_boto3_is_imported_by_cli_only():
 
 def test_what_is_deployed_does_not_import_the_command_line():
     """src/cli never leaves a person's machine."""
-    wrong = [str(found) for found in IMPORTS if found.room != "cli" and target_room(found.module) == "cli"]
+    wrong = [str(found) for found in all_imports() if found.room != "cli" and target_room(found.module) == "cli"]
     assert not wrong, "\n".join(wrong)
 
 

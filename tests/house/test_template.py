@@ -20,6 +20,7 @@ from importer.aws.settings import LOW_WORKERS
 from importer.doors import openapi
 from importer.doors.routes import ROUTES
 from importer.forecast import MEMORY_MB
+from tests.bench import rig
 from tests.faults import importing
 from tests.support import cloud
 
@@ -380,6 +381,13 @@ def test_every_function_is_told_what_settings_reads(expanded, function):
     source = (ROOT / "src/handler/importer/aws/settings.py").read_text(encoding="utf-8")
     ours = {name for name in re.findall(r'"([A-Z]+(?:_[A-Z]+)*)"', source) if not name.startswith("AWS_")}
     assert ours <= variables  # AWS_… are Lambda's own: it sets them, and lets nobody else
+
+
+@pytest.mark.parametrize("function", ["ImportFunction", "PartFunction", "SweepFunction"])
+def test_every_function_has_one_heap_as_it_is_measured(expanded, function):
+    """The figures of docs/benchmarks are those of functions as they are deployed."""
+    variables = expanded["Resources"][function]["Properties"]["Environment"]["Variables"]
+    assert {name: variables.get(name) for name in rig.OF_A_FUNCTION} == rig.OF_A_FUNCTION
 
 
 def test_a_forecast_assumes_what_the_template_gives(expanded):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
@@ -26,7 +27,8 @@ BY_LAMBDA = ("logs:", "sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAt
 TO_LAMBDAS_QUEUE = ("sqs:SendMessage", "DeadLetterQueue")
 
 
-def granted(role: str) -> set[Permission]:
+@cache
+def granted(role: str) -> frozenset[Permission]:
     """What a role of the template may do, but for what Lambda does with it."""
     resources = yaml_parse(TEMPLATE.read_text(encoding="utf-8"))["Resources"]
     policies: list[dict[str, Any]] = list(resources[role]["Properties"].get("Policies", []))
@@ -35,7 +37,7 @@ def granted(role: str) -> set[Permission]:
         for resource in resources.values()
         if resource["Type"] == "AWS::IAM::Policy" and {"Ref": role} in resource["Properties"]["Roles"]
     ]
-    return {
+    return frozenset(
         (action, where)
         for policy in policies
         for statement in policy["PolicyDocument"]["Statement"]
@@ -43,7 +45,7 @@ def granted(role: str) -> set[Permission]:
         if not action.startswith(BY_LAMBDA)
         for where in _places(statement)
         if (action, where) != TO_LAMBDAS_QUEUE
-    }
+    )
 
 
 def _places(statement: dict[str, Any]) -> Iterator[str]:

@@ -9,7 +9,8 @@
 Rule: a scenario runs in a forked process, which owns a copy-on-write copy of the whole fake cloud, clients and
 caches included. Nothing is set up again, nothing leaks into the next, and a scenario may hang or kill itself.
 
-FAULT_SEED=n repeats a sample; FAULT_ONLY="kill_after@17" runs the scenarios whose text holds that.
+FAULT_SEED=n repeats a sample, WHOLE=1 takes the larger one; FAULT_ONLY="kill_after@17" runs the scenarios whose text
+holds that.
 """
 
 from __future__ import annotations
@@ -66,8 +67,19 @@ def seed() -> int:
     return int(os.environ.get("FAULT_SEED") or random.SystemRandom().randrange(1_000_000))
 
 
-def sample(scenarios: Sequence[T], at_most: int) -> list[T]:
-    """All, or that many of them by FAULT_SEED, in their order; or those FAULT_ONLY names."""
+def is_whole() -> bool:
+    """Whether this run takes its time: `make test-full`, or somebody who names a test."""
+    return bool(os.environ.get("WHOLE"))
+
+
+def sample(scenarios: Sequence[T], at_most: int, whole: int = 0) -> list[T]:
+    """All, or that many of them by FAULT_SEED, in their order; or those FAULT_ONLY names.
+
+    Args:
+        whole: so many instead, in a whole run.
+    """
+    if is_whole():
+        at_most = max(at_most, whole)
     only = os.environ.get("FAULT_ONLY")
     if only:
         return [scenario for scenario in scenarios if only in _text_of(scenario)]
@@ -203,4 +215,4 @@ class _Child:
         return pickle.loads(b"".join(pieces))  # type: ignore[no-any-return]
 
 
-__all__ = ["CleanCall", "Failure", "calls_of", "explore", "in_copy", "report", "sample", "seed"]
+__all__ = ["CleanCall", "Failure", "calls_of", "explore", "in_copy", "is_whole", "report", "sample", "seed"]

@@ -316,6 +316,8 @@ class Wire:
             mock.patch.object(socket.socket, "connect", stay_home),
             mock.patch.object(transport, "opened", lambda address, timeout_s, context: WireSocket(wire, address[0])),
             mock.patch.object(transport, "listeners", return_value=[]),  # moto does
+            # Nothing is encrypted here, and to read all authorities' certificates is a tenth of a scenario's CPU.
+            mock.patch.object(transport.Transport, "_tls_context", None),
             nullcontext() if self.quick else mock.patch.object(Transport, "of", return_value=None),
         ):
             yield self

@@ -35,6 +35,9 @@ PART_QUEUE: Final = "bench-parts"
 REGION: Final = "us-east-1"
 CREDENTIALS: Final = ("AKIDEXAMPLE", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY")
 
+# What the template tells the C library of our functions. Clients people write run without it.
+OF_A_FUNCTION: Final = {"MALLOC_ARENA_MAX": "1"}
+
 WAYS: Final = ("plain", "tls", "latency")
 LINK_BYTES_PER_SECOND: Final = 90_000_000
 MODULES: Final = ("/usr/lib/nginx/modules", "/usr/share/nginx/modules", "/usr/lib64/nginx/modules")

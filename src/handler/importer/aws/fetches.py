@@ -229,7 +229,7 @@ class Landing:
             headers = {"ContentType": content_type, "Metadata": {_MARK: fetch_id}}
             return uploads.Upload.begun(self._s3, self._bucket, key, **headers).id
 
-    def send(self, key: str, upload_id: str, number: int, body: bytes | bytearray) -> None:
+    def send(self, key: str, upload_id: str, number: int, body: bytes) -> None:
         with answers.told(*uploads.writing(self._bucket, key)):
             self._upload(key, upload_id).send(number, body)
 

@@ -7,7 +7,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import cache
-from typing import TYPE_CHECKING, Any, Final, NoReturn, cast
+from typing import IO, TYPE_CHECKING, Any, Final, NoReturn
 from urllib.parse import quote
 
 from botocore.exceptions import ClientError
@@ -149,16 +149,17 @@ class S3Objects:
 
     # -- writing ------------------------------------------------------------------------------------------------
 
-    def put(self, bucket: str, key: str, body: bytes | bytearray, content_type: str, over: str | None = None) -> None:
+    def put(self, bucket: str, key: str, body: bytes | IO[bytes], content_type: str, over: str | None = None) -> None:
         condition: Any = {} if over is None else {"IfMatch": over} if over else {"IfNoneMatch": "*"}
         with told(*uploads.writing(bucket, key)):
             try:
-                told_body = cast("bytes", body)  # the stubs know bytes alone
-                self._s3.put_object(Bucket=bucket, Key=key, Body=told_body, ContentType=content_type, **condition)
+                self._s3.put_object(
+                    Bucket=bucket, Key=key, Body=uploads.body_of(body), ContentType=content_type, **condition
+                )
             except ClientError as error:
                 if not is_replaced(error) or over is None:
                     raise
-                if self.get(bucket, key) != body:  # else it was us: the reply to an earlier try was lost (F8)
+                if self.get(bucket, key) != _whole(body):  # else it was us: the reply to an earlier try was lost (F8)
                     raise Fenced(f"another worker has written s3://{bucket}/{key}") from error
 
     def upload(self, bucket: str, key: str, body: bytes, content_type: str) -> Dropped | None:
@@ -372,6 +373,13 @@ def _replaced(source: S3Object) -> ObjectProblem:
         FileReason.REPLACED_WHILE_READING,
         f"{source.uri} was replaced by a newer upload, imported on its own; turn on versioning to import both",
     )
+
+
+def _whole(body: bytes | IO[bytes]) -> bytes:
+    if isinstance(body, bytes):
+        return body
+    body.seek(0)
+    return body.read()
 
 
 def _checksum(found: Any, algorithm: str) -> str | None:

@@ -6,9 +6,10 @@ the bytes under KMS). An upload is not aborted when a call fails: the next try g
 already. What nobody goes on with is removed by the bucket's rule for incomplete uploads.
 """
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import IO, TYPE_CHECKING, Any, Final
 
 from botocore.exceptions import ClientError
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_s3.type_defs import CompleteMultipartUploadOutputTypeDef, PartTypeDef
 
+SIP_BYTES: Final = 64 << 10  # Quota: at least 8 KiB a chunk but the last, in S3's aws-chunked encoding
+AT_ONCE_BYTES: Final = 256 << 10
 PIECES: Final = 10_000  # Quota: docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html
 
 
@@ -41,9 +44,9 @@ class Upload:
         upload_id = client.create_multipart_upload(Bucket=bucket, Key=key, **headers)["UploadId"]
         return cls(client, bucket, key, upload_id)
 
-    def send(self, number: int, body: bytes | bytearray) -> None:
+    def send(self, number: int, body: bytes | IO[bytes]) -> None:
         with _gone_is_told(self.id):
-            self._s3.upload_part(**self._where, PartNumber=number, Body=cast("bytes", body))  # stubs know bytes alone
+            self._s3.upload_part(**self._where, PartNumber=number, Body=body_of(body))
 
     def copy(self, number: int, **source: Any) -> None:
         """Make a piece of another object's bytes."""
@@ -88,7 +91,7 @@ class S3Pieces:
     def upload_id(self) -> str:
         return self._upload.id
 
-    def send(self, number: int, body: bytes | bytearray) -> None:
+    def send(self, number: int, body: bytes | IO[bytes]) -> None:
         with answers.told(*self._writing):
             self._upload.send(number, body)
 
@@ -97,6 +100,32 @@ class S3Pieces:
             pieces = self._upload.pieces()
         with answers.told(*self._writing):
             self._upload.complete(pieces, count)
+
+
+class _Sips:
+    """A file as the SDK reads it: from its begin, and never much at once.
+
+    To sign, to sum and to send it, the SDK asks for a MiB at a time, and over TLS holds several copies of what it is
+    given; it takes less as well. Bytes would be copied as a whole.
+    """
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self.seek, self.tell = file.seek, file.tell
+        self.seek(0)
+
+    def read(self, most: int | None = None) -> bytes:
+        return self._file.read(min(most, SIP_BYTES) if most is not None and most >= 0 else -1)
+
+
+def body_of(body: bytes | IO[bytes]) -> Any:
+    """What is to be sent, for a call of the SDK's. What is short is not worth S3's leave to send it (100 Continue)."""
+    if isinstance(body, bytes):
+        return body
+    if body.seek(0, os.SEEK_END) > AT_ONCE_BYTES:
+        return _Sips(body)
+    body.seek(0)
+    return body.read()
 
 
 def writing(bucket: str, key: str) -> tuple[str, str]:

@@ -84,7 +84,7 @@ class Landing(Protocol):
     def begin(self, key: str, content_type: str, fetch_id: str) -> str:
         """The id of a new upload; what appears of it says of which fetch it is."""
 
-    def send(self, key: str, upload_id: str, number: int, body: bytes | bytearray) -> None:
+    def send(self, key: str, upload_id: str, number: int, body: bytes) -> None:
         """Make piece `number`, from 1, durable; the same number again replaces it."""
 
     def complete(self, key: str, upload_id: str, count: int) -> S3Object:
@@ -307,20 +307,20 @@ class _Work:
             piece += memoryview(chunk)[skip:] if skip else chunk
             skip = 0
             while len(piece) >= self._fetch.piece_bytes:
-                self._send(piece[: self._fetch.piece_bytes])
+                self._send(bytes(piece[: self._fetch.piece_bytes]))
                 del piece[: self._fetch.piece_bytes]
         if skip:
             raise Cut("the source ended earlier than before")
         total = self._fetch.next_offset + len(piece)
         if piece or not total:
-            self._send(piece, received=True)
+            self._send(bytes(piece), received=True)
         else:
             self._keep(replace(self._fetch, received=True, total_bytes=total, tries=0))
 
-    def _send(self, piece: bytearray, received: bool = False) -> None:
+    def _send(self, piece: bytes, received: bool = False) -> None:
         fetch = self._fetch
         if not fetch.next_offset:
-            self._judge(bytes(piece[:HEAD_STORED_BYTES]))
+            self._judge(piece[:HEAD_STORED_BYTES])
         if piece:
             self._place.landing.send(fetch.key, fetch.upload_id, fetch.pieces + 1, piece)
         at = fetch.next_offset + len(piece)

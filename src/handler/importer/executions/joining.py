@@ -6,6 +6,9 @@ of that row's text went into the piece before. So a piece is a function of the s
 has the same bytes. Segments may be small, and thousands of them in a piece: what has been gathered of one is put aside
 in work/, every few seconds and when the time is up, under a name that says what is in it.
 
+A piece is gathered in a file without a name on the function's own disk, and sent from there: in memory it would be the
+most an import ever takes (docs/decisions/0037). Nothing is looked for there by anybody else, or later.
+
 Segments may overlap: a worker that went on where a dead one was last heard of puts some rows again, in a segment of
 another length. A row is taken once, by its offset: from the first segment that has it.
 
@@ -15,10 +18,12 @@ not read to its end (the execution failed), nobody knows them: `line` is null, t
 
 import hashlib
 import io
+import os
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
-from typing import Any, Final, cast
+from tempfile import SpooledTemporaryFile
+from typing import IO, Any, Final, cast
 
 from importer.bad_rows import BadRow, ObjectProblem, document, read_segment
 from importer.definitions import NDJSON, TEXT_CSV
@@ -32,10 +37,12 @@ from importer.receipts import FoldedReasons
 MEDIA_TYPES: Final = {NDJSON: "application/x-ndjson", TEXT_CSV: "text/csv"}
 FEW_ROWS: Final = 25  # a look into the notebook costs a read, which so few are not worth
 MOST_SEGMENTS: Final = 200  # read in one go: more of them may take longer than there is time
+# How pieces are cut is agreed on by all versions of the function: two may be at work on one upload during a deployment.
 PIECE_BYTES: Final = 8 << 20  # Quota: at least 5 MiB a piece but the last (N6)
-# Quota: 10,000 pieces an upload. The first ones are small, for memory's sake; beyond 16 GB they are not.
+# Quota: 10,000 pieces an upload. The first ones are small, as is what a dead worker's successor does again.
 LARGE_PIECES_FROM: Final = 2_000
-LARGE_PIECE_BYTES: Final = 64 << 20
+LARGE_PIECE_BYTES: Final = 64 << 20  # Quota: of 512 MB, which the disk of a function has at least
+IN_MEMORY_BYTES: Final = 256 << 10  # a text shorter than that is gathered without the disk: nearly all of them are
 
 
 class SegmentsMissing(Exception):
@@ -176,27 +183,31 @@ def _in_one_go(
 ) -> FoldedReasons | None:
     """Both files, if neither is larger than a piece; else None, and nothing is written."""
     folded = FoldedReasons()
-    errors, reasons = bytearray(rows.header()), bytearray()
     count = 0
-    for segments, (_, _, some) in enumerate(rows.segments()):
-        if segments == MOST_SEGMENTS:
-            return None
-        for row in some:
-            if len(errors) + (row.long.size if row.long else len(row.raw)) > PIECE_BYTES:
+    with _gathering() as errors, _gathering() as reasons:
+        errors.write(rows.header())
+        for segments, (_, _, some) in enumerate(rows.segments()):
+            if segments == MOST_SEGMENTS:
                 return None
-            for chunk in rows.as_sent(row):
-                errors += chunk
-            reasons += b"".join(rows.as_document(row))
-            if len(reasons) > PIECE_BYTES:
-                return None
-            folded.add(row, rows.line(row))
-            count += 1
-    rows.check(count)
-    bucket, to = execution.source.bucket, outcome.destination
-    place.objects.put(bucket, to.errors, errors, MEDIA_TYPES[execution.mime_type], over.get(to.errors))
-    errors.clear()
-    place.objects.put(bucket, to.reasons, reasons, MEDIA_TYPES[NDJSON], over.get(to.reasons))
+            for row in some:
+                if errors.tell() + (row.long.size if row.long else len(row.raw)) > PIECE_BYTES:
+                    return None
+                errors.writelines(rows.as_sent(row))
+                reasons.writelines(rows.as_document(row))
+                if reasons.tell() > PIECE_BYTES:
+                    return None
+                folded.add(row, rows.line(row))
+                count += 1
+        rows.check(count)
+        bucket, to = execution.source.bucket, outcome.destination
+        place.objects.put(bucket, to.errors, errors, MEDIA_TYPES[execution.mime_type], over.get(to.errors))
+        place.objects.put(bucket, to.reasons, reasons, MEDIA_TYPES[NDJSON], over.get(to.reasons))
     return folded
+
+
+def _gathering() -> IO[bytes]:
+    """An empty file for what is put up as one. Whoever closes it, or dies, leaves nothing behind."""
+    return SpooledTemporaryFile(IN_MEMORY_BYTES)
 
 
 class _Pieces:
@@ -221,7 +232,8 @@ class _Pieces:
         """Make the object; durable when it returns. It gives back the folded reasons of all its rows."""
         while True:
             try:
-                return self._write(rows, text_of, header)
+                with _gathering() as gathered:
+                    return self._write(rows, text_of, header, gathered)
             except UploadGone:
                 page = self._notebook.page(self._step)
                 size = page.get("size")
@@ -229,7 +241,9 @@ class _Pieces:
                     return FoldedReasons.of(cast("list[Any]", page["folded"]))  # completed, and the reply was lost
                 self._notebook.keep(self._step, {}, at_once=True)  # taken away: it begins anew
 
-    def _write(self, rows: _Rows, text_of: Callable[[BadRow], Iterator[bytes]], header: bytes) -> FoldedReasons:
+    def _write(
+        self, rows: _Rows, text_of: Callable[[BadRow], Iterator[bytes]], header: bytes, gathered: IO[bytes]
+    ) -> FoldedReasons:
         page: dict[str, Any] = dict(self._notebook.page(self._step))
         pieces = self._place.objects.pieces(*self._where, page.get("upload_id", ""))
         if not page:
@@ -241,7 +255,7 @@ class _Pieces:
         if "size" in page:  # all pieces are there
             pieces.complete(page["pieces"])
             return folded
-        buffer = self._gathered(page, header)
+        gathered.writelines(self._gathered_before(page, header))
         for key, after, some in rows.segments(page["segment"], page.get("after", -1)):
             first, skip = (page["row"], page["skip"]) if key == page["segment"] else (0, 0)
             if first and first == len(some):
@@ -249,17 +263,17 @@ class _Pieces:
             for number, row in enumerate(some):
                 if number < first:
                     continue
-                used = 0  # bytes of this row's text in pieces already sent, or in the buffer
+                used = 0  # bytes of this row's text in pieces already sent, or gathered
                 for chunk in text_of(row):
                     taken = chunk[max(skip - used, 0) :] if used < skip else chunk
                     used += len(chunk)
-                    buffer += taken
-                    while len(buffer) >= _piece_bytes(page["pieces"]):
-                        size = _piece_bytes(page["pieces"])
-                        rest = buffer[size:]
-                        del buffer[size:]
-                        pieces.send(page["pieces"] + 1, buffer)  # as it is: of all that is held, pieces are the most
-                        buffer = rest
+                    while gathered.tell() + len(taken) >= (size := _piece_bytes(page["pieces"])):
+                        room = size - gathered.tell()
+                        gathered.write(taken[:room])
+                        taken = taken[room:]
+                        pieces.send(page["pieces"] + 1, gathered)
+                        gathered.seek(0)
+                        gathered.truncate()
                         page = page | {
                             "pieces": page["pieces"] + 1,
                             "bytes": page["bytes"] + size,
@@ -267,24 +281,27 @@ class _Pieces:
                             "segment": key,
                             "after": after,
                             "row": number,
-                            "skip": used - len(buffer),
+                            "skip": used - len(taken),
                             "rows": count,
                             "folded": self._stored(folded),
                         }
                         self._notebook.keep(self._step, page)
+                    gathered.write(taken)
                 skip = 0
                 folded.add(row, rows.line(row))
                 count += 1
             if self._notebook.is_due():
                 aside = f"{self._aside}{page['pieces']}-{key.rpartition('/')[2]}"
-                self._place.objects.put(self._where[0], aside, buffer, "application/octet-stream")
+                self._place.objects.put(self._where[0], aside, gathered, "application/octet-stream")
+                gathered.seek(0, os.SEEK_END)
                 here = {"aside": aside, "segment": key, "after": after, "row": len(some), "skip": 0}
                 page = page | here | {"rows": count, "folded": self._stored(folded)}
                 self._notebook.keep(self._step, page)
         rows.check(count)
-        if buffer or not page["pieces"]:
-            pieces.send(page["pieces"] + 1, buffer)
-            page = page | {"pieces": page["pieces"] + 1, "bytes": page["bytes"] + len(buffer)}
+        rest = gathered.tell()
+        if rest or not page["pieces"]:
+            pieces.send(page["pieces"] + 1, gathered)
+            page = page | {"pieces": page["pieces"] + 1, "bytes": page["bytes"] + rest}
         page = page | {"size": page["bytes"], "rows": count, "folded": self._stored(folded)}
         self._notebook.keep(self._step, cast("dict[str, Value]", page), at_once=True)
         pieces.complete(page["pieces"])
@@ -294,18 +311,22 @@ class _Pieces:
         """On one page only: an item holds 400 KB, and hostile names make long reasons."""
         return folded.as_stored() if self._step == "reasons" else []
 
-    def _gathered(self, page: dict[str, Any], header: bytes) -> bytearray:
+    def _gathered_before(self, page: dict[str, Any], header: bytes) -> Iterator[bytes]:
         """What the next piece begins with.
 
         Raises:
             SegmentsMissing: it was put aside, and is gone: another worker has ended the execution.
         """
-        if not page["aside"]:
-            return bytearray() if page["pieces"] else bytearray(header)
-        body = self._place.objects.get(self._where[0], page["aside"])
-        if body is None:
-            raise SegmentsMissing(f"{page['aside']} is gone")
-        return bytearray(body)
+        if page["aside"]:
+            aside = self._place.objects.head(Dropped(self._where[0], page["aside"], None, ""))
+            if aside is None:
+                raise SegmentsMissing(f"{page['aside']} is gone")
+            try:
+                yield from self._place.objects.read(replace(aside, version_id=None), 0)  # as any object of ours
+            except ObjectProblem as problem:
+                raise SegmentsMissing(problem.message) from problem
+        elif not page["pieces"]:
+            yield header
 
 
 def _piece_bytes(sent: int) -> int:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Final, Protocol
+from typing import IO, Final, Protocol
 
 from importer.costs import Meter
 from importer.model import (
@@ -58,8 +58,12 @@ class Pieces(Protocol):
     @property
     def upload_id(self) -> str: ...
 
-    def send(self, number: int, body: bytes | bytearray) -> None:
-        """Upload a piece, at least 5 MiB but for the last (N6); the same number again replaces it."""
+    def send(self, number: int, body: bytes | IO[bytes]) -> None:
+        """Upload a piece, at least 5 MiB but for the last (N6); the same number again replaces it.
+
+        Args:
+            body: of a file all of it; where it stands afterwards is not said.
+        """
 
     def complete(self, count: int) -> None:
         """Make the object appear of pieces 1…count; durable when it returns."""
@@ -90,10 +94,11 @@ class Objects(Protocol):
     def exists(self, bucket: str, key: str) -> bool:
         """Whether there is an object of this key now."""
 
-    def put(self, bucket: str, key: str, body: bytes | bytearray, content_type: str, over: str | None = None) -> None:
+    def put(self, bucket: str, key: str, body: bytes | IO[bytes], content_type: str, over: str | None = None) -> None:
         """Write an object; durable when it returns.
 
         Args:
+            body: of a file all of it; where it stands afterwards is not said.
             over: only if the object is still as `seen` said.
         Raises:
             Fenced: it is not; another worker has written.
