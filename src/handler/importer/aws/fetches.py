@@ -64,10 +64,10 @@ class FetchesTable(ImportsTable):
             return _fetch_of(item)
         return LeaseHeld(item.get("owner", ""), item.get("lease_until_ms", 0), False)
 
-    def keep_fetch(self, before: Fetch, after: Fetch, owner: str, lease_until_ms: int | None) -> None:
-        item = _item(after)
-        if lease_until_ms is not None:
-            item |= {"owner": owner, "lease_until_ms": lease_until_ms}
+    def keep_fetch(self, before: Fetch, after: Fetch, owner: str, lease_until_ms: int, release: bool = False) -> None:
+        item = _item(after) | {"lease_until_ms": lease_until_ms}
+        if not release:
+            item["owner"] = owner
         if self._conditional(
             "put_item",
             Item=_marshalled(item),

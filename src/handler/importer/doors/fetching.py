@@ -57,17 +57,17 @@ class Fetches(Protocol):
     def claim_fetch(self, fetch_id: str, owner: str, now_ms: int, lease_until_ms: int) -> Fetch | LeaseHeld:
         """Take a fetch whose lease is free or has run out. One that has ended is given without a lease."""
 
-    def keep_fetch(self, before: Fetch, after: Fetch, owner: str, lease_until_ms: int | None) -> None:
+    def keep_fetch(self, before: Fetch, after: Fetch, owner: str, lease_until_ms: int, release: bool = False) -> None:
         """Write where a fetch stands, if it is ours and stood where `before` says.
 
         Args:
-            lease_until_ms: None gives it up.
+            release: give it up; then the lease has run out at the time given.
         Raises:
             Fenced: it is not ours any more.
         """
 
     def unfinished_fetches(self) -> list[tuple[Fetch, int]]:
-        """Fetches that have not ended, each with the time its lease ran or runs out (0: nobody held it)."""
+        """Fetches that have not ended, each with the time its lease ran or runs out (0: nobody ever held it)."""
 
     def definition(self, import_id: str) -> Value: ...
 
@@ -406,7 +406,8 @@ class _Work:
 
     def _keep(self, after: Fetch, release: bool = False) -> None:
         now_ms = self._place.clock.now_ms()
-        self._place.records.keep_fetch(self._fetch, after, self._owner, None if release else now_ms + LEASE_MS)
+        until_ms = now_ms if release else now_ms + LEASE_MS
+        self._place.records.keep_fetch(self._fetch, after, self._owner, until_ms, release)
         self._fetch, self._renewed_ms = after, now_ms
 
     def _renew(self) -> None:
