@@ -149,3 +149,12 @@ def test_registers_have_their_names():
     assert all(STABLE.match(name) for name in [*FORMATS, *SINKS])
     assert {name: dialect.NAME for name, dialect in FORMATS.items()} == {name: name for name in FORMATS}
     assert all((ROOT / "tests" / "cases" / name).is_dir() for name in FORMATS), "a dialect has a folder of cases"
+
+
+def test_the_page_of_the_http_door_has_every_code_of_a_problem():
+    """Programs look at them: each stands in docs/http.md, lower case."""
+    rooms = (ROOT / "src/handler/importer/doors").glob("*.py")
+    given = {code for room in rooms for code in re.findall(r'HTTPStatus\.[A-Z_]+,\s*"(\w+)"', room.read_text())}
+    page = (ROOT / "docs" / "http.md").read_text(encoding="utf-8")
+    assert given
+    assert {code for code in given if f"`{code}`" not in page or not STABLE.match(code)} == set()

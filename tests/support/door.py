@@ -142,6 +142,7 @@ def opened(cloud: Cloud, **variables: str) -> Iterator[Door]:
         "SINKS": "dynamodb",
         "PART_QUEUE_URL": cloud.part_queue_url,
         "TOKENS_PATH": TOKENS,
+        "FETCH_QUEUE_URL": cloud.dead_letter_queue_url,  # nobody takes from it here
         **variables,
     }
     app._workplaces.cache_clear()

@@ -36,6 +36,7 @@ ACTIVITY = (
 )
 ROW = '{"user_id":"ann","event_name":"login","event_time_ts":1425920218354}\n'
 LINES = {"Content-Type": NDJSON}
+URIS = "/v1/uri_imports"
 
 
 @pytest.fixture
@@ -137,18 +138,35 @@ def test_no_route_is_open(door: Door):
 
 
 def test_a_token_of_another_import_may_nothing_here(door: Door):
-    """403, whether there is such an import or not, so that nobody finds out which there are."""
+    """403, whether there is such an import or not, so that nobody finds out which there are; lists leave it out."""
     other = door.new_token({"other": [Right.READ, Right.WRITE]})
     query = {"uri": f"s3://{door.cloud.bucket}/imports/shop/a.json", "website": "shop"}
+    bodies = {URIS: {"uri": "https://example.org/a.json", "import_id": "shop"}}
+    lists, one = {("GET", IMPORTS), ("GET", URIS)}, f"{URIS}/{'0' * 32}"
     for _ in range(2):
         for route in ROUTES:
             path = concrete(route.path)
-            reply = door.request(route.method, path, json={"id": "shop"}, token=other, query=query)
-            if (route.method, path) == ("GET", IMPORTS):
-                assert reply.json["data"] == []  # it may list its own
-            elif path != "/openapi.json" and "uri_imports" not in path:  # its own tests ask it
+            body = bodies.get(path, {"id": "shop"})
+            reply = door.request(route.method, path, json=body, token=other, query=query)
+            if (route.method, path) in lists:
+                assert reply.json["data"] == []
+            elif path == one:
+                assert reply.code == (404, "no_such_uri_import")  # its id says nothing of an import
+            elif path != "/openapi.json":
                 assert reply.code == (403, "forbidden"), route
         door.post(IMPORTS, json={"id": "shop", "name": "The shop"})
+
+
+def test_an_import_by_uri_is_asked_for_and_looked_at(door: Door):
+    """202, and whoever asked may see it; fetching is another function's."""
+    asked = door.post(URIS, json={"uri": "https://example.org/a.json"}, headers={"Idempotency-Key": '"1"'})
+    assert asked.status == 202
+    assert door.get(asked.headers["location"]).json["data"]["id"] == asked.json["data"]["id"]
+    again = door.post(URIS, json={"uri": "https://example.org/a.json"}, headers={"Idempotency-Key": '"1"'})
+    assert (again.status, again.json) == (202, asked.json)
+    assert door.get(URIS).json["count"] == 1
+    assert door.post(URIS, json={"uri": "file:///etc/passwd"}).status == 400
+    assert door.post(URIS, json={"uri": "http://169.254.169.254/latest"}).status in (400, 422)
 
 
 def test_a_token_is_taken_bare_as_bearer_and_as_basic(door: Door):

@@ -302,7 +302,7 @@ def _paths() -> Schema:
                 "Imports by URI",
                 "List the imports by URI the token may see, newest first",
                 {"200": _json("The page.", _list_of("UriImport"))},
-                ("Forbidden",),
+                ("Forbidden", "NotFound"),
                 parameters=("first_result", "max_results"),
             ),
             "post": _operation(
