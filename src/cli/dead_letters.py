@@ -1,9 +1,10 @@
 """Dead letters: what lies in the queue, why, and how it is delivered again.
 
-Four things end there. A notification that the import function gave up: as Lambda's record of an asynchronous
+Five things end there. A notification that the import function gave up: as Lambda's record of an asynchronous
 invocation (`requestPayload`) or, from a queue in front of the function, as it is. A message of the part queue, after
-five receives; one of the fetch queue likewise. And a failed sweep, which needs nothing: the next one came five minutes
-later.
+five receives; one of the fetch queue likewise. A notice that could not be sent, with what was closed; where its
+function did not even run for 24 hours, Lambda's record of a place in the stream, which has forgotten it by then. And a
+failed sweep, which needs nothing: the next one came five minutes later.
 
 A letter is deleted only when everything in it is on its way again: its execution stored, its tasks sent. What is not
 understood stays.
@@ -20,6 +21,7 @@ from rich.text import Text
 from cli import show
 from importer import executions
 from importer.aws.dispatch import UnknownTask, task_of
+from importer.aws.events import LETTER_SCHEMA
 from importer.aws.fetches import fetch_id_of
 from importer.bad_rows import shown
 from importer.executions import Workplace
@@ -42,9 +44,11 @@ class Letter:
 
     Attributes:
         receipt_handle: by which it is deleted or given back.
-        what: "notification", "task", "fetch", "sweep" or "unknown".
+        what: "notification", "task", "fetch", "notice", "sweep" or "unknown".
         dropped: the objects its notification names.
         task: if it is one.
+        notice: the message, if it is a notice that was not sent.
+        execution_id: of the notice.
         fetch_id: of an import by URI, if it is one.
         unknown: why it, or a part of it, is not understood; "" if it is.
         why: what Lambda says went wrong.
@@ -59,6 +63,8 @@ class Letter:
     what: str
     dropped: list[Dropped] = field(default_factory=list)
     task: Task | None = None
+    notice: str = ""
+    execution_id: str = ""
     unknown: str = ""
     why: str = ""
     tried: int | None = None
@@ -74,6 +80,8 @@ class Letter:
             return f"part from byte {self.task.start:,} of execution {self.task.execution_id}"
         if self.fetch_id:
             return f"import by URI {self.fetch_id}"
+        if self.execution_id:
+            return f"notice of execution {self.execution_id}"
         if self.dropped:
             return ", ".join(f"s3://{dropped.bucket}/{dropped.key}" for dropped in self.dropped)
         return "no file" if self.what == "notification" else f"message {self.message_id}"
@@ -84,7 +92,7 @@ class Letter:
             "message_id": self.message_id,
             "what": self.what,
             "files": [f"s3://{dropped.bucket}/{dropped.key}" for dropped in self.dropped],
-            "execution_id": self.task.execution_id if self.task else None,
+            "execution_id": self.task.execution_id if self.task else self.execution_id or None,
             "start": self.task.start if self.task else None,
             "fetch_id": self.fetch_id or None,
             "why": self.why or None,
@@ -167,6 +175,15 @@ def letter_of(message: Any) -> Letter:
             except UnknownFetch as unknown:
                 letter.unknown = str(unknown)
             letter.received = _number(attributes.get("ApproximateReceiveCount"))
+        case {"schema": str(schema), "closed": dict()} if schema == LETTER_SCHEMA:
+            letter.what, letter.notice = "notice", message["Body"]
+            letter.execution_id, letter.why = str(body.get("execution_id")), str(body.get("why", ""))
+        case {"DDBStreamBatchInfo": dict(place)}:
+            letter.what = "notice"
+            letter.unknown = (
+                f"what was closed at {place.get('approximateArrivalOfFirstRecord')} could not be told of for 24 hours, "
+                "and this says no more of it: `importer executions` lists what ended then"
+            )
         case _:
             _read(letter, body)
     return letter
@@ -200,6 +217,7 @@ def deliver(
     place: Workplace,
     queue: DeadLetters,
     letter: Letter,
+    tell: Callable[[str], bool],
     options: str = "",
     send_fetch: Callable[[str], None] | None = None,
 ) -> None:
@@ -207,6 +225,7 @@ def deliver(
 
     Args:
         send_fetch: makes going on with an import by URI somebody's job; None where nothing is fetched.
+        tell: sends the notice of such a letter; False if it became a dead letter again.
         options: what a command needs to mean this installation.
 
     Raises:
@@ -230,6 +249,10 @@ def deliver(
     elif letter.fetch_id and send_fetch is not None:
         send_fetch(letter.fetch_id)
         began.append("sent to the fetch queue")
+    if letter.notice:
+        told = tell(letter.notice)
+        began.append("told" if told else "still cannot be sent, and is a dead letter again")
+        letter.failed = not told
     if letter.unknown:
         letter.outcome = "; ".join([*began, "stays in the queue"])
         return

@@ -16,7 +16,7 @@ from cli.verbs import (
     version_option,
     yes_option,
 )
-from cli.workplace import settings_of, workplace
+from cli.workplace import settings_of, teller_of, workplace
 from importer import executions
 from importer.aws.fetches import FetchQueue
 from importer.documents import document
@@ -164,7 +164,8 @@ def _redrive_letters(connection: Connection, dry_run: bool, yes: bool, as_json: 
             for letter in letters:
                 try:
                     with explained(connection.name):
-                        dead_letters.deliver(place, queue, letter, connection.command, send_fetch)
+                        tell = teller_of(connection)
+                        dead_letters.deliver(place, queue, letter, tell, connection.command, send_fetch)
                 except CannotReach as trouble:
                     letter.outcome, letter.failed = str(trouble), True
     finally:

@@ -6,13 +6,15 @@ Nothing is imported here, so there are no sinks to write to; telemetry is the co
 from collections.abc import Callable
 from typing import NoReturn
 
+import orjson
+
 from cli.connection import CannotReach, Connection, explained
 from importer.aws.clock import SystemClock
 from importer.aws.dispatch import PartQueue
 from importer.aws.settings import Settings
 from importer.executions import Workplace
 from importer.executions.ports import Found, Swept, Waiting
-from importer.model import Execution, Misconfigured, PartState, Provenance, S3Object
+from importer.model import Execution, Misconfigured, PartState, Provenance, S3Object, Unavailable
 from importer.notification import Dropped
 
 _TIME_MS = 900_000  # as an invocation has: what does not fit is handed on to the part queue
@@ -77,6 +79,22 @@ def settings_of(connection: Connection) -> Settings:
         return Settings.of(answer.get("Environment", {}).get("Variables", {}))
     except Misconfigured as problem:
         raise CannotReach(f"function {name}: {problem}") from problem
+
+
+def teller_of(connection: Connection) -> Callable[[str], bool]:
+    """Sends a notice that is a dead letter, by the function that could not; False if it is kept as one again."""
+
+    def tell(letter: str) -> bool:
+        name = connection.stack.functions.get("NotifyFunction")
+        if name is None:
+            raise Unavailable("this stack has no NotifyFunction: deploy this version's template.yaml")
+        answer = connection.functions().invoke(FunctionName=name, Payload=letter.encode())
+        said = orjson.loads(answer["Payload"].read())
+        if "FunctionError" in answer:
+            raise Unavailable(f"function {name}: {said.get('errorMessage', 'it failed')}")
+        return bool(said["told"])
+
+    return tell
 
 
 def _no_sink(source: Provenance, names: tuple[str, ...], meanwhile: Callable[[], None]) -> NoReturn:

@@ -9,7 +9,7 @@ import orjson
 from aws_lambda_powertools import Metrics
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from importer.assembly import doorway_maker, fetch_place_maker, workplace_maker
+from importer.assembly import doorway_maker, fetch_place_maker, herald, workplace_maker
 from importer.aws.dispatch import task_of
 from importer.aws.settings import Settings
 from importer.executions import Workplace, import_dropped, sweep_unfinished, sweep_waiting, work_on
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from importer.doors.fetching import FetchPlace
     from importer.doors.ports import Doorway
 
+if TYPE_CHECKING:
+    from importer.doors.telling import Herald
+
 # An invocation that closed no execution has no metrics; that is not worth a line in the log.
 warnings.filterwarnings("ignore", "No application metrics to publish*")
 
@@ -32,6 +35,11 @@ metrics = Metrics(namespace=NAMESPACE)
 @cache
 def _workplaces() -> Callable[[Callable[[], int]], Workplace]:
     return workplace_maker(Settings.of(), logger, metrics)
+
+
+@cache
+def _herald() -> "Herald":
+    return herald(Settings.of(), logger, metrics)
 
 
 @discreet(logger)
@@ -171,3 +179,20 @@ def sweep_handler(event: dict[str, Value], context: LambdaContext) -> dict[str, 
             return {"waiting_files": waiting.files, "oldest_waiting_seconds": waiting.oldest_seconds}
         case other:
             raise Misconfigured(f'the event says "sweep": {other!r}; it must be "unfinished" or "waiting"')
+
+
+@discreet(logger)
+@metrics.log_metrics
+def notify_handler(event: dict[str, Value], context: LambdaContext) -> dict[str, int]:
+    """The imports table's stream has told that an execution was closed: tell of it. Or a person, with a dead letter.
+
+    One record a batch (BatchSize 1): what it raises is that record's alone.
+
+    Raises:
+        Unavailable: Lambda invokes again, in the order of the stream, for up to 24 hours.
+        Misconfigured: another event.
+    """
+    from importer.aws.events import closings  # no other function has to import it
+
+    told = [_herald().tell(closing) for closing in closings(event)]
+    return {"told": sum(told), "dead_letters": len(told) - sum(told)}

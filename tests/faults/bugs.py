@@ -61,6 +61,8 @@ RULES: Final[dict[str, str]] = {
     "_moved": "a part only goes forward, and never after its execution was ended",
     "_deleted": "nothing is deleted before all it holds is durable",
     "_bucket_call": "an archived object's bytes never change",
+    "_told_event": "what is told of has happened, and is told truly",
+    "check_all_told": "every end is told of, in each way there is",
     "_live": "everything comes to an end",
     "nothing_late_matters": "nothing that comes late makes a difference, and the sweep rests",
     "nothing_to_find": "`importer verify` has nothing to say",

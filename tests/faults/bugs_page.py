@@ -6,7 +6,7 @@
 from pathlib import Path
 from typing import Final
 
-from tests.faults import bugs_in_reading, bugs_in_settling, bugs_in_steps, bugs_in_stores
+from tests.faults import bugs_in_notices, bugs_in_reading, bugs_in_settling, bugs_in_steps, bugs_in_stores
 from tests.faults.bugs import NOTHING_WRONG, RULES, Bug, kind_of
 
 PAGE: Final = Path(__file__).parents[2] / "docs" / "seeded-bugs.md"
@@ -15,6 +15,7 @@ BY_ROOM: Final[dict[str, list[Bug]]] = {
     "Steps: start, advance, hand on, sweep": bugs_in_steps.BUGS,
     "Stores: sinks, imports table, part queue": bugs_in_stores.BUGS,
     "Settling: join, copy, delete, receipt": bugs_in_settling.BUGS,
+    "Notices": bugs_in_notices.BUGS,
 }
 BUGS: Final = [bug for bugs in BY_ROOM.values() for bug in bugs]
 

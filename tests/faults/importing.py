@@ -8,6 +8,7 @@
 A notification is one asynchronous invocation; killed or raising, it comes again after one and two minutes, then never.
 A message of the part queue is one invocation, too; without a good end it is seen again after 30 minutes, and after five
 receives it is a dead letter. The sweeps come every 5 and 15 minutes. An invocation is killed when its time is up.
+A closing in the imports table's stream is one invocation, too, again and again until one ends well, in their order.
 
 A grid of 1 KiB makes ten batches of a file that fits on a page; progress is written after every batch, so that each
 order of effects a large file can meet is met by a small one.
@@ -19,16 +20,21 @@ import random
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, Final
 from unittest import mock
 
 import moto.s3.models
+from moto.events.models import EventPattern
+from samtranslator.yaml_helper import yaml_parse
 
 from importer import assembly, batches, csv_rows, executions, lines, parts
 from importer.aws import copying, reading
 from importer.aws.dispatch import task_of
+from importer.aws.events import closings
 from importer.aws.settings import Settings
 from importer.aws.stored import StoredTables
+from importer.doors.telling import Herald
 from importer.executions import import_dropped, importing, joining, notebook, plain_text
 from importer.executions.ports import Found, Swept, Waiting, Workplace
 from importer.ledger import Books, CannotRecount, verify
@@ -42,6 +48,7 @@ from tests.support.clock import CALL_MS, LambdaContext
 from tests.support.cloud import Cloud
 from tests.support.faults import Attempt, Fault, around_of, attempt, plan
 from tests.support.interleave import RETRY_SECONDS, History, interleaved
+from tests.support.policy import TEMPLATE
 from tests.support.watch import Watcher
 
 __all__ = ["VENDOR_ROWS", "WORKLOADS", "Importer", "installed", "row", "survives"]
@@ -54,7 +61,10 @@ SMALL_READ_BYTES = 512  # so that a small file, too, is not had in one go
 IMPORT_SECONDS = 900  # the functions' time-outs in template.yaml
 SWEEP_SECONDS = 300
 HOP_SECONDS = 300
+NOTIFY_SECONDS = 120
 SWEEPS_EVERY_S: Final = {"unfinished": 5 * 60, "waiting": 15 * 60}
+
+NOTICE_PAUSES_S: Final = (1, 2, 4, 8, 16, 32, 60)  # between tries of one closing; the last for ever
 
 # A run that is not quiet after so much has work that nobody gets on with. The longest honest one is a part that kills
 # its workers: ten claims, each some visibility time-outs and sweeps after the last.
@@ -69,6 +79,7 @@ class QuietTelemetry:
         self.closings: list[tuple[str, str]] = []
         self.found_files: list[tuple[str, str]] = []
         self.troubles: list[str] = []
+        self.letters: list[str] = []
 
     def delivered(self, dropped: Dropped, execution: Execution) -> None: ...
 
@@ -90,6 +101,11 @@ class QuietTelemetry:
 
     def sweep_failed(self, what: str, trouble: Unavailable) -> None:
         self.troubles.append(f"{what}: {trouble}")
+
+    def told(self, execution: Execution, way: str) -> None: ...
+
+    def not_told(self, execution_id: str, trouble: Exception, kept: bool) -> None:
+        self.letters += [execution_id] if kept and isinstance(trouble, Unavailable) else []
 
 
 class WorkersClock:
@@ -128,6 +144,7 @@ class Importer:
     cloud: Cloud
     telemetry: QuietTelemetry
     workplaces: Callable[..., Any]
+    heralds: Callable[[], Herald]
     import_seconds: float = IMPORT_SECONDS
     hop_seconds: float = HOP_SECONDS
     watcher: Watcher | None = None
@@ -140,6 +157,10 @@ class Importer:
     _armed: list[Any] = field(default_factory=list)
     _choose: random.Random | None = None
     _until_ms: int = 0
+    _herald: Herald | None = None
+    _changes_seen: int = 0
+    _notice_tries: int = 0
+    _next_notice_ms: int = 0
 
     def with_sinks(self, sinks: tuple[str, ...]) -> "Importer":
         """The same installation, deployed anew with other sinks."""
@@ -184,6 +205,20 @@ class Importer:
             return self.invoke("sweep unfinished", SWEEP_SECONDS, executions.sweep_unfinished)
         bucket = self.cloud.bucket
         return self.invoke("sweep waiting", SWEEP_SECONDS, lambda place: executions.sweep_waiting(place, bucket))
+
+    def tell_of(self, change: dict[str, Any], *faults: Fault) -> Attempt:
+        """The notify function with a record of the imports table's stream."""
+        if self._herald is None:  # an execution environment of its own, which remembers what it has sent until it dies
+            self._herald = self.heralds()
+        herald = self._herald
+
+        def told(_: Workplace) -> list[bool]:
+            return [herald.tell(closing) for closing in closings({"Records": [change]})]
+
+        ended = self.invoke("notify", NOTIFY_SECONDS, told, *faults)
+        if ended.killed:
+            self._herald = None
+        return ended
 
     def by_hand(self, verb: str, execution_id: str) -> Attempt:
         """A person's "cancel" or "redrive"."""
@@ -231,6 +266,7 @@ class Importer:
         self._look()
         if self.watcher is not None:
             self.watcher.assert_nothing_wrong()
+            self.watcher.check_all_told(self.telemetry.letters)
         return history
 
     def _live(self) -> None:
@@ -250,6 +286,7 @@ class Importer:
             soonest = min(
                 [due.at_ms for due in self._due[:1]]
                 + ([] if next_message_ms is None else [next_message_ms])
+                + ([self._next_notice_ms] if self._next_closing() is not None else [])
                 + list(self._next_sweep_ms.values())
             )
             self.cloud.clock.sleep((soonest - now_ms) / 1000)
@@ -262,6 +299,8 @@ class Importer:
         next_message_ms = self.cloud.next_message_ms()
         if next_message_ms is not None and next_message_ms <= now_ms:
             may_come.append(self._received)
+        if self._next_notice_ms <= now_ms and self._next_closing() is not None:
+            may_come.append(self._closing_due)
         for which, at_ms in self._next_sweep_ms.items():
             if at_ms <= now_ms:
                 may_come.append(lambda which=which: self._sweep_due(which))
@@ -285,6 +324,32 @@ class Importer:
 
         return run
 
+    def _next_closing(self) -> dict[str, Any] | None:
+        """The first closing in the stream that nobody has been told of, by what the mapping lets through."""
+        for change in self.cloud.changes(self._changes_seen):
+            if any(pattern.matches_event(change) for pattern in _mapping_patterns()):
+                return change
+            self._changes_seen += 1
+        return None
+
+    def _closing_due(self) -> Callable[[], None] | None:
+        change = self._next_closing()
+        assert change is not None
+        number = self._changes_seen
+        self._next_notice_ms = self._until_ms + 1  # one at a time, in their order
+
+        def run() -> None:
+            ended = self.tell_of(change)
+            self._next_notice_ms = self.cloud.clock.now_ms()
+            if ended.killed or ended.error is not None:
+                pause_s = NOTICE_PAUSES_S[min(self._notice_tries, len(NOTICE_PAUSES_S) - 1)]
+                self._next_notice_ms += pause_s * 1000
+                self._notice_tries += 1
+            else:
+                self._changes_seen, self._notice_tries = number + 1, 0
+
+        return run
+
     def _sweep_due(self, which: str) -> Callable[[], None]:
         self._next_sweep_ms[which] = self.cloud.clock.now_ms() + SWEEPS_EVERY_S[which] * 1000
         return lambda: (self.sweep(which), None)[1]
@@ -305,7 +370,12 @@ class Importer:
         return [s.delivery.name for s in sweeps if any(call.service == "sqs" for call in s.calls)]
 
     def _is_quiet(self) -> bool:
-        return not self._due and self.cloud.next_message_ms() is None and not self._unfinished()
+        return (
+            not self._due
+            and self.cloud.next_message_ms() is None
+            and not self._unfinished()
+            and self._next_closing() is None
+        )
 
     def _unfinished(self) -> list[str]:
         """Executions not closed, files in imports/ that are neither imported nor refused."""
@@ -344,6 +414,14 @@ class Importer:
         return tries
 
 
+@cache
+def _mapping_patterns() -> list[EventPattern]:
+    """What of the stream the notify function is invoked with."""
+    mapping = yaml_parse(TEMPLATE.read_text(encoding="utf-8"))["Resources"]["NotifyFunction"]["Properties"]["Events"]
+    filters = mapping["ExecutionClosed"]["Properties"]["FilterCriteria"]["Filters"]
+    return [EventPattern.load(one["Pattern"]) for one in filters]
+
+
 def _version_of(item: dict[str, Any]) -> str:
     source = json.loads(item["state"])["source"]
     return str(source["version_id"] or source["etag"])
@@ -374,6 +452,7 @@ def installed(
     watched: bool = False,
     quick: bool = True,
     memory_mb: int = 0,
+    topic: bool = False,
 ) -> Iterator[Importer]:
     """A fresh cloud with the importer installed, and an import definition `tables` for files of CSV.
 
@@ -385,11 +464,19 @@ def installed(
         watched: everything is looked at as it happens (support/watch.py); for files the oracle understands.
         quick: sinks write over the importer's own transport, as deployed; else by botocore alone.
         memory_mb: of the functions; 0 bills no time.
+        topic: notices are messages, too.
     """
     stream, tables = "firehose" in sinks, "dynamodb" in sinks
     with ExitStack() as stack:
         cloud = stack.enter_context(
-            Cloud(versioned=versioned, stream=stream, tables_are_written=tables, write_ms=write_ms, quick=quick)
+            Cloud(
+                versioned=versioned,
+                stream=stream,
+                tables_are_written=tables,
+                write_ms=write_ms,
+                quick=quick,
+                topic=topic,
+            )
         )
         for room, name, value in (
             (parts, "GRID_BYTES", SMALL_GRID_BYTES),
@@ -456,12 +543,16 @@ def _importer(
         part_bytes=part_bytes,
         hop_seconds=round(hop_seconds),
         memory_mb=memory_mb,
+        notice_bus=cloud.notice_bus,
+        notice_topic=cloud.notice_topic,
+        dead_letter_queue_url=cloud.dead_letter_queue_url,
     )
     telemetry = QuietTelemetry()
     clock = WorkersClock(cloud)
     # mypy: a stand-in, not a subclass.
     workplaces = assembly.maker(settings, telemetry, clock, in_flight, progress_every_ms, in_flight)  # type: ignore[arg-type]
-    return Importer(cloud, telemetry, workplaces)
+    heralds = lambda: assembly.herald_of(settings, telemetry, clock)  # type: ignore[arg-type]  # noqa: E731
+    return Importer(cloud, telemetry, workplaces, heralds)
 
 
 @contextmanager
@@ -497,6 +588,8 @@ def nothing_late_matters(importer: Importer) -> None:
         importer.notified(notification)
     for message in dict.fromkeys(importer.watcher.seen_messages if importer.watcher else []):
         importer.work_on(message)
+    for change in cloud.changes():
+        importer.tell_of(change)
     for which in SWEEPS_EVERY_S:
         importer.sweep(which)
     assert not importer.helped_by(), "all is closed, and a sweep sent tasks"

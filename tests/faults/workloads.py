@@ -57,7 +57,7 @@ def _in_members(body: bytes, count: int) -> bytes:
 WORKLOADS: dict[str, Workload] = {
     "tiny": Workload(*FILES["vendor's sample"]),
     "empty": Workload(*FILES["empty"]),
-    "medium": Workload(*FILES["medium"]),
+    "medium": Workload(*FILES["medium"], setup={"topic": True}),
     "CRLF": Workload(*FILES["CRLF"]),
     "all bad": Workload(*FILES["all bad"]),
     "long lines": Workload(*FILES["long lines"]),

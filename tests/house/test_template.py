@@ -19,15 +19,18 @@ from importer import telemetry
 from importer.aws.settings import LOW_WORKERS
 from importer.doors import openapi
 from importer.doors.routes import ROUTES
+from importer.doors.telling import PATIENCE_MS
 from importer.forecast import MEMORY_MB
 from tests.bench import rig
 from tests.faults import importing
 from tests.support import cloud
+from tests.support.policy import granted
 
 ROOT = Path(__file__).parents[2]
 TEMPLATE = yaml_parse((ROOT / "template.yaml").read_text())
 TRIGGER_PREFIX = "imports/"
 PART_QUEUES = ("PartQueue", "HighPartQueue", "LowPartQueue")
+NOTIFIES = {"Ref": "NotifyFunction"}
 
 
 class NoManagedPolicies:
@@ -126,15 +129,38 @@ def test_recursion_is_stopped_by_aws_but_for_the_function_that_hands_work_on_to_
         "SweepFunction": "Terminate",
         "ApiFunction": "Terminate",
         "FetchFunction": "Allow",
+        "NotifyFunction": "Terminate",
     }
 
 
 def test_only_workers_are_started_by_what_our_functions_send(expanded):
-    """The two loops there are go through the queues of parts and of fetches."""
+    """The loops there are go through the queues of parts and of fetches: who is started by the imports table cannot
+    write to it."""
     mappings = of_type(expanded, "AWS::Lambda::EventSourceMapping")
     told = [(m["Properties"]["FunctionName"], m["Properties"]["EventSourceArn"]) for m in mappings.values()]
-    loops = [({"Ref": "PartFunction"}, arn(queue)) for queue in PART_QUEUES]
-    assert sorted(map(str, told)) == sorted(map(str, [*loops, ({"Ref": "FetchFunction"}, arn("FetchQueue"))]))
+    started = [({"Ref": "PartFunction"}, arn(queue)) for queue in PART_QUEUES]
+    started.append(({"Ref": "FetchFunction"}, arn("FetchQueue")))
+    started.append(({"Ref": "NotifyFunction"}, {"Fn::GetAtt": ["ImportsTable", "StreamArn"]}))
+    assert sorted(map(str, told)) == sorted(map(str, started))
+    assert granted("NotifyRole") == {
+        ("s3:GetObject", "receipts/"),
+        ("events:PutEvents", "event-bus"),
+        ("sns:Publish", "NoticeTopic"),
+        ("sqs:SendMessage", "DeadLetterQueue"),
+    }
+
+
+def test_every_closing_is_a_notice_and_one_that_cannot_be_sent_is_kept(expanded):
+    """One record a batch, from the stream's first on, as long as the stream has it; then its place is a dead letter."""
+    (mapping,) = (m["Properties"] for m in mappings_of(expanded) if m["Properties"]["FunctionName"] == NOTIFIES)
+    assert expanded["Resources"]["ImportsTable"]["Properties"]["StreamSpecification"] == {
+        "StreamViewType": "NEW_AND_OLD_IMAGES"
+    }
+    assert (mapping["BatchSize"], mapping["StartingPosition"]) == (1, "TRIM_HORIZON")
+    assert {"MaximumRetryAttempts", "MaximumRecordAgeInSeconds", "FunctionResponseTypes"}.isdisjoint(mapping)
+    assert mapping["DestinationConfig"] == {"OnFailure": {"Destination": arn("DeadLetterQueue")}}
+    assert expanded["Resources"]["NotifyFunction"]["Properties"]["Timeout"] == importing.NOTIFY_SECONDS
+    assert alarms(expanded)["notices-late"]["Threshold"] < PATIENCE_MS, "it rings before a notice is given up"
 
 
 # ---- Files -------------------------------------------------------------------------------------------------------
@@ -277,7 +303,8 @@ def test_a_part_that_cannot_be_imported_is_kept(expanded):
 def test_a_message_is_a_batch_so_that_raising_says_which_failed(expanded):
     """H3: without a list of failures there is no way to forget one; workers are bounded where the queue is read."""
     workers = {}
-    for mapping in (m["Properties"] for m in mappings_of(expanded)):
+    queues = (m["Properties"] for m in mappings_of(expanded) if m["Properties"]["FunctionName"] != NOTIFIES)
+    for mapping in queues:
         assert mapping["BatchSize"] == 1
         assert "FunctionResponseTypes" not in mapping
         workers[mapping["EventSourceArn"]["Fn::GetAtt"][0]] = mapping["ScalingConfig"]["MaximumConcurrency"]
@@ -309,6 +336,7 @@ def test_only_workers_take_parts_and_whoever_finds_work_may_send_them(expanded):
         "StreamRole": [],
         "SweepFunctionUnfinishedRole": [],  # the schedules': each may invoke the sweep
         "SweepFunctionWaitingRole": [],
+        "NotifyRole": [],
     }
 
 
@@ -337,7 +365,8 @@ def test_a_worker_may_do_to_files_and_tables_what_the_import_function_may(expand
     }
     both = [{"Ref": "ImportRole"}, {"Ref": "PartRole"}]
     of_fetches = {name: [{"Ref": "FetchRole"}] for name in ("FetchObjectsPolicy", "FetchRolesPolicy")}
-    assert shared == {"ImportPolicy": both, "StreamPolicy": both} | of_fetches
+    others = of_fetches | {"NoticePolicy": [{"Ref": "NotifyRole"}]}
+    assert shared == {"ImportPolicy": both, "StreamPolicy": both} | others
 
 
 def test_who_fetches_from_strangers_reaches_no_store_and_one_folder_of_secrets(expanded):
@@ -373,7 +402,7 @@ def test_a_fetch_that_cannot_be_made_is_kept(expanded):
 
 
 @pytest.mark.parametrize(
-    "function", ["ImportFunction", "PartFunction", "SweepFunction", "ApiFunction", "FetchFunction"]
+    "function", ["ImportFunction", "PartFunction", "SweepFunction", "ApiFunction", "FetchFunction", "NotifyFunction"]
 )
 def test_every_function_is_told_what_settings_reads(expanded, function):
     """A stack says all that can be said; a default is for what is not deployed."""
@@ -544,6 +573,7 @@ def test_the_alarms_cover_every_way_an_import_can_fail(expanded):
         "api-errors": [("AWS/ApiGateway", "5xx")],
         "bad-rows": [("S3EventImporter", f"Rows{fate}") for fate in ("Good", "Bad", "NotStored")],
         "oldest-waiting": [("S3EventImporter", "OldestWaitingSeconds")],
+        "notices-late": [("AWS/Lambda", "IteratorAge")],
         "stream-freshness": [("AWS/Firehose", "DeliveryToS3.DataFreshness")],
         "stream-throttles": [("AWS/Firehose", "ThrottledRecords")],
     }
@@ -593,6 +623,7 @@ def test_each_alarm_on_a_function_or_queue_watches_the_one_it_speaks_of(expanded
     }
     names = dict.fromkeys(("function-errors", "function-throttles", "events-old", "events-dropped"), "ImportFunction")
     names |= {"part-errors": "PartFunction", "part-throttles": "PartFunction", "fetch-errors": "FetchFunction"}
+    names |= {"notices-late": "NotifyFunction"}
     assert watched == {anchor: [{"Ref": name}] for anchor, name in names.items()} | {
         "parts-old": [{"Fn::GetAtt": ["PartQueue", "QueueName"]}],
         "dead-letters": [{"Fn::GetAtt": ["DeadLetterQueue", "QueueName"]}],

@@ -77,6 +77,7 @@ class Clock:
             mock.patch.object(botocore.retries.bucket, "time", SdkTime()),
             mock.patch.object(botocore.waiter, "time", SdkTime()),
             mock.patch.object(moto.s3.models, "utcnow", self._naive_now),
+            mock.patch.object(moto.dynamodb.models.table, "utcnow", self._naive_now),
             mock.patch.object(moto.sqs.models, "unix_time", self.time),
             mock.patch.object(moto.sqs.models, "unix_time_millis", self.now_ms),
         ):

@@ -18,6 +18,7 @@ import random
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
+from datetime import UTC
 from functools import cache
 from typing import Any
 from unittest import mock
@@ -95,6 +96,7 @@ class Cloud:
         seed: decides moto's version ids, so that a run can be repeated exactly.
         write_ms: what one write of a batch to a table takes.
         quick: sinks may write over the importer's own transport, as deployed.
+        topic: also make a topic for notices.
     """
 
     versioned: bool = True
@@ -105,6 +107,7 @@ class Cloud:
     start_ms: int = START_MS
     write_ms: int = CALL_MS
     quick: bool = True
+    topic: bool = False
 
     bucket: str = "import-bucket"
     stream_bucket: str = "stream-bucket"
@@ -114,6 +117,8 @@ class Cloud:
     part_queue_url: str = ""
     dead_letter_queue_url: str = ""
     delivery_stream: str = ""
+    notice_bus: str = "default"
+    notice_topic: str = ""
 
     dropped: list[Dropped] = field(default_factory=list)
     transaction_tokens: dict[str, tuple[bytes, int]] = field(default_factory=dict)
@@ -170,7 +175,10 @@ class Cloud:
             {"pk": "S", "sk": "S"},
             unfinished=({"unfinished": "S", "source_uri": "S"}, "KEYS_ONLY"),
             by_time=({"listed": "S", "creation_date": "N"}, "ALL"),
+            changes="NEW_AND_OLD_IMAGES",
         )
+        if self.topic:
+            self.notice_topic = self.client("sns").create_topic(Name="notices")["TopicArn"]
         sqs = self.client("sqs")
         self.dead_letter_queue_url = sqs.create_queue(QueueName="dead-letters")["QueueUrl"]
         redrive = {
@@ -192,11 +200,15 @@ class Cloud:
                 },
             )
 
-    def _make_table(self, name: str, key: dict[str, str], **indexes: tuple[dict[str, str], str]) -> None:
+    def _make_table(
+        self, name: str, key: dict[str, str], changes: str = "", **indexes: tuple[dict[str, str], str]
+    ) -> None:
         attributes = dict(key)
         for index_key, _ in indexes.values():
             attributes.update(index_key)
-        more = {}
+        more: dict[str, Any] = {}
+        if changes:
+            more["StreamSpecification"] = {"StreamEnabled": True, "StreamViewType": changes}
         if indexes:
             more["GlobalSecondaryIndexes"] = [
                 {"IndexName": index, "KeySchema": _schema(index_key), "Projection": {"ProjectionType": projection}}
@@ -360,6 +372,11 @@ class Cloud:
         found: list[Message] = sqs_backends[DEFAULT_ACCOUNT_ID][REGION].queues[name]._messages
         return found
 
+    def changes(self, begin: int = 0) -> list[dict[str, Any]]:
+        """What the imports table's stream has held from this number on, in order: each as Lambda hands it over."""
+        shard = dynamodb_backends[DEFAULT_ACCOUNT_ID][REGION].tables[self.imports_table].stream_shard
+        return [_as_lambda_has_it(record.record) for record in shard.items[begin:]]
+
     # --- what Lambda's event source mapping does with the part queue ---------------------------------------------
 
     def next_message_ms(self) -> int | None:
@@ -399,3 +416,10 @@ def _schema(key: dict[str, str]) -> list[dict[str, str]]:
 
 def _wire_form(item: Any) -> dict:
     return {name: value.to_regular_json() for name, value in item.attrs.items()}
+
+
+def _as_lambda_has_it(record: dict[str, Any]) -> dict[str, Any]:
+    """Seconds since 1970 in the place of moto's datetime, which knows no zone and means UTC."""
+    change = dict(record["dynamodb"])
+    change["ApproximateCreationDateTime"] = change["ApproximateCreationDateTime"].replace(tzinfo=UTC).timestamp()
+    return {**record, "dynamodb": change}

@@ -152,7 +152,8 @@ def denied(call: Call, execute: Execute, fault: Fault) -> AWSResponse:
         errors = "".join(f"<Error>{key}<Code>AccessDenied</Code><Message>Denied</Message></Error>" for key in keys)
         body = f'<?xml version="1.0" encoding="UTF-8"?>\n<DeleteResult>{errors}</DeleteResult>'.encode()
         return answer_of(call, 200, {"Content-Type": "application/xml", "Content-Length": str(len(body))}, body)
-    code, status = ("AccessDenied", 403) if call.service == "s3" else ("AccessDeniedException", 400)
+    denials = {"s3": ("AccessDenied", 403), "sns": ("AuthorizationError", 403)}
+    code, status = denials.get(call.service, ("AccessDeniedException", 400))
     message = fault.detail.get("message", "User is not authorized to perform this operation")
     return refusal(call, code, message, status)
 
@@ -174,6 +175,10 @@ def unprocessed(call: Call, execute: Execute, fault: Fault) -> AWSResponse:
         return _records_not_taken(call, execute)
     if call.operation == "SendMessageBatch":
         return _messages_not_taken(call, execute)
+    if call.operation == "PutEvents":  # ours have one
+        refused = {"ErrorCode": "InternalFailure", "ErrorMessage": "An internal error occurred."}
+        body = json.dumps({"FailedEntryCount": 1, "Entries": [refused]}).encode()
+        return answer_of(call, 200, {"Content-Type": "application/x-amz-json-1.1"}, body)
     document = call.document
     done, undone, number = {}, {}, 0
     for table, requests in document["RequestItems"].items():
@@ -346,7 +351,7 @@ KINDS: dict[str, Callable[[Call, Execute, Fault], AWSResponse]] = {
 }
 
 _ONLY_FOR = {
-    "unprocessed": ("BatchWriteItem", "PutRecordBatch", "SendMessageBatch"),
+    "unprocessed": ("BatchWriteItem", "PutRecordBatch", "SendMessageBatch", "PutEvents"),
     "body_cut": ("GetObject",),
     "body_reset": ("GetObject",),
     "body_stalled": ("GetObject",),

@@ -23,8 +23,18 @@ Permission = tuple[str, str]
 
 TEMPLATE = Path(__file__).parents[2] / "template.yaml"
 # Lambda itself does these with the role, not our code: no call of ours can be denied them.
-BY_LAMBDA = ("logs:", "sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes")
+BY_LAMBDA = (
+    "logs:",
+    "sqs:ReceiveMessage",
+    "sqs:DeleteMessage",
+    "sqs:GetQueueAttributes",
+    "dynamodb:DescribeStream",
+    "dynamodb:GetRecords",
+    "dynamodb:GetShardIterator",
+    "dynamodb:ListStreams",
+)
 TO_LAMBDAS_QUEUE = ("sqs:SendMessage", "DeadLetterQueue")
+SENDS_THERE_ITSELF = "NotifyRole"
 
 
 @cache
@@ -44,13 +54,17 @@ def granted(role: str) -> frozenset[Permission]:
         for action in _listed(statement["Action"])
         if not action.startswith(BY_LAMBDA)
         for where in _places(statement)
-        if (action, where) != TO_LAMBDAS_QUEUE
+        if (action, where) != TO_LAMBDAS_QUEUE or role == SENDS_THERE_ITSELF
     )
 
 
 def _places(statement: dict[str, Any]) -> Iterator[str]:
     for resource in _listed(statement["Resource"]):
-        if "Fn::Sub" in resource:
+        if isinstance(resource.get("Fn::Sub"), list):
+            yield resource["Fn::Sub"][0].rpartition(":")[2].partition("/")[0]
+        elif "Ref" in resource:
+            yield resource["Ref"]
+        elif "Fn::Sub" in resource:
             name = re.sub(r"\$\{(\w+)\.Arn\}", r"\1", resource["Fn::Sub"])
             yield name.removeprefix("Bucket/").removesuffix("*")
         else:
@@ -81,7 +95,12 @@ def needed(call: Call) -> set[Permission]:
     if call.service == "firehose":
         return {(f"firehose:{call.operation}", "DeliveryStream")}
     if call.service == "sqs":
-        return {(f"sqs:{call.operation.removesuffix('Batch')}", "PartQueue")}
+        queue = "PartQueue" if call.document.get("QueueUrl") == call.cloud.part_queue_url else "DeadLetterQueue"
+        return {(f"sqs:{call.operation.removesuffix('Batch')}", queue)}
+    if call.service == "eventbridge":
+        return {(f"events:{call.operation}", "event-bus")}
+    if call.service == "sns":
+        return {(f"sns:{call.operation}", "NoticeTopic")}
     raise AssertionError(f"teach {__name__} what {call.label} needs")
 
 

@@ -36,6 +36,9 @@ STREAM_RECORDS = 500
 STREAM_REQUEST_BYTES = 4 * 1024 * 1024
 STREAM_RECORD_BYTES = 1000 * 1024
 PARAMETER_CHARACTERS = 4096
+BUS_EVENTS = 10
+BUS_BYTES = 256 * 1024
+TOPIC_BYTES = 256 * 1024
 RESERVED_WORDS = frozenset(ReservedKeywords.get_reserved_keywords())
 TOKEN_LIFE_MS = 10 * 60 * 1000
 
@@ -70,6 +73,10 @@ def refusal(call: Call, code: str, message: str, status: int = 400) -> AWSRespon
                 "<RequestId>STRICT</RequestId></Error>"
             ).encode()
         return answer_of(call, status, {"Content-Type": "application/xml", "Content-Length": str(len(body))}, body)
+    if call.service == "sns":
+        said = f"<Error><Type>Sender</Type><Code>{code}</Code><Message>{message}</Message></Error>"
+        body = f"<ErrorResponse>{said}<RequestId>STRICT</RequestId></ErrorResponse>".encode()
+        return answer_of(call, status, {"Content-Type": "text/xml"}, body)
     namespace = {"dynamodb": "com.amazonaws.dynamodb.v20120810#", "sqs": "com.amazonaws.sqs#"}.get(call.service, "")
     if code == "ValidationException":
         namespace = "com.amazon.coral.validate#"
@@ -383,6 +390,29 @@ def message_holds_only_xml_characters(call: Call) -> AWSResponse | None:
     return None
 
 
+# --- EventBridge and SNS -------------------------------------------------------------------------------------------
+
+
+def bus_takes_these_events(call: Call) -> AWSResponse | None:
+    """Sizes as "Calculating PutEvents event entry size" has them."""
+    entries = call.document.get("Entries", [])
+    if not 1 <= len(entries) <= BUS_EVENTS:
+        return _invalid(call, f"1 validation error detected: Value at 'entries' must hold 1 to {BUS_EVENTS}")
+    texts = [entry.get(name, "") for entry in entries for name in ("Source", "DetailType", "Detail")]
+    if sum(14 + len(text.encode()) for text in texts) > BUS_BYTES:
+        return _invalid(call, "Total size of the entries in the request is over the limit.")
+    return None
+
+
+def topic_takes_this_message(call: Call) -> AWSResponse | None:
+    subject, message = call.fields.get("Subject"), call.fields.get("Message", "")
+    if subject is not None and not re.fullmatch(r"[!-~][ -~]{0,98}", subject):
+        return refusal(call, "InvalidParameter", "Invalid parameter: Subject")
+    if not 1 <= len(message.encode()) <= TOPIC_BYTES:
+        return refusal(call, "InvalidParameter", "Invalid parameter: Message too long")
+    return None
+
+
 Rule = Callable[["Call"], "AWSResponse | None"]
 
 _EXPRESSIONS = (expression_is_at_most_4_kb, names_are_not_reserved)
@@ -433,6 +463,8 @@ RULES: dict[tuple[str, str], tuple[Rule, ...]] = {
     ("firehose", "PutRecord"): (stream_takes_these_records,),
     ("firehose", "PutRecordBatch"): (stream_takes_these_records,),
     ("ssm", "PutParameter"): (parameter_can_be_kept,),
+    ("eventbridge", "PutEvents"): (bus_takes_these_events,),
+    ("sns", "Publish"): (topic_takes_this_message,),
     ("sqs", "SendMessage"): (message_holds_only_xml_characters,),
     ("sqs", "SendMessageBatch"): (message_holds_only_xml_characters,),
 }

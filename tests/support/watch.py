@@ -13,6 +13,7 @@ It sees each write at the instant it is made, also one whose worker was killed b
     parts       position and tally never move back within an attempt and its rules; a tally equals the truth of the
                 lines before the position at every moment; nobody moves a fenced part; tries and hops are bounded
     stems       belong to who had them first
+    notices     of an ending that has been written, true, without what rows hold; and all have been told in the end
     objects     a version under imports/ is deleted only when all it holds is durable; archive, errors and receipts
                 never are, and an archived object's bytes never change
 """
@@ -21,6 +22,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
@@ -66,6 +68,8 @@ class Watcher:
     Attributes:
         wrong: what broke a rule, in order, each with its traceback.
         seen_messages: the bodies of all messages ever sent.
+        closings: id of a notice that is due → the execution as it was closed.
+        told: id of a notice → what of it was sent: "event", "message", as often as it was.
     """
 
     def __init__(self, cloud: Cloud) -> None:
@@ -74,6 +78,8 @@ class Watcher:
         self._last_hop: dict[tuple[str, str], int] = {}
         self.wrong: list[AssertionError] = []
         self.seen_messages: list[str] = []
+        self.closings: dict[str, Item] = {}
+        self.told: dict[str, list[str]] = {}
 
     def assert_nothing_wrong(self) -> None:
         assert not self.wrong, "\n".join(map(str, self.wrong))
@@ -89,6 +95,11 @@ class Watcher:
             elif call.service == "sqs":
                 entries = call.document.get("Entries") or [call.document]
                 self.seen_messages += [entry["MessageBody"] for entry in entries if "MessageBody" in entry]
+            elif call.service == "eventbridge":
+                for entry in call.document["Entries"]:
+                    self._told_event(json.loads(entry["Detail"]))
+            elif call.service == "sns":
+                self._told_message(call.fields["Message"])
         except AssertionError as wrong:
             wrong.args = (f"{call.delivery.name}, call {call.serial}, {call.label}: {wrong}",)
             self.wrong.append(wrong)
@@ -110,6 +121,8 @@ class Watcher:
         if before == after:
             return
         if name[1] == "EXEC":
+            if after.get("phase") == "CLOSED" and (before is None or before["phase"] != "CLOSED"):
+                self.closings[f"{after['id']}/{int(after['retry_count']) + 1}"] = after
             self._execution(before, after)
         elif name[1].startswith("PART#"):
             self._part(name, before, after)
@@ -217,6 +230,45 @@ class Watcher:
             and (upload.version_id == source["version_id"] if source["version_id"] else upload.etag == source["etag"])
         ]
         return found[-1] if found else None
+
+    # --- notices --------------------------------------------------------------------------------------------------
+
+    def _told_event(self, detail: dict[str, Any]) -> None:
+        """It tells of an ending that has been written, and what it says is so."""
+        item = self._told_of(detail["notice_id"], "event")
+        summary, result = detail["summary"], item["result"]
+        sums = _state(item)["outcome"]["sums"]
+        assert (summary["status"], detail["execution"]["status"]) == (item["status"], item["status"]), "another end"
+        counts = {name: int(value) for name, value in sums.items() if name in COUNTERS and name in summary}
+        assert {name: summary[name] for name in counts} == counts, f"counts {summary}, and {counts} were counted"
+        assert f"s3://{summary['bucket']}/{summary['file']}" == item["parameters"]["file_uri"], "another file"
+        assert summary["receipt_uri"] == result["receipt_uri"], "another receipt"
+        if summary["reasons"] is not None:
+            refused = sum(reason["count"] for reason in summary["reasons"])
+            assert summary["more_reasons"] or refused == sums["bad"], f"{refused} refused, and {sums['bad']} counted"
+        assert "top_identifiers" not in (detail["execution"]["result"] or {}), "it tells what rows hold"
+
+    def _told_message(self, text: str) -> None:
+        execution_id, _, attempt = text.partition("\nExecution: ")[2].partition("\n")[0].partition(", attempt ")
+        item = self._told_of(f"{execution_id}/{attempt}", "message")
+        said = {"SUCCEEDED": " was imported: ", "FAILED": " was NOT imported", "CANCELED": " was canceled: "}
+        assert said[item["status"]] in text.partition("\n")[0], f"{item['status']}, and the message: {text[:200]}"
+
+    def _told_of(self, notice_id: str, way: str) -> Item:
+        assert notice_id in self.closings, f"told of {notice_id}, which is not closed"
+        self.told.setdefault(notice_id, []).append(way)
+        return self.closings[notice_id]
+
+    def check_all_told(self, letters: Collection[str] = ()) -> None:
+        """Every ending was told, in each way there is.
+
+        Args:
+            letters: executions whose notices are among the dead letters.
+        """
+        ways = {"event", "message"} if self._cloud.notice_topic else {"event"}
+        silent = [f"{due} {self.closings[due]['status']}" for due in self.closings if ways - {*self.told.get(due, ())}]
+        silent = [due for due in silent if due.partition("/")[0] not in letters]
+        assert not silent, f"nobody was told of {silent}"
 
     # --- the bucket -----------------------------------------------------------------------------------------------
 

@@ -137,6 +137,11 @@ class Call:
             return {}
         return document if isinstance(document, dict) else {}
 
+    @property
+    def fields(self) -> dict[str, str]:
+        """The form the caller sent, to a service that speaks AWS's query protocol."""
+        return {name: values[0] for name, values in parse_qs(self.body.decode(), keep_blank_values=True).items()}
+
     def with_document(self, document: dict) -> None:
         """Change what will be executed."""
         self.request.body = json.dumps(document).encode()
@@ -166,6 +171,10 @@ class Call:
             words.append(f"x{len(self.document.get('Records', [1]))}")
         elif self.service == "sqs":
             words.append(f"x{len(self.document.get('Entries', [1]))}")
+        elif self.service == "eventbridge":
+            words += [entry["DetailType"] for entry in self.document["Entries"]]
+        elif self.service == "sns":
+            words.append(self.fields.get("Subject", ""))
         return " ".join(word for word in words if word)
 
 

@@ -293,6 +293,31 @@ def test_a_letter_of_a_failed_import_says_that_only_a_redrive_takes_it_up(instal
     assert installation.executions()[0]["status"] == "FAILED"
 
 
+@pytest.mark.parametrize("told", [True, False])
+def test_a_notice_that_was_not_sent_is_sent_by_its_function(
+    installation: Importer, monkeypatch: pytest.MonkeyPatch, told: bool
+) -> None:
+    """Or it is a letter again: the function has kept it, and this one goes all the same."""
+    body = {"schema": "notice_due/1", "execution_id": "e" * 32, "why": "the bus was away", "closed": {}}
+    sent: list[str] = []
+    monkeypatch.setattr(stopping, "teller_of", lambda connection: lambda text: (sent.append(text), told)[1])
+    letter(installation, body)
+    result = run(installation, "redrive", "--dead-letters", "--yes")
+    assert [json.loads(text) for text in sent] == [body]
+    assert (result.exit_code, left(installation)) == (0 if told else 4, 0), result.output
+    assert f"notice of execution {'e' * 32}: {'told' if told else 'still cannot be sent'}" in result.stdout
+    assert "the bus was away" in result.stdout
+
+
+def test_what_lambda_could_not_tell_for_a_day_stays_and_says_where_to_look(installation: Importer) -> None:
+    """It has a place in the stream, which has forgotten it."""
+    arrived = "2026-11-21T08:00:00.000Z"
+    letter(installation, {"requestContext": {}, "DDBStreamBatchInfo": {"approximateArrivalOfFirstRecord": arrived}})
+    result = run(installation, "redrive", "--dead-letters", "--yes")
+    assert (result.exit_code, left(installation)) == (1, 1), result.output
+    assert f"closed at {arrived}" in result.stdout
+
+
 def test_a_dry_run_tells_and_changes_nothing(installation: Importer) -> None:
     letter(installation, asynchronous_failure(installation.cloud.drop("imports/one.json", VENDOR_ROWS)))
     result = run(installation, "redrive", "--dead-letters", "--dry-run", "--json")

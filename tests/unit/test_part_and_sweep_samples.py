@@ -20,6 +20,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:No application metrics")  # as a
 KEY = "imports/large.json"
 ROW = '{"user_id":"u","event_name":"e","event_time_ts":%d,"x":"%s"}\n'
 LARGE = "".join(ROW % (1425920218354 + n, "x" * 150_000) for n in range(57)).encode()  # two parts of 8 MiB
+OF_FUNCTIONS = {"part", "sweep", "notify"}
 NO_EXECUTION = "0" * 32
 
 
@@ -67,12 +68,19 @@ def filled(name: str, execution_id: str, start: int) -> Any:
 
 
 def test_every_sample_is_described():
-    """For people, in the page beside them; the four are all there are."""
+    """For people, in the page beside them; those of notices have a test of their own."""
     page = (EVENTS / "README.md").read_text(encoding="utf-8")
     files = {
-        path.relative_to(EVENTS).as_posix() for path in EVENTS.glob("*/*.json") if path.parent.name in ("part", "sweep")
+        path.relative_to(EVENTS).as_posix() for path in EVENTS.glob("*/*.json") if path.parent.name in OF_FUNCTIONS
     }
-    assert files == {"part/task.json", "part/sqs-task.json", "sweep/unfinished.json", "sweep/waiting.json"}
+    assert files == {
+        "part/task.json",
+        "part/sqs-task.json",
+        "sweep/unfinished.json",
+        "sweep/waiting.json",
+        "notify/closed.json",
+        "notify/dead-letter.json",
+    }
     assert {name for name in files if f"| `{name}` |" not in page} == set()
 
 

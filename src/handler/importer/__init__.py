@@ -20,6 +20,7 @@ The rooms, in the order a file walks through them:
     9  executions/    start · advance · settle · sweep: the only room with effects, and their order
     10 ledger/        what was left behind                           → counted once more: verify; reads only
     11 doors/         a request, or a URI                            → a file below imports/, and its execution
+                      an execution that has ended                    → told: notices say what, telling sees that it is
 
 Beside the path: `model` (the nouns), `definitions` (settings of an import), `documents` (an execution as the world sees
 it), `preview` (what an import would do) and `forecast` (what it would cost), `costs` (units and dollars) by `prices`

@@ -27,6 +27,7 @@ from importer.telemetry import PowertoolsTelemetry
 if TYPE_CHECKING:
     from importer.doors.fetching import FetchPlace
     from importer.doors.ports import Doorway
+    from importer.doors.telling import Herald
     from importer.doors.uri_imports import UriDoor
 
 IN_FLIGHT: Final = 8  # calls by the clients, each in a thread of its own
@@ -141,6 +142,27 @@ def uri_door(settings: Settings) -> "UriDoor | None":
         FetchesTable(clients.records(), settings.imports_table),
         FetchQueue(clients.queues, settings.fetch_queue_url),
         AllowedHosts.of(settings.uri_allowed_hosts),
+    )
+
+
+def herald(settings: Settings, logger: Logger, metrics: Metrics) -> "Herald":
+    """Who tells of executions that have ended."""
+    return herald_of(settings, PowertoolsTelemetry(logger, metrics), SystemClock())
+
+
+def herald_of(settings: Settings, telemetry: PowertoolsTelemetry, clock: Clock) -> "Herald":
+    """As `herald`, with the clock and telemetry a test wants."""
+    # Imported here: no other function has to.
+    from importer.aws.events import Bus, Letters, Topic
+    from importer.doors.telling import Herald
+
+    return Herald(
+        S3Objects(clients.s3(), clock),
+        Bus(clients.events, settings.notice_bus) if settings.notice_bus else None,
+        Topic(clients.topics, settings.notice_topic) if settings.notice_topic else None,
+        Letters(clients.queues, settings.dead_letter_queue_url),
+        clock,
+        telemetry,
     )
 
 

@@ -132,14 +132,15 @@ def receipt(execution: Execution, outcome: Outcome, reasons: FoldedReasons | Non
             "ended_ms": outcome.end_date,
             "duration_ms": outcome.end_date - (execution.start_date or execution.created_ms),
         },
-        "cost": _cost(outcome, 0 if failed else source.size_bytes),
+        "cost": cost(execution, outcome),
     }
     return orjson.dumps(document, option=orjson.OPT_INDENT_2)
 
 
-def _cost(outcome: Outcome, copied_bytes: int) -> Value:
+def cost(execution: Execution, outcome: Outcome) -> dict[str, Value]:
     """What was spent until the outcome was fixed, by whoever lived to say so, and about what the rest will take."""
-    still = last_steps(bool(outcome.sums.bad), copied_bytes)
+    failed = execution.status in (Status.FAILED, Status.CANCELED)
+    still = last_steps(bool(outcome.sums.bad), 0 if failed else execution.source.size_bytes)
     return {
         **bill(outcome.spent.plus(still)),
         "units": cast("Value", outcome.spent.counts()),

@@ -70,6 +70,8 @@ class Metric(StrEnum):
     FETCHES_SUCCEEDED = "FetchesSucceeded"
     FETCHES_FAILED = "FetchesFailed"
     FETCHED_BYTES = "FetchedBytes"
+    NOTICES_SENT = "NoticesSent"
+    NOTICES_NOT_SENT = "NoticesNotSent"
 
 
 MEANING: Final[dict[Metric, str]] = {
@@ -89,6 +91,8 @@ MEANING: Final[dict[Metric, str]] = {
     Metric.FETCHES_SUCCEEDED: "files fetched from a URI into imports/",
     Metric.FETCHES_FAILED: "files that were asked for by URI and could not be fetched",
     Metric.FETCHED_BYTES: "bytes of the files fetched from URIs",
+    Metric.NOTICES_SENT: "events and messages that told of files that ended",
+    Metric.NOTICES_NOT_SENT: "tries to tell of a file that ended which did not succeed, or not by every way",
 }
 UNIT: Final[dict[Metric, MetricUnit]] = dict.fromkeys(Metric, MetricUnit.Count) | {
     Metric.IMPORT_MILLISECONDS: MetricUnit.Milliseconds,
@@ -114,6 +118,8 @@ class Message(StrEnum):
     NOT_SERVED = "request not served"
     FETCHED = "fetched"
     FETCH_HANDED_ON = "fetch handed on"
+    TOLD = "told"
+    NOT_TOLD = "not told"
 
 
 class LogKey(StrEnum):
@@ -147,6 +153,8 @@ class LogKey(StrEnum):
     FETCH_ID = "fetch_id"
     URI = "uri"
     FETCHED_BYTES = "fetched_bytes"
+    WAY = "way"
+    KEPT = "kept"
 
 
 _FILE: Final = (LogKey.BUCKET, LogKey.KEY)
@@ -200,6 +208,11 @@ SAYS: Final[dict[Message, tuple[str, tuple[LogKey, ...]]]] = {
         "another invocation goes on with an import by URI, now or later",
         (LogKey.FETCH_ID, LogKey.URI, LogKey.FETCHED_BYTES, LogKey.TROUBLE),
     ),
+    Message.TOLD: ("a notice of an execution that has ended was sent", (*_EXECUTION, LogKey.WAY)),
+    Message.NOT_TOLD: (
+        "level WARNING: a notice was not sent, or not by every way",
+        (LogKey.EXECUTION_ID, LogKey.TROUBLE, LogKey.KEPT),
+    ),
 }
 HOLDS: Final[dict[LogKey, str]] = {
     LogKey.BUCKET: "the bucket of the file",
@@ -230,6 +243,8 @@ HOLDS: Final[dict[LogKey, str]] = {
     LogKey.FETCH_ID: "id of the import by URI",
     LogKey.URI: "where its file comes from, without the query",
     LogKey.FETCHED_BYTES: "how many bytes of it have come",
+    LogKey.WAY: "event (to the bus) or message (to the topic)",
+    LogKey.KEPT: "true: it is among the dead letters now; false: it is tried again",
 }
 
 
@@ -338,6 +353,17 @@ class PowertoolsTelemetry:
 
     def fetch_handed_on(self, fetch: Fetch, why: str) -> None:
         self._log.info(Message.FETCH_HANDED_ON, extra=_of_fetch(fetch) | {LogKey.TROUBLE: why})
+
+    def told(self, execution: Execution, way: str) -> None:
+        self._count(Metric.NOTICES_SENT, 1)
+        self._log.info(Message.TOLD, extra=_of(execution) | {LogKey.WAY: way})
+
+    def not_told(self, execution_id: str, trouble: Exception, kept: bool) -> None:
+        self._count(Metric.NOTICES_NOT_SENT, 1)
+        self._log.warning(
+            Message.NOT_TOLD,
+            extra={LogKey.EXECUTION_ID: execution_id, LogKey.TROUBLE: _told(trouble), LogKey.KEPT: kept},
+        )
 
     def _count(self, metric: Metric, value: float) -> None:
         self._metrics.add_metric(metric, UNIT[metric], value)

@@ -9,8 +9,10 @@ from botocore.session import Session, get_session
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
     from mypy_boto3_s3 import S3Client
+    from mypy_boto3_sns import SNSClient
     from mypy_boto3_sqs import SQSClient
 
+    from importer.aws.events import EventBridgeClient
     from importer.aws.secrets import ParameterClient
     from importer.sinks.firehose import FirehoseClient
 
@@ -41,6 +43,8 @@ SIGNING: Final = Config(
 _PROMPT: Final = Config(
     connect_timeout=2, read_timeout=2, retries={"total_max_attempts": 3, "mode": "standard"}, max_pool_connections=4
 )
+# Notices: nobody waits for one, and Lambda invokes again. Worst case of one call: 3 × (2 + 5) s.
+_BRIEF: Final = Config(connect_timeout=2, read_timeout=5, retries={"total_max_attempts": 3, "mode": "standard"})
 
 
 @cache
@@ -108,3 +112,11 @@ def secrets() -> Any:
 
 def roles() -> Any:
     return session().create_client("sts", config=_PATIENT)
+
+
+def events() -> "EventBridgeClient":
+    return cast("EventBridgeClient", session().create_client("events", config=_BRIEF))
+
+
+def topics() -> "SNSClient":
+    return cast("SNSClient", session().create_client("sns", config=_BRIEF))

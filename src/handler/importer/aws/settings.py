@@ -35,6 +35,9 @@ class Settings:
         uri_allowed_hosts: as the parameter says; `doors.addresses.AllowedHosts` reads it.
         uri_most_bytes, uri_most_ms: of one fetch.
         uri_credentials: the folder of the secrets that fetches may name.
+        notice_bus: name of the event bus that is told of ended executions; "" tells none.
+        notice_topic: ARN of the topic that is told of them in words; "" tells none.
+        dead_letter_queue_url: where notices that cannot be sent wait for a person.
     """
 
     bucket: str
@@ -61,6 +64,9 @@ class Settings:
     uri_most_bytes: int = 100 << 30
     uri_most_ms: int = 1_440 * 60_000
     uri_credentials: str = ""
+    notice_bus: str = ""
+    notice_topic: str = ""
+    dead_letter_queue_url: str = ""
 
     @classmethod
     def of(cls, environment: Mapping[str, str] = os.environ) -> "Settings":
@@ -119,6 +125,9 @@ class Settings:
             uri_most_bytes=_whole(environment, "URI_MAX_GIB", 100, 1, 500) << 30,
             uri_most_ms=_whole(environment, "URI_MAX_MINUTES", 1_440, 1, 10_080) * 60_000,
             uri_credentials=environment.get("URI_CREDENTIALS", ""),
+            notice_bus=environment.get("NOTICE_BUS", ""),
+            notice_topic=environment.get("NOTICE_TOPIC", ""),
+            dead_letter_queue_url=environment.get("DEAD_LETTER_QUEUE_URL", ""),
         )
 
 

@@ -790,6 +790,15 @@ def _execution_item(execution: Execution) -> dict[str, Any]:
     }
 
 
+def execution_in(image: Item) -> Execution:
+    """The execution in an item as DynamoDB tells it of the table's changes.
+
+    Raises:
+        Unavailable: it is no item of ours, or was changed by hand.
+    """
+    return _execution_of(plain(image))
+
+
 def _execution_of(item: dict[str, Any]) -> Execution:
     """Raises Unavailable: it is no item of ours, or was changed by hand."""
     try:

@@ -1,1 +1,1 @@
-"""11 · Doors: how a file comes in otherwise than by a notification. Each ends in the same `start`."""
+"""The other doors: what comes in not as a file dropped under imports/, and what goes out when an import has ended."""
