@@ -161,7 +161,7 @@ def test_a_token_asks_and_looks_within_its_rights(installation: Fetching):
 
 
 def test_without_a_queue_there_is_no_such_door():
-    with Cloud() as cloud, opened(cloud) as door:
+    with Cloud() as cloud, opened(cloud, FETCH_QUEUE_URL="") as door:
         assert door.get(PATH).code == (404, "no_such_route")
 
 
