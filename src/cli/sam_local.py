@@ -36,7 +36,7 @@ from cli import twin
 from cli.stack import Stack
 
 ENGINE = twin.ROOT / "scripts/container-engine"
-FUNCTIONS = ("ImportFunction", "PartFunction", "SweepFunction", "ApiFunction")
+FUNCTIONS = ("ImportFunction", "PartFunction", "SweepFunction", "ApiFunction", "FetchFunction", "NotifyFunction")
 SAMPLE_BUCKET = "s3-event-importer-123456789012-us-east-1"  # the one the notifications in events/ speak of
 SAMPLE_TOKEN = f"0123456789abcdef.{'A' * 43}"  # nobody's
 

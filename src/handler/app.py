@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from importer.doors.api import Api
     from importer.doors.fetching import FetchPlace
     from importer.doors.ports import Doorway
-
-if TYPE_CHECKING:
     from importer.doors.telling import Herald
 
 # An invocation that closed no execution has no metrics; that is not worth a line in the log.

@@ -26,8 +26,8 @@ from importer.doors.tokens import Right
 from importer.doors.uploads import Upload, upload
 from tests.e2e.bench import Bench, today, until
 
-WITH_CURL = pytest.mark.skipif(shutil.which("curl") is None, reason="the line is one of curl's")
-pytestmark = [pytest.mark.xdist_group("twin"), WITH_CURL]
+needs_curl = pytest.mark.skipif(shutil.which("curl") is None, reason="the line is one of curl's")
+pytestmark = [needs_curl, pytest.mark.xdist_group("twin")]
 
 ROW = b'{"user_id":"posted","event_name":"login","event_time_ts":1763712000000}\n'
 SHOP = Definition(id="shop", name="The shop")

@@ -134,14 +134,16 @@ def test_recursion_is_stopped_by_aws_but_for_the_function_that_hands_work_on_to_
 
 
 def test_only_workers_are_started_by_what_our_functions_send(expanded):
-    """The loops there are go through the queues of parts and of fetches: who is started by the imports table cannot
+    """The two loops there are go through the queues of parts and of fetches: who is started by the imports table cannot
     write to it."""
     mappings = of_type(expanded, "AWS::Lambda::EventSourceMapping")
     told = [(m["Properties"]["FunctionName"], m["Properties"]["EventSourceArn"]) for m in mappings.values()]
-    started = [({"Ref": "PartFunction"}, arn(queue)) for queue in PART_QUEUES]
-    started.append(({"Ref": "FetchFunction"}, arn("FetchQueue")))
-    started.append(({"Ref": "NotifyFunction"}, {"Fn::GetAtt": ["ImportsTable", "StreamArn"]}))
-    assert sorted(map(str, told)) == sorted(map(str, started))
+    loops = [({"Ref": "PartFunction"}, arn(queue)) for queue in PART_QUEUES]
+    others = [
+        ({"Ref": "FetchFunction"}, arn("FetchQueue")),
+        (NOTIFIES, {"Fn::GetAtt": ["ImportsTable", "StreamArn"]}),
+    ]
+    assert sorted(map(str, told)) == sorted(map(str, [*loops, *others]))
     assert granted("NotifyRole") == {
         ("s3:GetObject", "receipts/"),
         ("events:PutEvents", "event-bus"),
@@ -303,8 +305,7 @@ def test_a_part_that_cannot_be_imported_is_kept(expanded):
 def test_a_message_is_a_batch_so_that_raising_says_which_failed(expanded):
     """H3: without a list of failures there is no way to forget one; workers are bounded where the queue is read."""
     workers = {}
-    queues = (m["Properties"] for m in mappings_of(expanded) if m["Properties"]["FunctionName"] != NOTIFIES)
-    for mapping in queues:
+    for mapping in (m["Properties"] for m in mappings_of(expanded) if m["Properties"]["FunctionName"] != NOTIFIES):
         assert mapping["BatchSize"] == 1
         assert "FunctionResponseTypes" not in mapping
         workers[mapping["EventSourceArn"]["Fn::GetAtt"][0]] = mapping["ScalingConfig"]["MaximumConcurrency"]
@@ -365,8 +366,8 @@ def test_a_worker_may_do_to_files_and_tables_what_the_import_function_may(expand
     }
     both = [{"Ref": "ImportRole"}, {"Ref": "PartRole"}]
     of_fetches = {name: [{"Ref": "FetchRole"}] for name in ("FetchObjectsPolicy", "FetchRolesPolicy")}
-    others = of_fetches | {"NoticePolicy": [{"Ref": "NotifyRole"}]}
-    assert shared == {"ImportPolicy": both, "StreamPolicy": both} | others
+    of_notices = {"NoticePolicy": [{"Ref": "NotifyRole"}]}
+    assert shared == {"ImportPolicy": both, "StreamPolicy": both} | of_fetches | of_notices
 
 
 def test_who_fetches_from_strangers_reaches_no_store_and_one_folder_of_secrets(expanded):
@@ -623,7 +624,7 @@ def test_each_alarm_on_a_function_or_queue_watches_the_one_it_speaks_of(expanded
     }
     names = dict.fromkeys(("function-errors", "function-throttles", "events-old", "events-dropped"), "ImportFunction")
     names |= {"part-errors": "PartFunction", "part-throttles": "PartFunction", "fetch-errors": "FetchFunction"}
-    names |= {"notices-late": "NotifyFunction"}
+    names["notices-late"] = "NotifyFunction"
     assert watched == {anchor: [{"Ref": name}] for anchor, name in names.items()} | {
         "parts-old": [{"Fn::GetAtt": ["PartQueue", "QueueName"]}],
         "dead-letters": [{"Fn::GetAtt": ["DeadLetterQueue", "QueueName"]}],

@@ -114,6 +114,9 @@ def roles() -> Any:
     return session().create_client("sts", config=_PATIENT)
 
 
+# ---- Notices -------------------------------------------------------------------------------------------------------
+
+
 def events() -> "EventBridgeClient":
     return cast("EventBridgeClient", session().create_client("events", config=_BRIEF))
 

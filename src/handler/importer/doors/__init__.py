@@ -1,1 +1,2 @@
-"""The other doors: what comes in not as a file dropped under imports/, and what goes out when an import has ended."""
+"""11 · Doors: how a file comes in otherwise than by a notification, each ending in the same `start`; and what goes out
+when an import has ended."""
