@@ -7,7 +7,7 @@ in the sparse index `unfinished`, apart from executions, for the sweep; it is li
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from functools import cache
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 from botocore.exceptions import ClientError
@@ -231,7 +231,7 @@ class Landing:
 
     def send(self, key: str, upload_id: str, number: int, body: bytes) -> None:
         with answers.told(*uploads.writing(self._bucket, key)):
-            self._upload(key, upload_id).send(number, cast("bytes", body))  # the stubs know bytes alone
+            self._upload(key, upload_id).send(number, body)  # the stubs know bytes alone
 
     def complete(self, key: str, upload_id: str, count: int) -> S3Object:
         upload = self._upload(key, upload_id)
