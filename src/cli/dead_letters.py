@@ -1,10 +1,11 @@
 """Dead letters: what lies in the queue, why, and how it is delivered again.
 
-Five things end there. A notification that the import function gave up: as Lambda's record of an asynchronous
+Six things end there. A notification that the import function gave up: as Lambda's record of an asynchronous
 invocation (`requestPayload`) or, from a queue in front of the function, as it is. One that the preview function gave
-up, for which that function is invoked again. A message of the part queue, after five receives. A notice that could not
-be sent, with what was closed; where its function did not even run for 24 hours, Lambda's record of a place in the
-stream, which has forgotten it by then. And a failed sweep, which needs nothing: the next one came five minutes later.
+up, for which that function is invoked again. A message of the part queue, after five receives; one of the fetch queue
+likewise. A notice that could not be sent, with what was closed; where its function did not even run for 24 hours,
+Lambda's record of a place in the stream, which has forgotten it by then. And a failed sweep, which needs nothing: the
+next one came five minutes later.
 
 A letter is deleted only when everything in it is on its way again: its execution stored, its tasks sent. What is not
 understood stays.
@@ -22,8 +23,10 @@ from cli import show
 from importer import executions
 from importer.aws.dispatch import UnknownTask, task_of
 from importer.aws.events import LETTER_SCHEMA
+from importer.aws.fetches import fetch_id_of
 from importer.bad_rows import shown
 from importer.executions import Workplace
+from importer.fetches import UnknownFetch
 from importer.model import Execution, Phase, Status, Task, Value
 from importer.notification import PREVIEWS_PREFIX, Dropped, UnknownNotification, dropped_objects
 
@@ -42,13 +45,14 @@ class Letter:
 
     Attributes:
         receipt_handle: by which it is deleted or given back.
-        what: "notification", "preview", "task", "notice", "sweep" or "unknown".
+        what: "notification", "preview", "task", "fetch", "notice", "sweep" or "unknown".
         dropped: the objects its notification names.
         previews: those of them that somebody wants to see a preview of.
         payload: what the preview function was invoked with.
         task: if it is one.
         notice: the message, if it is a notice that was not sent.
         execution_id: of the notice.
+        fetch_id: of an import by URI, if it is one.
         unknown: why it, or a part of it, is not understood; "" if it is.
         why: what Lambda says went wrong.
         tried: how often Lambda tried.
@@ -73,11 +77,14 @@ class Letter:
     since_ms: int | None = None
     outcome: str = ""
     failed: bool = False
+    fetch_id: str = ""
 
     def about(self) -> str:
         """What it is about, for a person."""
         if self.task is not None:
             return f"part from byte {self.task.start:,} of execution {self.task.execution_id}"
+        if self.fetch_id:
+            return f"import by URI {self.fetch_id}"
         if self.execution_id:
             return f"notice of execution {self.execution_id}"
         if self.dropped or self.previews:
@@ -95,6 +102,7 @@ class Letter:
             "files": list(self._files()),
             "execution_id": self.task.execution_id if self.task else self.execution_id or None,
             "start": self.task.start if self.task else None,
+            "fetch_id": self.fetch_id or None,
             "why": self.why or None,
             "tried": self.tried,
             "received": self.received,
@@ -168,6 +176,13 @@ def letter_of(message: Any) -> Letter:
             except UnknownTask as unknown:
                 letter.unknown = str(unknown)
             letter.received = _number(attributes.get("ApproximateReceiveCount"))
+        case {"schema": str(schema)} if schema.startswith("fetch/"):
+            try:
+                letter.fetch_id = fetch_id_of(message["Body"])
+                letter.what = "fetch"
+            except UnknownFetch as unknown:
+                letter.unknown = str(unknown)
+            letter.received = _number(attributes.get("ApproximateReceiveCount"))
         case {"schema": str(schema), "closed": dict()} if schema == LETTER_SCHEMA:
             letter.what, letter.notice = "notice", message["Body"]
             letter.execution_id, letter.why = str(body.get("execution_id")), str(body.get("why", ""))
@@ -216,10 +231,12 @@ def deliver(
     tell: Callable[[str], bool],
     preview: Callable[[bytes], object],
     options: str = "",
+    send_fetch: Callable[[str], None] | None = None,
 ) -> None:
     """Put everything a letter asks for on its way again, then delete it; what is not understood stays.
 
     Args:
+        send_fetch: makes going on with an import by URI somebody's job; None where nothing is fetched.
         tell: sends the notice of such a letter; False if it became a dead letter again.
         preview: invokes the preview function, and does not wait for it.
         options: what a command needs to mean this installation.
@@ -243,6 +260,11 @@ def deliver(
         else:
             place.dispatch.send([letter.task])
             began.append("sent to the part queue")
+    if letter.fetch_id and send_fetch is None:
+        letter.unknown = "this installation fetches nothing from URIs"
+    elif letter.fetch_id and send_fetch is not None:
+        send_fetch(letter.fetch_id)
+        began.append("sent to the fetch queue")
     if letter.notice:
         told = tell(letter.notice)
         began.append("told" if told else "still cannot be sent, and is a dead letter again")

@@ -20,6 +20,7 @@ from cli.verbs import (
 )
 from cli.workplace import settings_of, teller_of, workplace
 from importer import executions
+from importer.aws.fetches import FetchQueue
 from importer.documents import document
 from importer.model import Execution, Phase, Status
 
@@ -171,10 +172,13 @@ def _redrive_letters(connection: Connection, dry_run: bool, yes: bool, as_json: 
             settings = settings_of(connection) if any(letter.dropped for letter in letters) else None
             place = workplace(connection, settings)
             preview = _preview_again(connection)
+            fetches_url = connection.stack.fetch_queue_url
+            send_fetch = FetchQueue(connection.sqs, fetches_url).send if fetches_url else None
             for letter in letters:
                 try:
                     with explained(connection.name):
-                        dead_letters.deliver(place, queue, letter, teller_of(connection), preview, connection.command)
+                        tell, options = teller_of(connection), connection.command
+                        dead_letters.deliver(place, queue, letter, tell, preview, options, send_fetch)
                 except CannotReach as trouble:
                     letter.outcome, letter.failed = str(trouble), True
     finally:

@@ -378,6 +378,16 @@ def test_the_sweep_sends_on_what_nobody_is_at(cloud: Cloud):
     assert max(PAUSES_S) * 1000 < SWEPT_AFTER_MS, "else the sweep would shorten the pauses"
 
 
+def test_the_sweep_does_not_shorten_a_pause(cloud: Cloud):
+    """A fetch of yesterday that waits for its source is nobody's, and its message is on its way."""
+    made = fetching_of(cloud, cuts=[6 * MIB, *[0] * 30])
+    cloud.clock.advance(3_600_000)
+    made.turn()
+    assert len(cloud.messages()) == 1
+    cloud.clock.advance(max(PAUSES_S) * 1000)
+    assert sweep_fetches(made.place(), SWEPT_AFTER_MS) == 0
+
+
 def test_fetches_are_listed_newest_first_and_executions_are_not(cloud: Cloud):
     made = fetching_of(cloud, b"")
     cloud.clock.advance(10)

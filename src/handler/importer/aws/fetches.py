@@ -7,7 +7,7 @@ in the sparse index `unfinished`, apart from executions, for the sweep; it is li
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from functools import cache
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 from botocore.exceptions import ClientError
@@ -64,10 +64,10 @@ class FetchesTable(ImportsTable):
             return _fetch_of(item)
         return LeaseHeld(item.get("owner", ""), item.get("lease_until_ms", 0), False)
 
-    def keep_fetch(self, before: Fetch, after: Fetch, owner: str, lease_until_ms: int | None) -> None:
-        item = _item(after)
-        if lease_until_ms is not None:
-            item |= {"owner": owner, "lease_until_ms": lease_until_ms}
+    def keep_fetch(self, before: Fetch, after: Fetch, owner: str, lease_until_ms: int, release: bool = False) -> None:
+        item = _item(after) | {"lease_until_ms": lease_until_ms}
+        if not release:
+            item["owner"] = owner
         if self._conditional(
             "put_item",
             Item=_marshalled(item),
@@ -229,9 +229,9 @@ class Landing:
             headers = {"ContentType": content_type, "Metadata": {_MARK: fetch_id}}
             return uploads.Upload.begun(self._s3, self._bucket, key, **headers).id
 
-    def send(self, key: str, upload_id: str, number: int, body: bytes | bytearray) -> None:
+    def send(self, key: str, upload_id: str, number: int, body: bytes) -> None:
         with answers.told(*uploads.writing(self._bucket, key)):
-            self._upload(key, upload_id).send(number, cast("bytes", body))  # the stubs know bytes alone
+            self._upload(key, upload_id).send(number, body)  # the stubs know bytes alone
 
     def complete(self, key: str, upload_id: str, count: int) -> S3Object:
         upload = self._upload(key, upload_id)

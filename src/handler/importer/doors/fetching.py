@@ -57,17 +57,17 @@ class Fetches(Protocol):
     def claim_fetch(self, fetch_id: str, owner: str, now_ms: int, lease_until_ms: int) -> Fetch | LeaseHeld:
         """Take a fetch whose lease is free or has run out. One that has ended is given without a lease."""
 
-    def keep_fetch(self, before: Fetch, after: Fetch, owner: str, lease_until_ms: int | None) -> None:
+    def keep_fetch(self, before: Fetch, after: Fetch, owner: str, lease_until_ms: int, release: bool = False) -> None:
         """Write where a fetch stands, if it is ours and stood where `before` says.
 
         Args:
-            lease_until_ms: None gives it up.
+            release: give it up; then the lease has run out at the time given.
         Raises:
             Fenced: it is not ours any more.
         """
 
     def unfinished_fetches(self) -> list[tuple[Fetch, int]]:
-        """Fetches that have not ended, each with the time its lease ran or runs out (0: nobody held it)."""
+        """Fetches that have not ended, each with the time its lease ran or runs out (0: nobody ever held it)."""
 
     def definition(self, import_id: str) -> Value: ...
 
@@ -84,7 +84,7 @@ class Landing(Protocol):
     def begin(self, key: str, content_type: str, fetch_id: str) -> str:
         """The id of a new upload; what appears of it says of which fetch it is."""
 
-    def send(self, key: str, upload_id: str, number: int, body: bytes | bytearray) -> None:
+    def send(self, key: str, upload_id: str, number: int, body: bytes) -> None:
         """Make piece `number`, from 1, durable; the same number again replaces it."""
 
     def complete(self, key: str, upload_id: str, count: int) -> S3Object:
@@ -307,20 +307,20 @@ class _Work:
             piece += memoryview(chunk)[skip:] if skip else chunk
             skip = 0
             while len(piece) >= self._fetch.piece_bytes:
-                self._send(piece[: self._fetch.piece_bytes])
+                self._send(bytes(piece[: self._fetch.piece_bytes]))
                 del piece[: self._fetch.piece_bytes]
         if skip:
             raise Cut("the source ended earlier than before")
         total = self._fetch.next_offset + len(piece)
         if piece or not total:
-            self._send(piece, received=True)
+            self._send(bytes(piece), received=True)
         else:
             self._keep(replace(self._fetch, received=True, total_bytes=total, tries=0))
 
-    def _send(self, piece: bytearray, received: bool = False) -> None:
+    def _send(self, piece: bytes, received: bool = False) -> None:
         fetch = self._fetch
         if not fetch.next_offset:
-            self._judge(bytes(piece[:HEAD_STORED_BYTES]))
+            self._judge(piece[:HEAD_STORED_BYTES])
         if piece:
             self._place.landing.send(fetch.key, fetch.upload_id, fetch.pieces + 1, piece)
         at = fetch.next_offset + len(piece)
@@ -406,7 +406,8 @@ class _Work:
 
     def _keep(self, after: Fetch, release: bool = False) -> None:
         now_ms = self._place.clock.now_ms()
-        self._place.records.keep_fetch(self._fetch, after, self._owner, None if release else now_ms + LEASE_MS)
+        until_ms = now_ms if release else now_ms + LEASE_MS
+        self._place.records.keep_fetch(self._fetch, after, self._owner, until_ms, release)
         self._fetch, self._renewed_ms = after, now_ms
 
     def _renew(self) -> None:
