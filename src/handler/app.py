@@ -177,17 +177,24 @@ def sweep_handler(event: dict[str, Value], context: LambdaContext) -> dict[str, 
     place = _workplaces()(context.get_remaining_time_in_millis)
     match event.get("sweep"):
         case "unfinished":
-            swept = sweep_unfinished(place)
-            if Settings.of().fetch_queue_url:
-                from importer.doors.fetching import SWEPT_AFTER_MS, sweep_fetches
-
-                sweep_fetches(_fetch_places()(context.get_remaining_time_in_millis), SWEPT_AFTER_MS)
+            try:
+                swept = sweep_unfinished(place)
+            finally:  # what is wrong with an execution, every five minutes anew, is nothing to the fetches (I8)
+                _sweep_fetches(context)
             return {"unfinished": swept.unfinished, "sent_on": swept.sent_on, "failed": swept.failed}
         case "waiting":
             waiting = sweep_waiting(place, Settings.of().bucket)
             return {"waiting_files": waiting.files, "oldest_waiting_seconds": waiting.oldest_seconds}
         case other:
             raise Misconfigured(f'the event says "sweep": {other!r}; it must be "unfinished" or "waiting"')
+
+
+def _sweep_fetches(context: LambdaContext) -> None:
+    if not Settings.of().fetch_queue_url:
+        return
+    from importer.doors.fetching import SWEPT_AFTER_MS, sweep_fetches
+
+    sweep_fetches(_fetch_places()(context.get_remaining_time_in_millis), SWEPT_AFTER_MS)
 
 
 @discreet(logger)

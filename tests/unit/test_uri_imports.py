@@ -20,6 +20,7 @@ from importer.aws.clients import records
 from importer.aws.fetches import FetchesTable
 from importer.doors.tokens import Right
 from importer.fetches import FetchReason, UnknownFetch
+from importer.telemetry import Crashed
 from tests.support import command
 from tests.support.clock import LambdaContext
 from tests.support.cloud import Cloud
@@ -98,7 +99,9 @@ def test_a_request_sent_twice_with_its_key_is_one_fetch(installation: Fetching):
     """And another request with that key is told so."""
     door, key = installation.door, {"Idempotency-Key": '"monday"'}
     first = door.post(PATH, json={"uri": installation.uri}, headers=key)
-    assert door.post(PATH, json={"uri": installation.uri}, headers=key).json == first.json
+    again = door.post(PATH, json={"uri": installation.uri}, headers=key)
+    assert (again.status, again.json) == (first.status, first.json)
+    assert again.headers["location"] == first.headers["location"] == f"{PATH}/{first.json['data']['id']}"
     assert door.post(PATH, json={"uri": f"{installation.uri}2"}, headers=key).code == (422, "key_reused")
     assert len(door.get(PATH).json["data"]) == 1
     assert len(installation.work()) == 1
@@ -116,6 +119,13 @@ def test_a_request_sent_twice_with_its_key_is_one_fetch(installation: Fetching):
         ({"uri": "http://2130706433/x.json"}, (400, "bad_uri")),
         ({"uri": "https://a.example/"}, (400, "bad_uri")),
         ({"uri": "s3://import-bucket/imports/x.json"}, (400, "bad_uri")),
+        (
+            {
+                "uri": "https://import-bucket.s3.amazonaws.com/imports/x.json",
+                "role_arn": "arn:aws:iam::111122223333:role/partner",
+            },
+            (400, "bad_uri"),
+        ),
         ({"uri": "https://a.example/x.txt"}, (422, "wrong_kind")),
         ({"uri": "https://a.example/x.csv"}, (422, "wrong_kind")),
         ({"uri": "https://a.example/x.json"}, (422, "host_not_allowed")),
@@ -194,6 +204,18 @@ def test_the_sweep_sends_a_fetch_on_whose_message_was_lost(installation: Fetchin
         installation.cloud.client("sqs").purge_queue(QueueUrl=installation.queue_url)
     installation.cloud.clock.sleep(3_600)
     app.sweep_handler({"sweep": "unfinished"}, LambdaContext(installation.cloud.clock, 300))
+    assert [fetch["status"] for fetch in installation.work()] == ["SUCCEEDED"]
+
+
+def test_an_execution_in_trouble_does_not_keep_fetches_waiting(installation: Fetching, monkeypatch: pytest.MonkeyPatch):
+    """Its trouble is raised, and comes again with each sweep (I8)."""
+    installation.door.post(PATH, json={"uri": installation.uri})
+    with installation.cloud.unseen():
+        installation.cloud.client("sqs").purge_queue(QueueUrl=installation.queue_url)
+    installation.cloud.clock.sleep(3_600)
+    monkeypatch.setattr(app, "sweep_unfinished", mock.Mock(side_effect=ZeroDivisionError))
+    with pytest.raises(Crashed, match="ZeroDivisionError"):
+        app.sweep_handler({"sweep": "unfinished"}, LambdaContext(installation.cloud.clock, 300))
     assert [fetch["status"] for fetch in installation.work()] == ["SUCCEEDED"]
 
 

@@ -52,7 +52,8 @@ def fetch_of(
     """
     source = source_of(asked.uri)
     access = _access(asked, source)
-    if isinstance(source, S3Source) and source.bucket == own_bucket:
+    named = s3_source_of(source)
+    if named is not None and named.bucket == own_bucket:
         raise Refused(
             FetchReason.BAD_URI, "the URI is refused: it lies in the importer's own bucket; copy it to imports/ there"
         )

@@ -5,9 +5,10 @@ may look at it, as may whoever may read the import it goes to; for others there 
 """
 
 import hashlib
+import re
 from dataclasses import dataclass, fields
 from http import HTTPStatus
-from typing import Final, Protocol
+from typing import Final, Protocol, cast
 
 from importer.definitions import DEFAULT
 from importer.documents import document
@@ -63,10 +64,12 @@ def create(request: Request, door: Doorway) -> Answer:
         fetch = uris.books.create_fetch(wanted)
         if not fetch.ended:
             uris.queue.send(fetch.id)
-        answer = ok(_document(door, fetch), HTTPStatus.ACCEPTED)
-        return Answer(answer.status, answer.body, {"Location": f"{PATH}/{fetch.id}"})
+        return ok(_document(door, fetch), HTTPStatus.ACCEPTED)
 
-    return once(request, door, act)
+    answer = once(request, door, act)
+    made = cast("dict[str, dict[str, Value]]", answer.body)["data"]
+    # Of an answer that is given again, too: what is kept of one is its status and body.
+    return Answer(answer.status, answer.body, {**answer.headers, "Location": f"{PATH}/{made['id']}"})
 
 
 def list_(request: Request, door: Doorway) -> Answer:
@@ -82,7 +85,9 @@ def list_(request: Request, door: Doorway) -> Answer:
 
 def show(request: Request, door: Doorway) -> Answer:
     """GET /v1/uri_imports/{fetch_id}"""
-    fetch = _uris(door).books.fetch(request.parameters["fetch_id"])
+    fetch_id = request.parameters["fetch_id"]
+    known = re.fullmatch(r"[0-9a-f]{32}", fetch_id)
+    fetch = _uris(door).books.fetch(fetch_id) if known else None
     if fetch is None or not _may_see(request, fetch):
         raise Problem(
             HTTPStatus.NOT_FOUND,
