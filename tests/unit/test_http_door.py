@@ -13,9 +13,11 @@ import pytest
 import zstandard
 
 import app
+from importer.aws.tables import ImportsTable
 from importer.doors.import_executions import BODY_BYTES
 from importer.doors.routes import ROUTES
 from importer.doors.tokens import Right
+from tests.support.clock import LambdaContext
 from tests.support.cloud import Cloud
 from tests.support.door import IMPORTS, NDJSON, Door, opened
 from tests.support.faults import Fault, plan
@@ -412,6 +414,74 @@ def test_a_form_with_a_file_is_an_execution_too(door: Door):
     for broken in (b"nonsense", body[:-20], b""):
         reply = door.post(f"{path}/executions", broken, headers=headers)
         assert reply.status == 400
+
+
+def form_of(name: str) -> tuple[bytes, dict[str, str]]:
+    """A form with a file of this name, and its headers."""
+    head = f'--X\r\nContent-Disposition: form-data; name="file"; filename="{name}"\r\nContent-Type: {NDJSON}\r\n\r\n'
+    return f"{head}{ROW}\r\n--X--\r\n".encode(), {"Content-Type": "multipart/form-data; boundary=X"}
+
+
+def test_a_file_called_like_a_series_is_begun_and_waits_for_a_run(door: Door):
+    """Who sends it is told its execution, which neither S3's notification nor the sweep reads: the runs do, one after
+    another."""
+    path = door.made(id="shop", name="The shop", base_file_name="accounts.json")
+    ids = []
+    for name in ("accounts1.json", "accounts2.json"):
+        body, headers = form_of(name)
+        sent = door.post(f"{path}/executions", body, headers=headers | {"Idempotency-Key": name})
+        assert sent.status == 200
+        assert door.post(f"{path}/executions", body, headers=headers | {"Idempotency-Key": name}).json == sent.json
+        ids.append(sent.json["data"]["id"])
+    door.deliver()
+    door.cloud.clock.sleep(3_600)
+    for look in ("unfinished", "waiting"):
+        app.sweep_handler({"sweep": look}, LambdaContext(door.cloud.clock, 300))
+    door.deliver()
+    statuses = []
+    for _ in range(3):
+        statuses.append([door.get(f"{path}/executions/{one}").json["data"]["status"] for one in ids])
+        app.schedule_handler({"import_id": "shop"}, LambdaContext(door.cloud.clock, 900))
+    assert [sorted(both) for both in statuses] == [
+        ["PENDING", "PENDING"],
+        ["PENDING", "SUCCEEDED"],
+        ["SUCCEEDED", "SUCCEEDED"],
+    ]
+    assert door.get(f"{path}/executions").json["total"] == 2
+
+
+def test_visits_of_a_recurring_import_wait_for_a_run_too(door: Door):
+    """The name a body of visits gets may be one of a series."""
+    path = door.made(id="shop", name="The shop", format="woopra", base_file_name="visits.json")
+    sent = door.post("/import", VISITS, query={"website": "shop"})
+    assert (sent.status, sent.json["execution"]["status"]) == (200, "PENDING")
+    app.schedule_handler({"import_id": "shop"}, LambdaContext(door.cloud.clock, 900))
+    assert door.get(f"{path}/executions/{sent.json['execution']['id']}").json["data"]["status"] == "SUCCEEDED"
+
+
+def test_a_waiting_file_of_a_series_can_be_canceled(door: Door):
+    """Then the runs pass it over."""
+    path = door.made(id="shop", name="The shop", base_file_name="accounts.json")
+    body, headers = form_of("accounts1.json")
+    one = door.post(f"{path}/executions", body, headers=headers).json["data"]["permalink_uri"]
+    assert door.post(f"{one}/action", json={"action": "CANCEL"}).json["data"]["status"] == "CANCELED"
+    door.deliver()
+    ran = app.schedule_handler({"import_id": "shop"}, LambdaContext(door.cloud.clock, 900))
+    assert (ran["ended"], door.get(one).json["data"]["status"]) == ([], "CANCELED")
+
+
+def test_an_id_longer_than_any_is_404_and_not_asked_for(door: Door):
+    """DynamoDB takes no key of more than 2,048 bytes: asking would be a fault of ours."""
+    long = "n" * 2_100
+    with mock.patch.object(ImportsTable, "_get", side_effect=AssertionError):
+        for reply in (
+            door.get(f"{IMPORTS}/{long}"),
+            door.get(f"{IMPORTS}/{long}/executions"),
+            door.post("/import", ROW, query={"website": long}),
+            door.post(URIS, json={"uri": "https://example.org/a.json", "import_id": long}),
+        ):
+            assert reply.code == (404, "no_such_import")
+        assert door.get(f"{URIS}/{long}").code == (404, "no_such_uri_import")
 
 
 def test_a_name_that_this_import_does_not_read_gets_an_end_that_it_does(door: Door):

@@ -27,6 +27,8 @@ SINK_CHOICES: Final[dict[str, tuple[str, ...]]] = {
 LATEST_TIME_MS: Final = 9_999_999_999_999  # 13 digits: the sort key's width (N8); 2286-11-20
 DAY_MS: Final = 86_400_000
 HOUR_MS: Final = 3_600_000
+LONGEST_ID: Final = 200  # characters
+LONGEST_TEXT: Final = 1_000  # characters of a setting: each execution keeps them, and its item has 400 KB at most
 MOST_FILES_PER_RUN: Final = 1_000
 LONGEST_RUN_SECONDS: Final = 840  # of 900 that its function has: a minute for looking round before, and for ending
 _COMPRESSED: Final = (".gz", ".zst")
@@ -85,6 +87,11 @@ class Definition:
             raise Misconfigured(
                 f"id {self.id!r}: the name of a folder, 1 to 200 characters without slashes and controls"
             )
+        if self.id in (".", ".."):  # clients take them out of paths
+            raise Misconfigured(f"id {self.id!r}: choose another, since it stands for a folder in every path")
+        for setting in ("name", "identity", "base_file_name"):
+            if len(getattr(self, setting)) > LONGEST_TEXT:
+                raise Misconfigured(f"{setting}: choose a shorter one, of {LONGEST_TEXT:,} characters at most")
         if self.mime_type not in MIME_TYPES:
             raise Misconfigured(f"mime_type {self.mime_type!r}: choose one of {', '.join(MIME_TYPES)}")
         if self.date_format and self.date_format not in DATE_FORMATS:

@@ -3,7 +3,7 @@
 from http import HTTPStatus
 
 from importer import formats
-from importer.definitions import DEFAULT, Definition, StoredDefinition
+from importer.definitions import DEFAULT, LONGEST_ID, Definition, StoredDefinition
 from importer.doors.http import Problem, Request
 from importer.doors.ports import Doorway
 from importer.doors.tokens import Right
@@ -50,7 +50,8 @@ def judge_datamart(request: Request, door: Doorway) -> None:
 
 def stored_import(door: Doorway, import_id: str) -> StoredDefinition:
     """Raises Problem(no_such_import)."""
-    stored = door.books.stored_definition(import_id)
+    # No longer id is any import's, and DynamoDB takes no key of more than 2,048 bytes.
+    stored = door.books.stored_definition(import_id) if len(import_id) <= LONGEST_ID else None
     if stored is None:
         raise Problem(
             HTTPStatus.NOT_FOUND,

@@ -147,7 +147,10 @@ def started(door: Doorway, definition: Definition, file: File, this: Try) -> Exe
     dropped = door.bodies.upload(door.bucket, key, file.body, file.content_type)
     if dropped is None:
         raise Unavailable(f"s3://{door.bucket}/{key} holds other bytes than this request's")
-    execution = next((e for e in start(door.work, dropped) if e.source.version_id == dropped.version_id), None)
+    # One called like a series of its recurring import is begun, too, and waits PENDING for a run: who sends is answered
+    # with an execution, whatever the name.
+    begun = start(door.work, dropped, in_a_run=True)
+    execution = next((e for e in begun if e.source.version_id == dropped.version_id), None)
     if execution is None and dropped.version_id is not None:  # imported and moved already
         source = S3Object(door.bucket, key, dropped.version_id, dropped.etag, len(file.body), 0)
         execution = door.work.records.execution(execution_id_of(source))

@@ -11,7 +11,9 @@ from importer import formats
 from importer.definitions import (
     DATE_FORMATS,
     LATEST_TIME_MS,
+    LONGEST_ID,
     LONGEST_RUN_SECONDS,
+    LONGEST_TEXT,
     MIME_TYPES,
     MOST_FILES_PER_RUN,
     PRIORITIES,
@@ -469,7 +471,7 @@ def _parameters() -> Schema:
         "datamart_id": ("The installation's: 1, unless it was deployed with another.", _TEXT),
         "import_id": (
             "Of a document import; `default` for files that none is for.",
-            {"type": "string", "minLength": 1, "maxLength": 200},
+            {"type": "string", "minLength": 1, "maxLength": LONGEST_ID},
         ),
         "execution_id": ("Of an execution.", {"type": "string", "minLength": 1}),
         "fetch_id": ("Of an import by URI.", {"type": "string", "minLength": 1}),
@@ -609,7 +611,8 @@ def _uri_import() -> Schema:
 def _settings() -> Schema:
     types = [kind for dialect in formats.FORMATS.values() for kind in dialect.DOCUMENTS if kind]
     allowed: Schema = {
-        "id": {"type": "string", "minLength": 1, "maxLength": 200},
+        "id": {"type": "string", "minLength": 1, "maxLength": LONGEST_ID},
+        **{name: {"type": "string", "maxLength": LONGEST_TEXT} for name in ("name", "identity", "base_file_name")},
         "mime_type": {"enum": [*MIME_TYPES]},
         "date_format": {"enum": ["", *DATE_FORMATS]},
         "format": {"enum": ["", *formats.FORMATS]},

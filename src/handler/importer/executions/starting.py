@@ -22,7 +22,8 @@ def start(place: Workplace, dropped: Dropped, in_a_run: bool = False) -> list[Ex
     unfinished ones of its key (deleted as the last step before a crash); or none.
 
     Args:
-        in_a_run: it is the turn of this file of a recurring import; without it, such a file is left to the schedule.
+        in_a_run: begin a file of a recurring import, too: it is its turn, or somebody waits to be told its execution.
+            Without it, such a file is left to the schedule.
     """
     source = place.objects.head(dropped)
     if source is None:
