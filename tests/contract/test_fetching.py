@@ -345,6 +345,18 @@ def test_a_file_that_was_imported_before_its_fetch_could_say_so_is_found_by_its_
     assert (fetch.status, fetch.execution_id, made.landed()) == (Status.SUCCEEDED, execution_id, [])
 
 
+def test_a_file_that_lies_there_still_is_found_by_its_mark(cloud: Cloud):
+    """Completed, then the worker died. The role of fetches may look at the newest file of a key, and at no version."""
+    made = fetching_of(cloud, FILE[:1000])
+    attempt(cloud, made.turn, Fault("kill_after", "CompleteMultipartUpload"))
+    cloud.clock.advance(LEASE_MS + 1)
+    with plan(cloud) as calls:
+        fetch = made.turn()
+    ((version, _),) = cloud.versions(KEY)
+    assert (fetch.status, fetch.version_id, made.landed()) == (Status.SUCCEEDED, version, [FILE[:1000]])
+    assert [call.query for call in calls.calls if call.operation == "HeadObject"] == [{}]
+
+
 def test_an_upload_that_somebody_took_away_is_begun_again(cloud: Cloud):
     """The bucket's rule does, after seven days."""
     made = fetching_of(cloud, cuts=[6 * MIB], trouble=[])

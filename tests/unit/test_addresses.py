@@ -449,6 +449,15 @@ def test_an_empty_parameter_is_any_public_host_on_the_usual_ports():
         assert refused(PUBLIC.judge_host, HttpSource("http", "a", port, "/"))[0] is FetchReason.PORT_NOT_ALLOWED
 
 
+def test_an_address_in_the_uri_itself_is_judged_before_anything_is_resolved():
+    """Whoever asks is told at once; what a name stands for is judged at each connection."""
+    for host in ("169.254.169.254", "10.0.0.1", "::1", "::ffff:10.0.0.1", "64:ff9b::a9fe:a9fe"):
+        assert refused(PUBLIC.judge_host, HttpSource("http", host, 80, "/"))[0] is FetchReason.ADDRESS_DENIED
+    named = AllowedHosts.of("169.254.169.254,10.0.0.1")
+    named.judge_host(HttpSource("http", "10.0.0.1", 8080, "/"))
+    assert refused(named.judge_host, HttpSource("http", "169.254.169.254", 80, "/"))[0] is FetchReason.ADDRESS_DENIED
+
+
 def test_names_in_it_are_the_only_hosts_and_a_star_adds_the_others():
     """By their whole name: neither a domain's hosts nor a name that ends like one."""
     hosts = AllowedHosts.of("Files.Example., [::1] 127.0.0.1")

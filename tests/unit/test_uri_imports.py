@@ -165,6 +165,12 @@ def test_a_token_asks_and_looks_within_its_rights(installation: Fetching):
     assert door.post(PATH, json={"uri": installation.uri}, token=writer).code == (403, "forbidden")
     path = f"{PATH}/{door.post(PATH, json=wanted, token=writer).json['data']['id']}"
     assert [door.request("GET", path, token=token).status for token in (writer, reader, other)] == [200, 200, 404]
+    installation.work()
+    door.deliver()
+    shown = [door.request("GET", path, token=token).json["data"] for token in (writer, reader)]
+    assert [one["status"] for one in shown] == ["SUCCEEDED", "SUCCEEDED"]
+    assert shown[0]["execution_id"] == shown[1]["execution"]["id"]
+    assert shown[0]["execution"] is None, "who only sends is not told what is in the file"
     lists = [door.request("GET", PATH, token=token).json["data"] for token in (reader, other)]
     assert [len(found) for found in lists] == [1, 0]
     assert door.get(f"{PATH}/none").code == (404, "no_such_uri_import")

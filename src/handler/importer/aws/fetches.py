@@ -249,18 +249,15 @@ class Landing:
         return self._appeared(key, answer)
 
     def landed(self, key: str, fetch_id: str) -> S3Object | None:
-        file = self._objects.head(Dropped(self._bucket, key, None, ""))
-        if file is None:
-            return None
-        version: Any = {} if file.version_id is None else {"VersionId": file.version_id}
-        with answers.told(f"HEAD {file.uri}", f"s3:GetObject on {answers.under(self._bucket, key)}"):
+        # Without a version: that would be another permission, s3:GetObjectVersion.
+        with answers.told(f"HEAD s3://{self._bucket}/{key}", f"s3:GetObject on {answers.under(self._bucket, key)}"):
             try:
-                metadata = self._s3.head_object(Bucket=self._bucket, Key=key, **version).get("Metadata", {})
+                found = self._s3.head_object(Bucket=self._bucket, Key=key)
             except ClientError as error:
                 if answers.is_gone(error) or answers.is_denied(error):  # imported and moved meanwhile
                     return None
                 raise
-        return file if metadata.get(_MARK) == fetch_id else None
+        return self._appeared(key, found) if found.get("Metadata", {}).get(_MARK) == fetch_id else None
 
     def abandon(self, key: str, upload_id: str) -> None:
         self._upload(key, upload_id).abandon()

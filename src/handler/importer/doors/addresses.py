@@ -339,9 +339,17 @@ class AllowedHosts:
         return cls(frozenset(names), not entries or "*" in entries)
 
     def judge_host(self, source: HttpSource) -> None:
-        """Raises Refused(host_not_allowed, port_not_allowed)."""
-        if source.host in self.names:
-            return
+        """What can be said before anything is resolved; of an address that stands in the URI itself that is all.
+
+        Raises:
+            Refused: host_not_allowed, port_not_allowed, address_denied.
+        """
+        if source.host not in self.names:
+            self._judge_unnamed(source)
+        if _is_address(source.host):
+            self.judge_addresses(source, [source.host])
+
+    def _judge_unnamed(self, source: HttpSource) -> None:
         if not self.others:
             raise Refused(
                 FetchReason.HOST_NOT_ALLOWED,
@@ -367,6 +375,10 @@ class AllowedHosts:
                 continue
             remedy = "" if never else "; a host there must be named in UriAllowedHosts"
             raise Refused(FetchReason.ADDRESS_DENIED, f"{source.host} is not public but {what}{remedy}")
+
+
+def _is_address(host: str) -> bool:
+    return ":" in host or _NUMERIC.fullmatch(host.rpartition(".")[2]) is not None
 
 
 def denied(address: str) -> tuple[str, bool]:

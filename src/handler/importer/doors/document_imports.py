@@ -4,10 +4,13 @@ They answer with mediarithmics' fields and ours. A definition written here is th
 way round.
 """
 
+from collections.abc import Iterable
 from dataclasses import fields
 from http import HTTPStatus
 from itertools import islice
 from typing import Final
+
+import orjson
 
 from importer import formats
 from importer.definitions import DEFAULT, SINK_CHOICES, Definition, StoredDefinition, folder_named
@@ -28,6 +31,7 @@ from importer.model import Misconfigured, Status, Value
 from importer.notification import IMPORTS_PREFIX
 
 _FIELDS: Final = {field.name for field in fields(Definition)}
+_LIST_BYTES: Final = 2_500_000  # Lambda takes 6 MB, in which each quotation mark is two characters
 _COUNTED_WAITING: Final = 1_000  # as one listing gives
 
 
@@ -74,8 +78,8 @@ def list_(request: Request, door: Doorway) -> Answer:
         said = f"{stored.id} {document.get('name')}".casefold()
         if all(word in said for word in words):
             documents.append(document)
-    shown = documents[first : first + most]
-    return ok(list[Value](shown), paging=pages(first, most, len(shown), len(documents)))
+    shown = fitting(documents[first : first + most])
+    return ok(shown, paging=pages(first, most, len(shown), len(documents)))
 
 
 def show(request: Request, door: Doorway) -> Answer:
@@ -150,6 +154,18 @@ def pages(first: int, most: int, count: int, total: int | None) -> dict[str, Val
         "max_result": first + most,
         "max_results": most,
     }
+
+
+def fitting(documents: Iterable[dict[str, Value]]) -> list[Value]:
+    """As many, from the first, as one answer can hold; one at least. `count` says how many, and where to go on."""
+    shown: list[Value] = []
+    size = 0
+    for document in documents:
+        size += len(orjson.dumps(document, default=str))
+        if shown and size > _LIST_BYTES:
+            break
+        shown.append(document)
+    return shown
 
 
 def found(door: Doorway, import_id: str) -> StoredDefinition:

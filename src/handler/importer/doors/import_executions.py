@@ -65,9 +65,9 @@ def list_(request: Request, door: Doorway) -> Answer:
     after_ms = whole_number(request, "created_from", 0, 0, _LATEST_MS)
     before_ms = whole_number(request, "created_before", _LATEST_MS, 0, _LATEST_MS)
     found, complete = door.books.listed(import_id, statuses, after_ms, before_ms, first + most)
-    shown = [execution_document(door, execution) for execution in found[first : first + most]]
+    shown = document_imports.fitting(execution_document(door, execution) for execution in found[first : first + most])
     total = len(found) if complete else None
-    return ok(list[Value](shown), paging=document_imports.pages(first, most, len(shown), total))
+    return ok(shown, paging=document_imports.pages(first, most, len(shown), total))
 
 
 def show(request: Request, door: Doorway) -> Answer:

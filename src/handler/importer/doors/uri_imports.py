@@ -14,7 +14,7 @@ from importer.definitions import DEFAULT
 from importer.documents import document
 from importer.doors.addresses import AllowedHosts, HttpSource, source_of
 from importer.doors.asking import definition_of, paging, permitted, permitted_anywhere
-from importer.doors.document_imports import pages
+from importer.doors.document_imports import fitting, pages
 from importer.doors.fetching import Fetches, FetchQueue
 from importer.doors.http import Answer, Problem, Request, ok
 from importer.doors.idempotency import Try, once
@@ -64,7 +64,7 @@ def create(request: Request, door: Doorway) -> Answer:
         fetch = uris.books.create_fetch(wanted)
         if not fetch.ended:
             uris.queue.send(fetch.id)
-        return ok(_document(door, fetch), HTTPStatus.ACCEPTED)
+        return ok(_document(request, door, fetch), HTTPStatus.ACCEPTED)
 
     answer = once(request, door, act)
     made = cast("dict[str, dict[str, Value]]", answer.body)["data"]
@@ -78,9 +78,9 @@ def list_(request: Request, door: Doorway) -> Answer:
     first, most = paging(request)
     newest = _uris(door).books.fetches(_LOOKED_AT)
     seen = [fetch for fetch in newest if _may_see(request, fetch)]
-    shown = seen[first : first + most]
+    shown = fitting(_document(request, door, fetch) for fetch in seen[first : first + most])
     total = len(seen) if len(newest) < _LOOKED_AT else None
-    return ok([_document(door, fetch) for fetch in shown], paging=pages(first, most, len(shown), total))
+    return ok(shown, paging=pages(first, most, len(shown), total))
 
 
 def show(request: Request, door: Doorway) -> Answer:
@@ -94,7 +94,7 @@ def show(request: Request, door: Doorway) -> Answer:
             "no_such_uri_import",
             f"there is no such import by URI: GET {PATH} lists those this token may see",
         )
-    return ok(_document(door, fetch))
+    return ok(_document(request, door, fetch))
 
 
 def _asked(request: Request) -> Asked:
@@ -132,6 +132,8 @@ def _may_see(request: Request, fetch: Fetch) -> bool:
     return fetch.asked_by == grant.token_id or grant.may(Right.READ, fetch.import_id or DEFAULT.id)
 
 
-def _document(door: Doorway, fetch: Fetch) -> dict[str, Value]:
-    execution = door.work.records.execution(fetch.execution_id) if fetch.execution_id else None
+def _document(request: Request, door: Doorway, fetch: Fetch) -> dict[str, Value]:
+    """With its execution for who may read that: who only sends is not told what is in the file."""
+    may_read = request.grant.may(Right.READ, fetch.import_id or DEFAULT.id)
+    execution = door.work.records.execution(fetch.execution_id) if fetch.execution_id and may_read else None
     return document_of(fetch, door.bucket, None if execution is None else document(execution))
