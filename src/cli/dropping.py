@@ -40,7 +40,7 @@ def import_files(
                 return path
             if isinstance(path, Fetch):
                 try:
-                    return fetching.import_uri(connection, path, deadline, bad_rows, bars)
+                    return fetching.import_uri(connection, path, definition, deadline, bad_rows, bars)
                 except CannotReach as error:
                     name = Path(path.key.rpartition("/")[2])
                     return importing.Outcome(name, trouble=str(error), exit_code=UNAVAILABLE)
@@ -76,12 +76,7 @@ def _leave_one(
     size = path.stat().st_size
     uploaded = importing.upload(connection, path, key, lambda count: bar.sent(count, size))
     bar.uploaded(uploaded.source.uri)
-    return importing.Outcome(
-        path,
-        uploaded,
-        trouble=f"uploaded: it waits for its turn in the series {definition.pattern}. The schedule imports it; "
-        f"`importer recurring run {definition.id}{connection.command}` does so now",
-    )
+    return importing.left_to_runs(connection, path, uploaded, definition, "uploaded")
 
 
 def _import_one(

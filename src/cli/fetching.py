@@ -7,6 +7,7 @@ fetches, so that a large file neither passes this machine nor needs it to stay o
 import re
 import secrets
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -69,7 +70,7 @@ def requested(connection: Connection, asked: Asked, definition: Definition) -> F
 
 
 def import_uri(
-    connection: Connection, fetch: Fetch, deadline: float, bad_rows: int, bars: show.Bars
+    connection: Connection, fetch: Fetch, definition: Definition, deadline: float, bad_rows: int, bars: show.Bars
 ) -> importing.Outcome:
     """What became of a fetch, and of the file it has brought. `deadline` is of time.monotonic.
 
@@ -103,6 +104,8 @@ def import_uri(
     source = S3Object(connection.stack.bucket, fetch.key, fetch.version_id or None, "", size, 0)
     compressed = without_compression(path.name) != path.name
     uploaded = importing.Uploaded(path, source, fetch.execution_id, compressed)
+    if definition.has_in_series(fetch.key):
+        return replace(importing.left_to_runs(connection, path, uploaded, definition, "fetched"), fetch=found.fetch)
     execution = importing.follow(connection, uploaded, deadline, lambda now: bar.moved(now, uploaded))
     if execution is None:
         found.uploaded = uploaded

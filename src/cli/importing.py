@@ -217,6 +217,16 @@ def follow(
         pause = min(pause * 1.3, LAST_POLL_SECONDS)
 
 
+def left_to_runs(connection: Connection, path: Path, uploaded: Uploaded, definition: Definition, how: str) -> Outcome:
+    """Of a file of a recurring import: it lies in imports/, and is imported when it is its turn."""
+    return Outcome(
+        path,
+        uploaded,
+        trouble=f"{how}: it waits for its turn in the series {definition.pattern}. The schedule imports it; "
+        f"`importer recurring run {definition.id}{connection.command}` does so now",
+    )
+
+
 def outcome_of(
     connection: Connection, path: Path, uploaded: Uploaded | None, execution: Execution, show: int
 ) -> Outcome:

@@ -262,6 +262,16 @@ def test_the_command_has_a_file_fetched_and_waits_for_its_import(commanded: Fetc
     assert "SUCCEEDED" in command.run(commanded.cloud, "import", commanded.uri).output
 
 
+def test_the_command_leaves_a_file_of_a_series_to_the_schedule(commanded: Fetching):
+    """As with a file of this machine: it is there, and that is all there is to wait for."""
+    commanded.door.made(id="shop", name="The shop", base_file_name="mon.json")
+    result = command.run(commanded.cloud, "import", commanded.uri, "--import-id", "shop", "--json")
+    (file,) = json.loads(result.stdout[result.stdout.index('{\n  "files"') :])["files"]
+    assert (result.exit_code, file["fetch"]["status"], file["execution"]) == (0, "SUCCEEDED", None)
+    assert file["trouble"].startswith("fetched: it waits for its turn in the series mon*.json")
+    assert "importer recurring run shop" in file["trouble"]
+
+
 @pytest.mark.parametrize(
     ("uri", "code", "said"),
     [
