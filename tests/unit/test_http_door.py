@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 from unittest import mock
+from urllib.parse import quote
 
 import pytest
 import zstandard
@@ -226,6 +227,17 @@ def test_an_id_that_is_asked_for_is_given_or_refused(door: Door):
     door.made(id="shop", name="The shop")
     assert door.post(IMPORTS, json={"id": "shop", "name": "Another"}).code == (409, "import_exists")
     assert door.post(IMPORTS, json={"id": "default", "name": "x"}).code == (422, "invalid_setting")
+
+
+@pytest.mark.parametrize("import_id", ["a b", "a#b", "a?b", 'a"b', "a\\b", "a`b", "a%2Fb", "🎉", "売上", "a^|~+;=b"])
+def test_an_import_is_found_by_whatever_id_it_has(door: Door, import_id: str):
+    """In a path it is percent-encoded, all of it."""
+    assert door.post(IMPORTS, json={"id": import_id, "name": "x"}).status == 200
+    path = f"{IMPORTS}/{quote(import_id, safe='')}"
+    assert door.get(path).json["data"]["id"] == import_id
+    sent = door.post(f"{path}/executions", ROW, headers=LINES).json["data"]
+    assert door.get(sent["permalink_uri"]).json["data"]["id"] == sent["id"]
+    assert door.get(f"{IMPORTS}/{quote('a/b', safe='')}").code == (404, "no_such_import")
 
 
 def test_put_changes_what_is_sent_and_nothing_else(door: Door):

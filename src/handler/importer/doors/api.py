@@ -27,6 +27,7 @@ class Api:
         self._troubled = troubled
         self._resolver = APIGatewayHttpResolver()
         self._door: Doorway
+        self._event: dict[str, Any]
         for route in ROUTES:
             rule = route.path.replace("{", "<").replace("}", ">")
             self._resolver.route(rule, method=route.method)(self._served(route.serve))
@@ -34,12 +35,13 @@ class Api:
 
     def answer(self, event: dict[str, Value], context: "LambdaContext", door: Doorway) -> dict[str, Any]:
         """As API Gateway takes it."""
-        self._door = door  # one request at a time: Lambda sends an environment no second one
-        return self._resolver.resolve(event, context)
+        # One request at a time: Lambda sends an environment no second one.
+        self._door, self._event = door, event
+        return self._resolver.resolve(_routed(event), context)
 
     def _served(self, serve: Serve) -> Callable[..., Response[str | bytes]]:
         def served(**by_powertools: str) -> Response[str | bytes]:
-            event = self._resolver.current_event.raw_event
+            event = self._event
             http = event["requestContext"]["http"]
             return _response(
                 answered(
@@ -57,6 +59,18 @@ class Api:
             )
 
         return served
+
+
+def _routed(event: dict[str, Any]) -> dict[str, Any]:
+    """With the path of the route the gateway has found, which is one to Powertools, whatever the names in it stand for:
+    its own patterns of them leave out characters that ids may have (#, quotation marks, whatever is no letter).
+    """
+    path = str(event.get("routeKey", "")).partition(" ")[2]
+    if not event.get("pathParameters") or "{" not in path:
+        return event
+    stage = event["requestContext"].get("stage", "$default")
+    prefix = "" if stage == "$default" else f"/{stage}"
+    return {**event, "rawPath": prefix + path.replace("{", "").replace("}", "")}
 
 
 def _body(event: dict[str, Any]) -> bytes:
