@@ -53,6 +53,7 @@ def basic(text: str, scheme: str = "Basic") -> str:
         basic(TOKEN.text.replace(".", ":")),
         basic(TOKEN.text.replace(".", ":"), "basic"),
     ],
+    ids=lambda _: "header",
 )
 def test_a_token_is_taken_bare_as_bearer_and_as_basic(header: str) -> None:
     """mediarithmics' curl lines send it bare, Woopra's as user and password."""
@@ -85,6 +86,7 @@ def test_a_token_is_taken_bare_as_bearer_and_as_basic(header: str) -> None:
         "Basic \xff\xfe",
         f"Bearer {TOKEN.text}{' ' * 200}",
     ],
+    ids=lambda _: "header",  # tokens are chance, and all workers must collect the same
 )
 def test_whatever_else_a_header_says_grants_nothing(header: str | None) -> None:
     assert granted(header, keeping(TOKEN), NOW) is None
@@ -268,6 +270,7 @@ def test_what_cannot_be_a_token_says_why(name: str, scopes: dict[str, list[Right
         f"{TOKEN.text[:-1]}{'A' if TOKEN.text[-1] != 'A' else 'E'}",
         basic("a:b"),
     ],
+    ids=lambda _: "header",  # tokens are chance, and all workers must collect the same
 )
 def test_every_way_hashes_once_and_compares_32_bytes_in_constant_time(
     header: str | None, monkeypatch: pytest.MonkeyPatch
