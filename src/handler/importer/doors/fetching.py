@@ -40,6 +40,7 @@ MOST_RESTARTS: Final = 5
 PAUSES_S: Final = (1, 2, 4, 15, 30, 60, 120, 300, 600, 900)
 FIRST_TRIES: Final = 4
 SWEPT_AFTER_MS: Final = 20 * 60_000  # without a lease: longer than the longest pause, during which its message waits
+SWEEP_RESERVE_MS: Final = 5_000  # of a sweep's time: cut by its time-out, it would lose its metrics, and ring an alarm
 _TYPES: Final = {".gz": "application/gzip", ".zst": "application/zstd", ".csv": "text/csv"}
 
 
@@ -171,7 +172,9 @@ def sweep_fetches(place: FetchPlace, older_than_ms: int) -> int:
         for fetch, lease_until_ms in place.records.unfinished_fetches()
         if max(lease_until_ms, fetch.created_ms) + older_than_ms < now_ms
     ]
-    for fetch in left:
+    for sent, fetch in enumerate(left):
+        if place.remaining_ms() < SWEEP_RESERVE_MS:
+            return sent  # the others are the next sweep's
         place.queue.send(fetch.id)
     return len(left)
 
