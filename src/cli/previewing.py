@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Final
 
 import click
+from rich.text import Text
 
 from cli import importing, show
 from cli.connection import CannotReach, Connection, connected, explained, of_stack, own_s3, twin_outputs
@@ -153,7 +154,7 @@ def preview(
         show.findings(out, file, size, found, None if read_all else PREVIEW_BYTES)
         _verdict(found)
         if html_file is not None:
-            show.paragraph(out, f"The page: {importing.path_text(html_file)}", indent=0)
+            out.print(Text(f"The page: {importing.path_text(html_file)}"), soft_wrap=True)
     ctx.exit(FILE_REFUSED if found.problem else ROWS_REFUSED if found.tally.bad else DONE)
 
 

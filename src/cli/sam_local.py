@@ -39,12 +39,12 @@ ENGINE = twin.ROOT / "scripts/container-engine"
 FUNCTIONS = (
     "ImportFunction",
     "PartFunction",
+    "FetchFunction",
     "SweepFunction",
-    "ScheduleFunction",
     "NotifyFunction",
     "PreviewFunction",
+    "ScheduleFunction",
     "ApiFunction",
-    "FetchFunction",
 )
 SAMPLE_BUCKET = "s3-event-importer-123456789012-us-east-1"  # the one the notifications in events/ speak of
 SAMPLE_TOKEN = f"0123456789abcdef.{'A' * 43}"  # nobody's

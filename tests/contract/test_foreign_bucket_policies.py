@@ -68,7 +68,8 @@ def test_the_key_is_used_through_s3_only(name: str):
 
 def test_whoever_is_let_in_are_the_two_roles_of_the_policy_and_nobody_else():
     ours = TEMPLATE["Resources"]["ImportPolicy"]["Properties"]["Roles"]
-    assert ours == [{"Ref": "ImportRole"}, {"Ref": "PartRole"}]
+    assert ours == [{"Ref": "ImportRole"}, {"Ref": "PartRole"}, {"Ref": "ScheduleRole"}]
+    # The schedule's role stays outside: a series lies in the stack's own bucket (decision 0034).
     principals = [s["Principal"] for name in ("bucket", "key") for s in documented(name)["Statement"]]
     assert principals == [{"AWS": ROLES}] * 3
     permission = documented("permission")

@@ -34,6 +34,8 @@ BY_LAMBDA = (
     "dynamodb:ListStreams",
 )
 TO_LAMBDAS_QUEUE = ("sqs:SendMessage", "DeadLetterQueue")
+# The fake cloud has one queue of work. Which of them a task or a fetch goes to: test_part_queue.py, test_fetching.py.
+OTHER_QUEUES = {("sqs:SendMessage", name) for name in ("HighPartQueue", "LowPartQueue", "FetchQueue")}
 SENDS_THERE_ITSELF = "NotifyRole"
 
 
