@@ -18,7 +18,7 @@ from typing import Any
 
 from tests.bench import ladder, page, rig
 from tests.bench.contenders import BENCH_PYTHON, CONTENDERS, KEY, NODE_HOME, OURS, SCENARIOS, Scenario, Trial
-from tests.bench.generate import Expected, made
+from tests.bench.generate import Expected, made, whole_blocks
 from tests.bench.page import Measured
 from tests.bench.results import Run, median, steps
 
@@ -159,7 +159,7 @@ class Bench:
 
     def climb(self) -> None:
         """The ladder of both sinks. Raises Wrong."""
-        file, expected = made(rig.DATA, min(self._arguments.rows, LADDER_ROWS))
+        file, expected = made(rig.DATA, whole_blocks(min(self._arguments.rows, LADDER_ROWS)))
         for sink, trial in (("dynamodb", Trial(OURS)), ("firehose", Trial("ours_firehose"))):
             found: dict[str, list[float]] = defaultdict(list)
             for number in range(1, self._arguments.rounds + 1):

@@ -139,6 +139,11 @@ def spoilt(row: bytes, way: str) -> bytes:
     return json.dumps(members, separators=(",", ":")).encode()
 
 
+def whole_blocks(count: int) -> int:
+    """The most rows, of so many at most, that a file can have."""
+    return count - count % BLOCK_ROWS if count > BLOCK_ROWS else count
+
+
 def made(directory: Path, count: int, seed: int = 7, users: bool = False) -> tuple[Path, Expected]:
     """A file of so many rows in this directory, and what is in it; made unless it is there.
 

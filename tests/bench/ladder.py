@@ -80,10 +80,10 @@ def steps_of(sink: str) -> dict[str, str]:
 
 def _texts(sink: str, found: Iterable[Batch], source: Provenance) -> Iterator[Any]:
     """What a batch's events become on the wire, by the functions the sinks use."""
-    text = items.EventTexts(source)
+    text, line = items.EventTexts(source), records.EventLines(source)
     for batch in found:
         if sink == "firehose":
-            yield list(records.packed(records.event_line(event, source) for event in batch.events))
+            yield list(records.packed(map(line, batch.events)))
         else:
             yield [text(event) for event in batch.events]
 

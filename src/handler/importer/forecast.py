@@ -19,7 +19,7 @@ from importer.costs import bill, index_units, last_steps, stream_billed_bytes, w
 from importer.model import USAGE, Event, Provenance, Usage, UserChange, Value, rank
 from importer.parts import part_bytes_of
 from importer.sinks.items import event_item, record_item
-from importer.sinks.records import calls_of, change_line, event_line, packed
+from importer.sinks.records import EventLines, calls_of, change_line, packed
 
 MEMORY_MB: Final = 1_024  # MemorySize in template.yaml
 # A worker mostly waits for what it writes to, and its time is billed all the same. Quota: a new on-demand table takes
@@ -89,6 +89,7 @@ class Forecaster:
     ) -> None:
         self._sinks = sinks
         self._source = source
+        self._event_line = EventLines(source)
         self.size_bytes = size_bytes
         self._part_bytes = part_bytes
         self._rows = Usage()
@@ -153,7 +154,7 @@ class Forecaster:
         def lines() -> Iterator[bytes]:
             made = chain(
                 (change_line(change, self._source) for change in changes),
-                (event_line(event, self._source) for event in events),
+                map(self._event_line, events),
             )
             for line in made:
                 self._single_bytes += stream_billed_bytes(len(line))
