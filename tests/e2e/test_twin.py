@@ -2,7 +2,6 @@
 
 import gzip
 import json
-import shutil
 import subprocess
 import time
 from collections.abc import Iterator
@@ -18,7 +17,7 @@ from importer.aws.people import StoredPeople
 from importer.aws.tables import ImportsTable
 from importer.definitions import Definition
 from importer.users import person
-from tests.e2e.bench import Bench, rows_of, today, until
+from tests.e2e.bench import Bench, require_curl, rows_of, today, until
 
 pytestmark = pytest.mark.xdist_group("twin")
 
@@ -299,6 +298,7 @@ IMPORT_VISITS = r"""curl -X POST https://www.woopra.com/rest/3.7/import -u '<APP
 
 def curl(bench: Bench, line: str, **ids: str) -> Any:
     """What a vendor's line is answered here."""
+    require_curl()
     assert bench.stack.api_url
     assert bench.stack.api_token
     for host in ("https://api.mediarithmics.com", "https://www.woopra.com"):
@@ -311,7 +311,6 @@ def curl(bench: Bench, line: str, **ids: str) -> Any:
     return json.loads(done.stdout)
 
 
-@pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl")
 def test_the_vendors_own_lines_of_curl_work_with_host_and_token_changed(bench: Bench) -> None:
     """mediarithmics' three: an import, an execution, how it stands; its rows in the store under the function's role."""
     made = curl(bench, MAKE_AN_IMPORT)
@@ -326,7 +325,6 @@ def test_the_vendors_own_lines_of_curl_work_with_host_and_token_changed(bench: B
     assert curl(bench, CANCEL, **ids)["code"] == "not_possible_now"
 
 
-@pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl")
 def test_woopras_line_works_with_host_and_credentials_changed(bench: Bench) -> None:
     """Two visits by Basic auth."""
     sent = curl(bench, IMPORT_VISITS)
@@ -336,9 +334,9 @@ def test_woopras_line_works_with_host_and_credentials_changed(bench: Bench) -> N
     assert (after["status"], after["result"]["total_success"]) == ("SUCCEEDED", 2)
 
 
-@pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl")
 def test_a_body_at_the_limit_and_a_large_answer_go_through(bench: Bench, tmp_path: Path) -> None:
     """4 MiB in, by curl's "100 Continue"; over 4 MiB out, by a redirect to a link; one byte more is 413."""
+    require_curl()
     row = b'{"user_id":"wide","event_name":"e","event_time_ts":1425920218354,"x":"%s"}\n' % (b"x" * 200_000)
     body = row * 20
     (tmp_path / "most").write_bytes(body + b"\n" * ((4 << 20) - len(body)))

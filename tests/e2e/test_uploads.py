@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import subprocess
 import urllib.error
 import urllib.request
@@ -24,13 +23,18 @@ from importer.aws.tables import ImportsTable
 from importer.definitions import Definition
 from importer.doors.tokens import Right
 from importer.doors.uploads import Upload, upload
-from tests.e2e.bench import Bench, today, until
+from tests.e2e.bench import Bench, require_curl, today, until
 
-needs_curl = pytest.mark.skipif(shutil.which("curl") is None, reason="the line is one of curl's")
-pytestmark = [needs_curl, pytest.mark.xdist_group("twin")]
+pytestmark = pytest.mark.xdist_group("twin")
 
 ROW = b'{"user_id":"posted","event_name":"login","event_time_ts":1763712000000}\n'
 SHOP = Definition(id="shop", name="The shop")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def curl_is_there() -> None:
+    """What is tested are lines of curl."""
+    require_curl()
 
 
 @pytest.fixture(scope="module")
