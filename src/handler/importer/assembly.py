@@ -25,6 +25,7 @@ from importer.sinks.pace import Rate
 from importer.telemetry import PowertoolsTelemetry
 
 if TYPE_CHECKING:
+    from importer.aws.series import SeriesTable
     from importer.doors.dropped_previews import PreviewPlace
     from importer.doors.fetching import FetchPlace
     from importer.doors.ports import Doorway
@@ -171,6 +172,13 @@ def preview_maker(settings: Settings, clock: Clock | None = None) -> "Callable[[
         )
 
     return place
+
+
+def series_table(settings: Settings) -> "SeriesTable":
+    """What is remembered of series of files."""
+    from importer.aws.series import SeriesTable  # only one sweep needs it
+
+    return SeriesTable(clients.records(), settings.imports_table)
 
 
 def herald(settings: Settings, logger: Logger, metrics: Metrics) -> "Herald":

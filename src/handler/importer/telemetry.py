@@ -14,6 +14,7 @@ import logging
 import sys
 import traceback
 from collections.abc import Callable
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -31,6 +32,7 @@ from importer.notification import Dropped, UnknownNotification
 
 if TYPE_CHECKING:
     from importer.preview import Findings
+    from importer.rhythm import Looked, Unusual
 
 NAMESPACE: Final = "S3EventImporter"
 LONGEST_VALUE: Final = 1_100  # characters of one value in a log line: the longest key S3 allows, and a bit
@@ -75,6 +77,8 @@ class Metric(StrEnum):
     FETCHED_BYTES = "FetchedBytes"
     NOTICES_SENT = "NoticesSent"
     NOTICES_NOT_SENT = "NoticesNotSent"
+    FILES_MISSING = "FilesMissing"
+    FILES_THIN = "FilesThin"
 
 
 MEANING: Final[dict[Metric, str]] = {
@@ -96,6 +100,8 @@ MEANING: Final[dict[Metric, str]] = {
     Metric.FETCHED_BYTES: "bytes of the files fetched from URIs",
     Metric.NOTICES_SENT: "events and messages that told of files that ended",
     Metric.NOTICES_NOT_SENT: "tries to tell of a file that ended which did not succeed, or not by every way",
+    Metric.FILES_MISSING: "series of files whose next one is late by the rhythm at which they usually come",
+    Metric.FILES_THIN: "series of files whose newest has far fewer rows or bytes than usual",
 }
 UNIT: Final[dict[Metric, MetricUnit]] = dict.fromkeys(Metric, MetricUnit.Count) | {
     Metric.IMPORT_MILLISECONDS: MetricUnit.Milliseconds,
@@ -127,6 +133,9 @@ class Message(StrEnum):
     PREVIEWED = "previewed"
     TOLD = "told"
     NOT_TOLD = "not told"
+    LOOKED = "looked for expected files"
+    MISSING = "missing"
+    THIN = "thin"
 
 
 class LogKey(StrEnum):
@@ -166,6 +175,15 @@ class LogKey(StrEnum):
     RESULT = "result"
     WAY = "way"
     KEPT = "kept"
+    MISSING = "missing"
+    THIN = "thin"
+    SERIES = "series"
+    RHYTHM = "rhythm"
+    LAST_CAME = "last_came"
+    DUE = "due"
+    SIZE = "size"
+    USUAL_SIZE = "usual_size"
+    MEASURE = "measure"
 
 
 _FILE: Final = (LogKey.BUCKET, LogKey.KEY)
@@ -240,6 +258,18 @@ SAYS: Final[dict[Message, tuple[str, tuple[LogKey, ...]]]] = {
         "level WARNING: a notice was not sent, or not by every way",
         (LogKey.EXECUTION_ID, LogKey.TROUBLE, LogKey.KEPT),
     ),
+    Message.LOOKED: (
+        "the sweep has looked whether files come at their usual rhythm",
+        (LogKey.MISSING, LogKey.THIN, LogKey.COMPLETE),
+    ),
+    Message.MISSING: (
+        "level WARNING: a file of a series is late; again every 15 minutes, until it comes",
+        (LogKey.SERIES, LogKey.RHYTHM, LogKey.LAST_CAME, LogKey.DUE),
+    ),
+    Message.THIN: (
+        "level WARNING: the newest file of a series is small; again every 15 minutes, until the next comes",
+        (LogKey.SERIES, LogKey.RHYTHM, LogKey.LAST_CAME, LogKey.SIZE, LogKey.USUAL_SIZE, LogKey.MEASURE),
+    ),
 }
 HOLDS: Final[dict[LogKey, str]] = {
     LogKey.BUCKET: "the bucket of the file",
@@ -276,6 +306,15 @@ HOLDS: Final[dict[LogKey, str]] = {
     LogKey.RESULT: "key of the page of a preview",
     LogKey.WAY: "event (to the bus) or message (to the topic)",
     LogKey.KEPT: "true: it is among the dead letters now; false: it is tried again",
+    LogKey.MISSING: "as the metric FilesMissing",
+    LogKey.THIN: "as the metric FilesThin",
+    LogKey.SERIES: "folder and name below imports/, with * for what varies: docs/expected-files.md",
+    LogKey.RHYTHM: "how its files usually come, in words",
+    LogKey.LAST_CAME: "when its newest file was dropped, UTC",
+    LogKey.DUE: "when the next was due, UTC",
+    LogKey.SIZE: "of the newest, in rows or bytes",
+    LogKey.USUAL_SIZE: "of those before it: the median",
+    LogKey.MEASURE: "rows or bytes",
 }
 
 
@@ -415,8 +454,30 @@ class PowertoolsTelemetry:
             extra={LogKey.EXECUTION_ID: execution_id, LogKey.TROUBLE: _told(trouble), LogKey.KEPT: kept},
         )
 
+    def looked(self, looked: "Looked") -> None:
+        if looked.complete:
+            self._count(Metric.FILES_MISSING, looked.missing)
+            self._count(Metric.FILES_THIN, looked.thin)
+        self._log.info(
+            Message.LOOKED,
+            extra={LogKey.MISSING: looked.missing, LogKey.THIN: looked.thin, LogKey.COMPLETE: looked.complete},
+        )
+        for one in looked.late_ones:
+            self._log.warning(Message.MISSING, extra=_of_series(one) | {LogKey.DUE: _utc(one.expected.due_ms)})
+        for one in looked.thin_ones:
+            said = {LogKey.SIZE: one.expected.size, LogKey.USUAL_SIZE: one.expected.usual_size}
+            self._log.warning(Message.THIN, extra=_of_series(one) | said | {LogKey.MEASURE: one.expected.measure})
+
     def _count(self, metric: Metric, value: float) -> None:
         self._metrics.add_metric(metric, UNIT[metric], value)
+
+
+def _of_series(one: "Unusual") -> dict[str, str | int]:
+    return {LogKey.SERIES: one.name, LogKey.RHYTHM: one.expected.rhythm, LogKey.LAST_CAME: _utc(one.last_ms)}
+
+
+def _utc(time_ms: int) -> str:
+    return datetime.fromtimestamp(time_ms / 1000, UTC).isoformat(timespec="seconds")
 
 
 def failed(logger: Logger, dropped: Dropped) -> None:
