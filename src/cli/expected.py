@@ -84,7 +84,7 @@ def forget(ctx: click.Context, name: str, yes: bool, stack_name: str | None, as_
     """
     connection = connected(stack_name)
     series = _known(connection, name)
-    confirm(yes, f"Forget the {show.many(len(series.deliveries), 'delivery', 'deliveries')} of {name}?")
+    confirm(yes, f"Forget the {show.many(len(series.deliveries), 'delivery')} of {name}?")
     with explained(connection.name):
         _table(connection).forget_series(name)
     _say(as_json, {"forgotten": name}, f"Forgotten: {name}.")

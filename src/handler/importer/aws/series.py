@@ -23,6 +23,10 @@ _FORGOTTEN_AFTER_S: Final = 400 * 86_400  # since the newest delivery: whoever c
 _CURSOR: Final = ("WATCH#series", "WATCH")
 
 
+class Broken(Unavailable):
+    """An item is none of ours any more: somebody has changed it."""
+
+
 class SeriesTable(ImportsTable):
     """See `doors.expecting.Books`. The same table, with one more kind of item."""
 
@@ -120,7 +124,7 @@ def _execution(item: dict[str, Any]) -> Execution | Unavailable:
 def _series_or_why_not(item: dict[str, Any]) -> Series | Unavailable:
     try:
         return _series(item)
-    except Unavailable as broken:
+    except Broken as broken:
         return broken
 
 
@@ -136,7 +140,7 @@ def _stored(delivery: Delivery) -> list[Any]:
 
 
 def _series(item: dict[str, Any]) -> Series:
-    """Raises Unavailable: it is no item of ours, or was changed by hand."""
+    """Raises Broken."""
     try:
         deliveries = tuple(
             Delivery(first_ms, first_ms + lasted_ms, files, rows, size_bytes, packed)
@@ -145,7 +149,7 @@ def _series(item: dict[str, Any]) -> Series:
         name = item["pk"].removeprefix("SERIES#")
         return Series(name, deliveries, item["through_ms"], item["muted"], item["version"])
     except (KeyError, TypeError, ValueError) as broken:
-        raise Unavailable(
+        raise Broken(
             f"the item {item.get('pk')} of the imports table cannot be read: {type(broken).__name__}. Somebody has "
             "changed it; `importer expected forget` removes it"
         ) from broken

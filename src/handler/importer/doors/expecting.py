@@ -13,10 +13,12 @@ next goes on, and nothing is said to be missing until all was read.
 """
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from itertools import islice
 from typing import Final, Protocol
 
+from importer.aws.series import Broken
 from importer.definitions import Definition
 from importer.executions.ports import Workplace
 from importer.executions.starting import definition_now
@@ -49,7 +51,8 @@ class Books(Protocol):
 
     def set_read_through(self, through_ms: int) -> None: ...
 
-    def series(self, name: str) -> Series | None: ...
+    def series(self, name: str) -> Series | None:
+        """Raises Broken: somebody has changed it."""
 
     def write_series(self, series: Series, attention_ms: int | None) -> Series:
         """Write what is remembered, if nobody has since it was read; as it is then.
@@ -182,7 +185,7 @@ def _add(books: Books, name: str, executions: list[Execution], telemetry: Teleme
     for _ in range(_TRIES):
         try:
             series = books.series(name) or Series(name)
-        except Unavailable as broken:
+        except Broken as broken:
             telemetry.sweep_failed(name, broken)
             return
         new = [execution for execution in executions if execution.created_ms > series.through_ms]
@@ -219,10 +222,8 @@ def _retire(books: Books, name: str) -> None:
     series = books.series(name)
     if series is None:
         return
-    try:
+    with suppress(Fenced):  # something has come meanwhile
         books.write_series(series, _NEVER_MS)
-    except Fenced:
-        return  # something has come, or the next sweep does it
 
 
 def _waits(place: Workplace, late: Unusual) -> bool:
