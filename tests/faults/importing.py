@@ -17,7 +17,7 @@ order of effects a large file can meet is met by a small one.
 import heapq
 import json
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cache
@@ -101,7 +101,10 @@ class QuietTelemetry:
 
     def handed_on(self, execution: Execution, part: PartState | None) -> None: ...
 
-    def closed(self, execution: Execution) -> None:
+    def closed(self, execution: Execution, now_ms: int, refused: Mapping[str, int]) -> None:
+        outcome = execution.outcome
+        if refused and outcome is not None:
+            assert sum(refused.values()) == outcome.sums.bad, "each bad row is told by its reason"
         self.closings.append((execution.source.key, execution.status.value))
 
     def swept(self, bucket: str, waiting: Waiting) -> None: ...

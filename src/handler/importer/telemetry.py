@@ -13,14 +13,14 @@ import functools
 import logging
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.logging.formatter import LambdaPowertoolsFormatter
-from aws_lambda_powertools.metrics import MetricUnit
+from aws_lambda_powertools.metrics import MetricUnit, single_metric
 
 from importer.aws.dispatch import UnknownTask
 from importer.costs import micro_dollars
@@ -77,6 +77,11 @@ class Metric(StrEnum):
     FETCHED_BYTES = "FetchedBytes"
     NOTICES_SENT = "NoticesSent"
     NOTICES_NOT_SENT = "NoticesNotSent"
+    ROWS_BAD_BY_REASON = "RowsBadByReason"
+    IMPORTED_BYTES = "ImportedBytes"
+    DROP_TO_END_MILLISECONDS = "DropToEndMilliseconds"
+    UNFINISHED_EXECUTIONS = "UnfinishedExecutions"
+    THROTTLED_REQUESTS = "ThrottledRequests"
     FILES_MISSING = "FilesMissing"
     FILES_THIN = "FilesThin"
 
@@ -100,6 +105,11 @@ MEANING: Final[dict[Metric, str]] = {
     Metric.FETCHED_BYTES: "bytes of the files fetched from URIs",
     Metric.NOTICES_SENT: "events and messages that told of files that ended",
     Metric.NOTICES_NOT_SENT: "tries to tell of a file that ended which did not succeed, or not by every way",
+    Metric.ROWS_BAD_BY_REASON: "as RowsBad, with a second dimension: reason, of those in docs/formats.md",
+    Metric.IMPORTED_BYTES: "bytes, as they were dropped, of files imported to their end",
+    Metric.DROP_TO_END_MILLISECONDS: "from the drop of a file to its end, whatever it waited for",
+    Metric.UNFINISHED_EXECUTIONS: "executions that had not ended when the sweep looked, every five minutes: in flight",
+    Metric.THROTTLED_REQUESTS: "writes to tables and stream put off as too many at once, of files that ended",
     Metric.FILES_MISSING: "series of files whose next one is late by the rhythm at which they usually come",
     Metric.FILES_THIN: "series of files whose newest has far fewer rows or bytes than usual",
 }
@@ -107,6 +117,8 @@ UNIT: Final[dict[Metric, MetricUnit]] = dict.fromkeys(Metric, MetricUnit.Count) 
     Metric.IMPORT_MILLISECONDS: MetricUnit.Milliseconds,
     Metric.OLDEST_WAITING_SECONDS: MetricUnit.Seconds,
     Metric.FETCHED_BYTES: MetricUnit.Bytes,
+    Metric.IMPORTED_BYTES: MetricUnit.Bytes,
+    Metric.DROP_TO_END_MILLISECONDS: MetricUnit.Milliseconds,
 }
 
 
@@ -340,10 +352,12 @@ class PowertoolsTelemetry:
         said = zip((LogKey.PART, LogKey.NEXT_OFFSET, LogKey.HOPS), where, strict=True)
         self._log.info(Message.HANDED_ON, extra=_of(execution) | dict(said))
 
-    def closed(self, execution: Execution) -> None:
+    def closed(self, execution: Execution, now_ms: int, refused: Mapping[str, int]) -> None:
         outcome = execution.outcome
+        self._count(Metric.DROP_TO_END_MILLISECONDS, max(now_ms - execution.source.last_modified_ms, 0))
         if execution.status is Status.SUCCEEDED:
             self._count(Metric.EXECUTIONS_SUCCEEDED, 1)
+            self._count(Metric.IMPORTED_BYTES, execution.source.size_bytes)
         elif execution.status is Status.FAILED:
             self._count(Metric.EXECUTIONS_FAILED, 1)
         said = _of(execution)
@@ -357,8 +371,11 @@ class PowertoolsTelemetry:
             self._count(Metric.EVENTS_WRITTEN, sums.events)
             self._count(Metric.IMPORT_MILLISECONDS, outcome.end_date - execution.created_ms)
             self._count(Metric.ESTIMATED_COST_MICRO_DOLLARS, micro_dollars(outcome.spent))
+            self._count(Metric.THROTTLED_REQUESTS, outcome.spent.throttled_requests)
             said |= {LogKey.GOOD: sums.good, LogKey.BAD: sums.bad, LogKey.RECEIPT: outcome.destination.receipt}
             said |= {LogKey.EXPIRED: sums.expired, LogKey.ERASED: sums.erased, LogKey.WITHHELD: sums.withheld}
+        for reason, rows in refused.items():
+            self._count_reason(reason, rows)
         self._log.info(Message.CLOSED, extra=said)
 
     def swept(self, bucket: str, waiting: Waiting) -> None:
@@ -378,6 +395,7 @@ class PowertoolsTelemetry:
         )
 
     def swept_unfinished(self, swept: Swept) -> None:
+        self._count(Metric.UNFINISHED_EXECUTIONS, swept.unfinished)
         self._log.info(
             Message.SWEPT_UNFINISHED,
             extra={
@@ -470,6 +488,15 @@ class PowertoolsTelemetry:
 
     def _count(self, metric: Metric, value: float) -> None:
         self._metrics.add_metric(metric, UNIT[metric], value)
+
+    def _count_reason(self, reason: str, rows: int) -> None:
+        """A line of its own, since the dimensions of a line are those of all its metrics. The reasons are a closed list
+        (`bad_rows.Reason`), so there are never more of these metrics than that: CloudWatch bills each.
+        """
+        metric = Metric.ROWS_BAD_BY_REASON
+        with single_metric(metric, UNIT[metric], rows, namespace=NAMESPACE) as line:
+            line.add_dimension("service", self._metrics.service or "")
+            line.add_dimension("reason", reason)
 
 
 def _of_series(one: "Unusual") -> dict[str, str | int]:
