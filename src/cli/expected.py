@@ -8,9 +8,9 @@ import click
 from rich.text import Text
 
 from cli import show
-from cli.connection import Connection, connected, explained
+from cli.connection import CannotReach, Connection, connected, explained
 from cli.verbs import DONE, Differs, Trouble, confirm, json_option, stack_option, yes_option
-from importer.aws.series import SeriesTable
+from importer.aws.series import Broken, SeriesTable
 from importer.doors.expecting import attention_ms
 from importer.model import Fenced, Unavailable, Value
 from importer.rhythm import Outlook, State, outlook, state_of
@@ -83,8 +83,11 @@ def forget(ctx: click.Context, name: str, yes: bool, stack_name: str | None, as_
       importer expected forget 'logins*.json' --yes
     """
     connection = connected(stack_name)
-    series = _known(connection, name)
-    confirm(yes, f"Forget the {show.many(len(series.deliveries), 'delivery')} of {name}?")
+    try:
+        count = show.many(len(_known(connection, name).deliveries), "delivery")
+    except Broken:  # then there is all the more reason
+        count = "history"
+    confirm(yes, f"Forget the {count} of {name}?")
     with explained(connection.name):
         _table(connection).forget_series(name)
     _say(as_json, {"forgotten": name}, f"Forgotten: {name}.")
@@ -125,7 +128,10 @@ def unmute(ctx: click.Context, name: str, stack_name: str | None, as_json: bool)
 
 def _set_muted(stack_name: str | None, name: str, muted: bool, as_json: bool) -> None:
     connection = connected(stack_name)
-    changed = replace(_known(connection, name), muted=muted)
+    try:
+        changed = replace(_known(connection, name), muted=muted)
+    except Broken as broken:
+        raise Trouble(str(broken)) from broken
     try:
         with explained(connection.name):
             _table(connection).write_series(changed, attention_ms(changed))
@@ -136,8 +142,14 @@ def _set_muted(stack_name: str | None, name: str, muted: bool, as_json: bool) ->
 
 
 def _known(connection: Connection, name: str) -> Series:
-    with explained(connection.name):
-        series = _table(connection).series(name)
+    """Raises Broken: its item was changed by hand."""
+    try:
+        with explained(connection.name):
+            series = _table(connection).series(name)
+    except CannotReach as trouble:
+        if isinstance(trouble.__cause__, Broken):
+            raise trouble.__cause__ from None
+        raise
     if series is None:
         raise Differs(
             f"there is no series {name} in {connection.name}: `importer expected{connection.command}` lists those with "

@@ -109,7 +109,7 @@ class SeriesTable(ImportsTable):
 
     def forget_series(self, name: str) -> bool:
         """Whether there was one."""
-        known = self.series(name) is not None
+        known = self._get(f"SERIES#{name}", "SERIES") is not None
         self._call("delete_item", Key=_key(f"SERIES#{name}", "SERIES"))
         return known
 
