@@ -24,6 +24,7 @@ MOST_LINES: Final = 200
 MOST_LETTERS: Final = 50
 HEAD_BYTES: Final = 256 << 10  # of an errors file or its reasons: the first hundreds of rows
 _RECEIVED: Final = 10  # Quota: messages of one ReceiveMessage
+_FRUITLESS: Final = 3  # answers without a new message in a row: a short poll asks some of SQS's servers only
 _FILTERS: Final = {
     "failed": ("#status = :failed", {"#status": "status"}, {":failed": {"S": "FAILED"}}),
     "bad": ("#result.#bad > :none", {"#result": "result", "#bad": "total_failure"}, {":none": {"N": "0"}}),
@@ -173,22 +174,21 @@ class Peek:
         if not self._url:
             return [], True
         found: dict[str, Any] = {}
+        fruitless = 0
         try:
-            for _ in range(MOST_LETTERS // _RECEIVED + 1):
+            while fruitless < _FRUITLESS and len(found) < MOST_LETTERS:
                 answer = self._client().receive_message(
                     QueueUrl=self._url,
                     MaxNumberOfMessages=_RECEIVED,
                     # Hidden from nobody, not for a second: the alarm on this queue looks at what is visible. So SQS may
                     # give the same ones again, and a long queue is seen in part.
                     VisibilityTimeout=0,
-                    WaitTimeSeconds=1,
                     AttributeNames=["All"],
                     MessageAttributeNames=["All"],
                 )
-                new = [m for m in answer.get("Messages", []) if m.get("MessageId") not in found]
-                found |= {m["MessageId"]: m for m in new}
-                if not new:
-                    break
+                new = {m["MessageId"]: m for m in answer.get("Messages", []) if m["MessageId"] not in found}
+                found |= new
+                fruitless = 0 if new else fruitless + 1
         except ClientError as error:
             _refused(error, "the dead-letter queue", "sqs:ReceiveMessage on it")
         except LOST as error:
