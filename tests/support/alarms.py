@@ -246,10 +246,12 @@ def fine(_trouble: Trouble) -> None: ...
 
 def refused_files(trouble: Trouble) -> None:
     trouble.imports("fine.json", event_row())
+    trouble.imports("long ago.txt", event_row())
+    trouble.cloud.clock.sleep(420)
     trouble.imports("shop/monday.json.gz", FILES["gzip of two members"][1][:-5])
     trouble.cloud.clock.sleep(60)
-    trouble.imports("tuesday.json", b'[\n  {"user_id": "ann.smith@example.org"}\n]\n')
-    trouble.imports("wednesday.json", b'[\n  {"user_id": "bob@example.org"}\n]\n')
+    trouble.imports("shop/tuesday's $(file).json", event_row().decode().encode("utf-16"))
+    trouble.imports("wednesday.json", event_row().decode().encode("utf-16"))
 
 
 def refused_rows(trouble: Trouble) -> None:
@@ -300,7 +302,13 @@ def left_behind(trouble: Trouble) -> None:
             exception_name="Unavailable",
         )
     trouble.logged(
-        "sweep", 6, level="INFO", message="sent on", execution_id=execution_id, key="imports/shop/big.json", status="RUNNING"
+        "sweep",
+        6,
+        level="INFO",
+        message="sent on",
+        execution_id=execution_id,
+        key="imports/shop/big.json",
+        status="RUNNING",
     )
 
 
@@ -323,7 +331,7 @@ def function_fails(trouble: Trouble) -> None:
             message="deliver again",
             bucket="import-bucket",
             key=key,
-            exception="Traceback (most recent call last):\n  File\nUnavailable: HEAD s3://import-bucket/imports: AccessDenied; "
+            exception="Traceback:\nUnavailable: HEAD s3://import-bucket/imports: AccessDenied; "
             "allow s3:GetObject on s3://import-bucket/imports/*",
         )
     trouble.wrote("import", "2026-11-20T12:08:00Z 3f1 Task timed out after 900.00 seconds\n", 2)
@@ -334,8 +342,8 @@ def sweep_is_silent(trouble: Trouble) -> None:
         "sweep",
         9,
         message="failed",
-        exception="Unavailable: LIST VERSIONS s3://import-bucket/imports/: AccessDenied; allow s3:ListBucketVersions on "
-        "s3://import-bucket for imports/*",
+        exception="Unavailable: LIST VERSIONS s3://import-bucket/imports/: AccessDenied; allow s3:ListBucketVersions "
+        "on s3://import-bucket for imports/*",
     )
 
 
@@ -394,14 +402,23 @@ def notices_wait(trouble: Trouble) -> None:
 
 def nobody_had_told(trouble: Trouble) -> None:
     trouble.logged(
-        "sweep", 20, level="INFO", message="found", found="unknown", key="imports/shop/monday.json", bucket="import-bucket"
+        "sweep",
+        20,
+        level="INFO",
+        message="found",
+        found="unknown",
+        key="imports/shop/monday.json",
+        bucket="import-bucket",
     )
     trouble.logged("sweep", 20, level="INFO", message="found", found="to_move", key="imports/moved.json")
 
 
 def api_fails(trouble: Trouble) -> None:
     trouble.logged(
-        "api", 2, message="request not served", exception="Crashed: KeyError at visits.py:40 in visit (its words withheld)"
+        "api",
+        2,
+        message="request not served",
+        exception="Crashed: KeyError at visits.py:40 in visit (its words withheld)",
     )
 
 
@@ -452,7 +469,11 @@ def _composite() -> dict[str, Any]:
 
 def _anomaly() -> dict[str, Any]:
     told = document(alarm_ids()["failed-executions"], 93.5)
-    metric = {"Namespace": "S3EventImporter", "MetricName": "RowsGood", "Dimensions": [{"name": "service", "value": STACK}]}
+    metric = {
+        "Namespace": "S3EventImporter",
+        "MetricName": "RowsGood",
+        "Dimensions": [{"name": "service", "value": STACK}],
+    }
     trigger = {
         "Period": 3600,
         "EvaluationPeriods": 1,
@@ -520,7 +541,13 @@ def samples() -> dict[str, Sample]:
         "malformed": Sample(delivered('{"AlarmName": "cut short', subject=None)),
         "wrong-types": Sample(
             delivered(
-                {"AlarmName": "odd", "NewStateValue": "ALARM", "Trigger": [1], "StateChangeTime": 7, "AlarmDescription": {}}
+                {
+                    "AlarmName": "odd",
+                    "NewStateValue": "ALARM",
+                    "Trigger": [1],
+                    "StateChangeTime": 7,
+                    "AlarmDescription": {},
+                }
             )
         ),
     }

@@ -316,7 +316,7 @@ def _failed_executions(alarm: Alarm, facts: Facts, here: Here) -> _Body:
     _add_sample(body, facts.ended, groups)
     body.fix = _FILE_FIXES[FileReason(code)] if code in set(FileReason) else _FIXES[Kind.FAILED_EXECUTIONS]
     if rows := _rows_fix(facts.ended, groups):
-        body.fix += f". Of most rows: {rows}"
+        body.fix = f"{_ended_sentence(body.fix)} As to its rows: {rows}"
     body.commands = [f"importer executions {one.execution.id}{here.options}" for one in facts.ended[:TOP]]
     if code == FileReason.GAVE_UP:
         body.commands += [f"importer redrive {one.execution.id}{here.options}" for one in facts.ended[:TOP]]
@@ -329,7 +329,7 @@ def _refused_file(execution: Execution, code: str) -> str:
     said = f"FAILED {_clean(code)}"
     if execution.error is not None and execution.error.message and code not in _QUOTES:
         said += f": {_sentence(execution.error.message)}"
-    return f"{said} {_counts(execution)} Execution {execution.id}"
+    return f"{_ended_sentence(said)} {_counts(execution)} Execution {execution.id}"
 
 
 def _counts(execution: Execution) -> str:
@@ -454,9 +454,19 @@ def _add_sample(body: _Body, ended: Sequence[Ended], groups: Sequence[Mapping[st
 
 def _add_unfinished(body: _Body, facts: Facts, here: Here) -> None:
     """What is under way: an alarm on a function does not say which file it is about."""
-    body.cases += [_Case(one.execution.source.key, _stands(one)) for one in facts.unfinished]
-    body.total += len(facts.unfinished)
+    for one in facts.unfinished:
+        _add_case(body, one.execution.source.key, _stands(one))
     body.commands += [f"importer status {one.execution.id}{here.options}" for one in facts.unfinished[:TOP]]
+
+
+def _add_case(body: _Body, name: str, says: str) -> None:
+    """One more thing it is about; of one that is there already, what else is known of it."""
+    for number, case in enumerate(body.cases):
+        if case.name == name or f"s3://{name}".endswith(f"/{case.name}"):
+            body.cases[number] = _Case(case.name, f"{_ended_sentence(case.says)} {says[:1].upper()}{says[1:]}")
+            return
+    body.cases.append(_Case(name, says))
+    body.total += 1
 
 
 def _stands(one: Standing) -> str:
@@ -486,10 +496,14 @@ def _function(alarm: Alarm, facts: Facts, here: Here) -> _Body:
     _add_lines(body, facts)
     if facts.lines:
         body.headline = f"{many(len(facts.lines), 'error')} in the log of {_log_group(alarm, here)}"
-    _add_letters_hint(body, facts)
+    _add_letters(body, facts, here)
     _add_waiting(body, facts, alarm)
     _add_fetches_under_way(body, facts, here)
     _add_unfinished(body, facts, here)
+    if not body.headline and facts.waiting:
+        more = "" if facts.whole else " or more"
+        verb = "waits" if len(facts.waiting) == 1 else "wait"
+        body.headline = f"{many(len(facts.waiting), 'file')}{more} in imports/ {verb} to be begun or finished"
     body.commands = _unique(body.commands)[:TOP] + _log_command(alarm, here)
     if alarm.kind is Kind.SCHEDULE_ERRORS:
         body.commands.insert(0, f"importer recurring list{here.options}")
@@ -510,10 +524,13 @@ def _add_lines(body: _Body, facts: Facts) -> None:
         body.fix = _fix_of(_most(counts)[0][0])
 
 
-def _add_letters_hint(body: _Body, facts: Facts) -> None:
+def _add_letters(body: _Body, facts: Facts, here: Here) -> None:
+    for letter in facts.letters:
+        files = [dropped.key for dropped in letter.dropped]
+        _add_case(body, files[0] if len(files) == 1 else letter.about(), f"a dead letter: {_why(letter)}")
     if facts.letters:
-        body.cases += [_Case(letter.about(), f"a dead letter: {_why(letter)}") for letter in facts.letters]
-        body.total += len(facts.letters)
+        body.fix = body.fix or _fix_of(_why(facts.letters[0]))
+        body.commands.append(f"importer redrive --dead-letters --dry-run{here.options}")
 
 
 def _add_fetches_under_way(body: _Body, facts: Facts, here: Here) -> None:
@@ -653,8 +670,7 @@ def _add_waiting(body: _Body, facts: Facts, alarm: Alarm) -> None:
         said = f"dropped {utc(_second(dropped_ms))}{waits}; {_why_it_waits(one)}"
         if one.standing is not None:
             said += f". {_stands(one.standing)}"
-        body.cases.append(_Case(one.file.key, said))
-    body.total += len(facts.waiting)
+        _add_case(body, one.file.key, said)
 
 
 def _why_it_waits(one: Waits) -> str:
@@ -724,7 +740,8 @@ def _failed_fetches(alarm: Alarm, facts: Facts, here: Here) -> _Body:
     codes: dict[str, int] = {}
     for fetch in failed:
         codes[fetch.error_code] = codes.get(fetch.error_code, 0) + 1
-        said = f"FAILED {_clean(fetch.error_code)}: {_sentence(_uri(fetch.error_message))} Fetch {fetch.id}"
+        why = _sentence(_uri(fetch.error_message))
+        said = f"{_ended_sentence(f'FAILED {_clean(fetch.error_code)}: {why}')} Fetch {fetch.id}"
         body.cases.append(_Case(_uri(fetch.uri), said))
     body.causes = [_Cause(_clean(code), count) for code, count in _most(codes)[:TOP]]
     if failed:
@@ -783,7 +800,7 @@ def _resumed(alarm: Alarm, facts: Facts, here: Here) -> _Body:
 def _late_notices(alarm: Alarm, facts: Facts, here: Here) -> _Body:
     body = _Body(cases_of="Executions")
     _add_lines(body, facts)
-    _add_letters_hint(body, facts)
+    _add_letters(body, facts, here)
     ids = _unique(line.execution_id for line in facts.lines if _is_id(line.execution_id))
     body.commands = [f"importer executions {one}{here.options}" for one in ids[:TOP]]
     body.commands += [*_log_command(alarm, here), f"importer redrive --dead-letters{here.options}"]
@@ -802,10 +819,21 @@ def _stream(alarm: Alarm, facts: Facts, here: Here) -> _Body:
     return body
 
 
+def _measured_sentence(alarm: Alarm) -> str:
+    """What an alarm measured, and what it is held against."""
+    name = _clean(alarm.name)
+    if not alarm.measured and not alarm.expression:
+        return f"{name} rings"
+    what = "what it computes" if alarm.expression else str(alarm.measured[0])
+    value = f" was {_plain(alarm.values[0])}" if alarm.values else " had no data" if alarm.silent else ""
+    limit = f", and it rings at {alarm.comparison} {_plain(alarm.threshold)}" if alarm.threshold is not None else ""
+    return f"{name} rings: {_clean(what)}{value}{limit}"
+
+
 def _of_stranger(alarm: Alarm, here: Here) -> _Body:
     """An alarm we do not know: what it measures is all there is, and where one might look."""
     return _Body(
-        headline="an alarm of your own, or one this version does not know",
+        headline=_measured_sentence(alarm),
         commands=[
             f"aws cloudwatch describe-alarm-history --alarm-name {_quoted(_one_line(alarm.name))} --max-items 10",
             f"importer status{here.options}",
@@ -909,7 +937,7 @@ def _told(alarm: Alarm, facts: Facts, here: Here, body: _Body) -> Explanation:
     if rings and body.sample:
         lines += [f"One refused row, its values masked ({body.sample_of}):", f"  {body.sample}", ""]
     if rings and body.fix:
-        lines += [f"Likely fix: {body.fix}.", ""]
+        lines += [f"Likely fix: {_ended_sentence(body.fix)}", ""]
     if rings and body.commands:
         lines += ["Run:", *(f"  {command}" for command in body.commands), ""]
     if facts.troubles:
@@ -1048,6 +1076,10 @@ def _uri(uri: str) -> str:
 
 def _sentence(text: str) -> str:
     return _one_line(text, 600)
+
+
+def _ended_sentence(text: str) -> str:
+    return text if text.endswith((".", "?", "!")) else f"{text}."
 
 
 def _clean(text: str) -> str:
