@@ -85,18 +85,19 @@ class Papers:
     def __init__(self, client: "Callable[[], S3Client]") -> None:
         self._client = cache(client)
 
-    def head(self, bucket: str, key: str) -> bytes:
+    def head(self, bucket: str, key: str, version_id: str | None = None) -> bytes:
         """The first HEAD_BYTES of an object; of a missing one nothing.
 
         Raises:
             Unavailable.
         """
         prefix = key.partition("/")[0]
+        version: Any = {"VersionId": version_id} if version_id else {}
         with told(f"GET s3://{bucket}/{key}", f"s3:GetObject on s3://{bucket}/{prefix}/*"):
             try:
-                answer = self._client().get_object(Bucket=bucket, Key=key, Range=f"bytes=0-{HEAD_BYTES - 1}")
+                answer = self._client().get_object(Bucket=bucket, Key=key, Range=f"bytes=0-{HEAD_BYTES - 1}", **version)
             except ClientError as error:
-                if code(error) in ("NoSuchKey", "404", "InvalidRange", "416", "NoSuchBucket"):
+                if code(error) in ("NoSuchKey", "NoSuchVersion", "404", "InvalidRange", "416", "InvalidObjectState"):
                     return b""
                 raise
             return answer["Body"].read()

@@ -13,6 +13,7 @@ from typing import Any, Final, Protocol, TypeVar
 import orjson
 
 from importer.bad_rows import BadRow
+from importer.compression import is_compressed
 from importer.csv_rows import Csv
 from importer.definitions import TEXT_CSV
 from importer.doors.alarms import ALARM, LOGS, Alarm, Kind, alarm_of
@@ -38,6 +39,7 @@ from importer.model import Clock, Execution, PartState, Phase, S3Object, Status,
 LOOKING_MS: Final = 20_000  # of one alarm, all lookups together; the function has 120 s, and a last call may take 12
 SLACK_MS: Final = 120_000  # a metric comes to CloudWatch up to two minutes after what it counts
 RECEIPTS: Final = 10  # read of one alarm
+ROWS: Final = 3  # of as many files, so that one of the most frequent reason is among them
 MOST_UNFINISHED: Final = 100  # looked at
 MOST_FETCHES: Final = 200
 MOST_PARTS: Final = 200  # of an execution whose parts are looked at
@@ -64,7 +66,7 @@ class Table(Protocol):
 
 
 class Papers(Protocol):
-    def head(self, bucket: str, key: str) -> bytes: ...
+    def head(self, bucket: str, key: str, version_id: str | None = None) -> bytes: ...
 
 
 class Logs(Protocol):
@@ -315,22 +317,38 @@ class _Look:
         self.facts.whole = whole or bool(inside)
         by = _bad_of if which == "bad" else _ended_ms
         inside.sort(key=by, reverse=True)
-        self.facts.ended = [
-            self._with_papers(one) if index < RECEIPTS else Ended(one) for index, one in enumerate(inside)
-        ]
+        told: list[Ended] = []
+        for one in inside:
+            told.append(self._with_papers(one, told) if len(told) < RECEIPTS else Ended(one))
+        self.facts.ended = told
 
-    def _with_papers(self, execution: Execution) -> Ended:
+    def _with_papers(self, execution: Execution, before: Sequence[Ended]) -> Ended:
         if execution.outcome is None:
             return Ended(execution)
         bucket, to = execution.source.bucket, execution.outcome.destination
         body = self.tried("a receipt", lambda: self.at.papers.head(bucket, to.receipt), b"")
         receipt = _document(body)
         row = None
-        if _bad_of(execution) and not any(one.row for one in self.facts.ended):
+        if _bad_of(execution) and sum(one.row is not None for one in before) < ROWS:
             groups = (receipt or {}).get("reasons")
             top = groups[0].get("code") if isinstance(groups, list) and groups and isinstance(groups[0], dict) else None
             row = self.tried("a refused row", lambda: self._row(execution, str(top or "")), None)
-        return Ended(execution, receipt, row)
+        head = b""
+        if (
+            not _bad_of(execution)
+            and execution.status is Status.FAILED
+            and not any(one.head for one in self.facts.ended)
+        ):
+            head = self.tried("the file itself", lambda: self._begin(execution.source), b"")
+        return Ended(execution, receipt, row, head)
+
+    def _begin(self, source: S3Object) -> bytes:
+        """The first line of a file that was refused as a whole; nothing of one that is compressed, or gone."""
+        head = self.at.papers.head(source.bucket, source.key, source.version_id)
+        if not head or is_compressed(head):
+            return b""
+        text = head[:4_096].replace(b"\x00", b"").removeprefix(b"\xff\xfe").removeprefix(b"\xfe\xff")  # of UTF-16
+        return text.removeprefix(b"\xef\xbb\xbf").replace(b"\r", b"\n").lstrip(b"\n").partition(b"\n")[0]
 
     def _row(self, execution: Execution, reason: str) -> BadRow | None:
         """The first refused row of that reason near the begin of the errors file; else the first."""

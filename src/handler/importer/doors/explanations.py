@@ -37,11 +37,12 @@ MOST_TEXT: Final = 20_000  # characters; SNS takes 256 KB, a person at 3 a.m. do
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """An execution that has ended, its receipt, and one of its refused rows."""
+    """An execution that has ended, its receipt, and one of its refused rows; or the begin of a file without any."""
 
     execution: Execution
     receipt: Mapping[str, Any] | None = None
     row: BadRow | None = None
+    head: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -437,6 +438,10 @@ def _add_sample(body: _Body, ended: Sequence[Ended], groups: Sequence[Mapping[st
     """One row, of the most frequent reason if there is one of it."""
     rows = [one for one in ended if one.row is not None]
     if not rows:
+        begun = next((one for one in ended if one.head), None)
+        if begun is not None:
+            body.sample = masked_row(begun.head)
+            body.sample_of = f"the begin of {_name(begun.execution.source.key)}"
         return
     top = groups[0] if groups else {}
     best = next((one for one in rows if one.row is not None and one.row.reason == top.get("code")), rows[0])
@@ -823,11 +828,11 @@ def _measured_sentence(alarm: Alarm) -> str:
     """What an alarm measured, and what it is held against."""
     name = _clean(alarm.name)
     if not alarm.measured and not alarm.expression:
-        return f"{name} rings"
+        return f"the alarm {name} rings"
     what = "what it computes" if alarm.expression else str(alarm.measured[0])
     value = f" was {_plain(alarm.values[0])}" if alarm.values else " had no data" if alarm.silent else ""
     limit = f", and it rings at {alarm.comparison} {_plain(alarm.threshold)}" if alarm.threshold is not None else ""
-    return f"{name} rings: {_clean(what)}{value}{limit}"
+    return f"the alarm {name} rings: {_clean(what)}{value}{limit}"
 
 
 def _of_stranger(alarm: Alarm, here: Here) -> _Body:
@@ -935,7 +940,7 @@ def _told(alarm: Alarm, facts: Facts, here: Here, body: _Body) -> Explanation:
         width = max(len(f"{cause.count:,}") for cause in causes)
         lines += ["Top reasons:", *(f"  {cause.count:>{width},}  {cause.text}" for cause in causes), ""]
     if rings and body.sample:
-        lines += [f"One refused row, its values masked ({body.sample_of}):", f"  {body.sample}", ""]
+        lines += [f"One sample, its values masked ({body.sample_of}):", f"  {body.sample}", ""]
     if rings and body.fix:
         lines += [f"Likely fix: {_ended_sentence(body.fix)}", ""]
     if rings and body.commands:
