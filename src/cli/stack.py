@@ -38,6 +38,7 @@ class Stack:
     tokens_path: str | None = None  # of the HTTP door's tokens in SSM; None before there was one
     upload_max_mib: int | None = None  # of a file posted by a signed form
     fetch_queue_url: str | None = None  # of imports by URI; None before there were any
+    explained_topic_arn: str | None = None  # of alarms, for people; None before they were explained
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), indent=2)
@@ -83,5 +84,6 @@ def described(
         api_url=outputs.get("ApiUrl"),
         tokens_path=outputs.get("TokensPath"),
         fetch_queue_url=outputs.get("FetchQueueUrl"),
+        explained_topic_arn=outputs.get("ExplainedTopicArn"),
         upload_max_mib=int(outputs["UploadMaxMiB"]) if "UploadMaxMiB" in outputs else None,
     )
