@@ -6,7 +6,7 @@ for: the same id that the function computes from its notification is polled here
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -106,9 +106,17 @@ def judge(name: str, head: bytes, definition: Definition) -> None:
 # ---- Upload --------------------------------------------------------------------------------------------------------
 
 
-def upload(connection: Connection, path: Path, key: str, sent: Callable[[int], None]) -> Uploaded:
+def upload(
+    connection: Connection,
+    path: Path,
+    key: str,
+    sent: Callable[[int], None],
+    metadata: Mapping[str, str] | None = None,
+) -> Uploaded:
     """Put a file at `key`; `sent` hears the number of bytes each time some have arrived.
 
+    Args:
+        metadata: of the object; its import may look at them (`executions.mending`).
     Raises:
         CannotReach. OSError: the file cannot be read, or changed while it was.
     """
@@ -120,11 +128,13 @@ def upload(connection: Connection, path: Path, key: str, sent: Callable[[int], N
         file.seek(0)
         if size <= PIECE_BYTES:
             body = file.read(PIECE_BYTES + 1)
-            answer: Any = connection.s3.put_object(Bucket=bucket, Key=key, Body=body, ContentType=kind)
+            answer: Any = connection.s3.put_object(
+                Bucket=bucket, Key=key, Body=body, ContentType=kind, Metadata=dict(metadata or {})
+            )
             sent(len(body))
             size = len(body)
         else:
-            answer = _upload_pieces(connection, path, key, size, kind, sent)
+            answer = _upload_pieces(connection, path, key, size, kind, sent, metadata or {})
         version = answer.get("VersionId")
         etag = answer["ETag"].strip('"')
         source = S3Object(bucket, key, version, etag, size, 0)
@@ -143,11 +153,17 @@ def upload(connection: Connection, path: Path, key: str, sent: Callable[[int], N
 
 
 def _upload_pieces(
-    connection: Connection, path: Path, key: str, size: int, kind: str, sent: Callable[[int], None]
+    connection: Connection,
+    path: Path,
+    key: str,
+    size: int,
+    kind: str,
+    sent: Callable[[int], None],
+    metadata: Mapping[str, str],
 ) -> Any:
     where: Any = {"Bucket": connection.stack.bucket, "Key": key}
     piece_bytes = max(PIECE_BYTES, -(-size // MAX_PIECES))
-    upload_id = connection.s3.create_multipart_upload(**where, ContentType=kind)["UploadId"]
+    upload_id = connection.s3.create_multipart_upload(**where, ContentType=kind, Metadata=dict(metadata))["UploadId"]
 
     def put(number: int) -> dict[str, Any]:
         with path.open("rb") as file:

@@ -16,9 +16,9 @@ _PRESENT: Final = re.compile(r"(.+) present: did you mean (.+)\?\Z", re.DOTALL)
 _MEANT: Final = re.compile(r"did you mean (.+)\?\Z")
 _PUT_INTO: Final = re.compile(r"put it into ([A-Za-z_$][\w$.\[\]]*)")
 _NUMBER: Final = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?\Z")
-_WRAPPERS: Final = frozenset(  # noqa: SIM905
-    "attributes attrs context custom data event fields parameters params payload properties property props values".split()
-)
+_WRAPPERS: Final = frozenset(
+    ["attributes", "attrs", "context", "custom", "data", "event", "fields", "parameters", "params", "payload"]
+) | {"properties", "property", "props", "values"}
 _TIMES: Final = frozenset([Reason.TIME_UNIT, Reason.BAD_TIME, Reason.WRONG_TYPE])
 _MOST: Final = 200  # members of one object that are looked at
 
