@@ -522,7 +522,7 @@ def fix(
         said: dict[str, Value] = document(target, found)
         said["written"] = importing.path_text(out_file) if out_file is not None else None
         if not as_json:
-            page(show.console(), target, found, connection)
+            page(show.console(), target, found, connection, changes=out_file is not None or drop)
             _say_written(out_file, rest_file, found, outputs.keep_unrepaired)
         exit_code = ROWS_REFUSED if found.unrepaired else DONE
         if spool is not None:
@@ -642,7 +642,7 @@ def _drop(
     said["dropped"] = outcome.document()
     left = None
     if parent is not None:
-        left = outstanding_of(connection, parent)
+        left = importing.outstanding(connection, parent)
         said["parent"] = {"execution_id": parent.id, **left.document()}
     if not as_json:
         out = show.console()
@@ -664,10 +664,16 @@ def _key(definition: Definition, name: str, parent: Execution | None) -> str:
     return f"{outer}{slash}{base}.{parent.id}{dot}{suffix}"
 
 
-def outstanding_of(connection: Connection, execution: Execution) -> mending.Outstanding:
-    """How its bad rows stand now."""
-    with explained(connection.name):
-        return mending.outstanding(connection.imports, execution)
+def still_outstanding(connection: Connection, most: int) -> list[tuple[Execution, mending.Outstanding]]:
+    """The newest executions with bad rows that nobody has mended, newest first."""
+    found: list[tuple[Execution, mending.Outstanding]] = []
+    for execution in importing.with_bad_rows(connection):
+        left = importing.outstanding(connection, execution)
+        if left.rows:
+            found.append((execution, left))
+            if len(found) == most:
+                break
+    return found
 
 
 def _say_mended(connection: Connection, parent: Execution, child_name: str, as_json: bool) -> None:
@@ -678,7 +684,7 @@ def _say_mended(connection: Connection, parent: Execution, child_name: str, as_j
         raise Differs(f"{child.id} was dropped before {parent.id}: it cannot have its bad rows, mended")
     with explained(connection.name):
         connection.imports.link_mending(parent.id, mending.of_hand(child.id))
-    left = outstanding_of(connection, parent)
+    left = importing.outstanding(connection, parent)
     if as_json:
         click.echo(show.to_json({"execution_id": parent.id, **left.document()}))
     else:
@@ -748,7 +754,7 @@ def _says(name: str) -> str:
     return "; ".join(LABELS[Rule(rule)] if rule != OTHERS else "repairs of other kinds" for rule in name.split(" + "))
 
 
-def page(out: Console, target: Target, found: Mended, connection: Connection | None) -> None:
+def page(out: Console, target: Target, found: Mended, connection: Connection | None, changes: bool) -> None:
     """The diff, rule by rule, and what cannot be repaired."""
     out.print(Text(shown(target.name), style="bold").append(f"  {target.rules.format}", style="dim"), soft_wrap=True)
     said = f"{show.many(found.rows, 'row')}: {found.good:,} good, {found.repaired:,} can be repaired, "
@@ -777,13 +783,13 @@ def page(out: Console, target: Target, found: Mended, connection: Connection | N
             if refused.bad.hint and refused.bad.hint != refused.why:
                 show.label(out, "    fix", show.shown_whole(refused.bad.hint))
     out.print()
-    if found.repaired:
+    if found.repaired and not changes:
         options = connection.command if connection is not None else ""
         name = shlex.quote(target.parent.id if target.parent is not None else target.name)
         text = (
             f"Nothing was changed. `importer fix {name} --write OUT{options}` writes the mended file, --drop drops it."
         )
-        show.paragraph(out, text, "dim", indent=0)
+        out.print(Text(text, style="dim"), soft_wrap=True)
 
 
 def _diff(out: Console, line: int | None, offset: int, repair: Repair) -> None:

@@ -6,7 +6,7 @@ for: the same id that the function computes from its notification is polled here
 
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +22,8 @@ from importer.compression import is_compressed
 from importer.csv_rows import Csv
 from importer.definitions import Definition
 from importer.documents import document
+from importer.executions.mending import Outstanding
+from importer.executions.mending import outstanding as outstanding_of
 from importer.executions.starting import execution_id_of, judge_name
 from importer.model import TO_THE_END, Execution, Phase, S3Object, Status, Tally, Value
 from importer.notification import IMPORTS_PREFIX, Dropped
@@ -319,6 +321,34 @@ def newest(connection: Connection, count: int) -> list[str]:
 def executions(connection: Connection, count: int) -> list[Execution]:
     """The newest executions, newest first, as they stand now (the index may lag behind)."""
     return _standing_now(connection, newest(connection, count))
+
+
+def with_bad_rows(connection: Connection) -> Iterator[Execution]:
+    """The executions that have ended and refused rows, newest first, as they stand now (the index may lag behind)."""
+    page: dict[str, Any] = {}
+    while True:
+        with explained(connection.name):
+            answer: Any = connection.dynamodb.query(
+                TableName=connection.stack.imports_table,
+                IndexName="by_time",
+                KeyConditionExpression="listed = :all",
+                FilterExpression="#result.#failure > :none",
+                ExpressionAttributeNames={"#result": "result", "#failure": "total_failure"},
+                ExpressionAttributeValues={":all": {"S": "EXECUTION"}, ":none": {"N": "0"}},
+                ProjectionExpression="pk",
+                ScanIndexForward=False,
+                **page,
+            )
+        yield from _standing_now(connection, [item["pk"]["S"].removeprefix("EXEC#") for item in answer["Items"]])
+        if "LastEvaluatedKey" not in answer:
+            return
+        page = {"ExclusiveStartKey": answer["LastEvaluatedKey"]}
+
+
+def outstanding(connection: Connection, execution: Execution) -> Outstanding:
+    """How its bad rows stand now."""
+    with explained(connection.name):
+        return outstanding_of(connection.imports, execution)
 
 
 def executions_of(connection: Connection, import_id: str, count: int) -> list[Execution]:

@@ -152,22 +152,44 @@ def import_(
     type=click.IntRange(0),
     help="Refused rows of one execution to show in full.",
 )
+@click.option("--outstanding", "only_outstanding", is_flag=True, help="List those with bad rows nobody has mended.")
 @json_option
 @click.pass_context
 def executions(
-    ctx: click.Context, name: str | None, stack_name: str | None, limit: int, bad_rows: int, as_json: bool
+    ctx: click.Context,
+    name: str | None,
+    stack_name: str | None,
+    limit: int,
+    bad_rows: int,
+    only_outstanding: bool,
+    as_json: bool,
 ) -> None:
     """List imports, newest first, or show one with its receipt: by its id, or the newest one of a key.
+
+    Bad rows are outstanding until a file that has them, mended, is imported: `importer fix` says how.
 
     \b
     Examples:
       importer executions
       importer executions imports/logins.json
+      importer executions --outstanding
       importer executions --limit 100 --json | jq -r '.executions[] | select(.status=="FAILED").id'
       importer executions 8c2f… --stack s3-event-importer
     """
+    if only_outstanding and name is not None:
+        raise click.UsageError("--outstanding is for the list: name no execution")
     connection = connected(stack_name)
     out = show.console()
+    if only_outstanding:
+        left = fixing.still_outstanding(connection, limit)
+        if as_json:
+            documents = [execution_document(execution) | rows.document() for execution, rows in left]
+            click.echo(show.to_json({"executions": documents, "outstanding": sum(rows.rows for _, rows in left)}))
+        elif left:
+            show.outstanding_list(out, left)
+        else:
+            show.paragraph(out, f"No bad row is outstanding in {connection.name}.", indent=0)
+        return
     if name is None:
         found = importing.executions(connection, limit)
         if as_json:
@@ -181,11 +203,14 @@ def executions(
         return
     execution = lookup.execution_of(connection, name)
     receipt = importing.receipt_of(connection, execution)
+    stands = importing.outstanding(connection, execution)
     if as_json:
-        click.echo(show.to_json({"execution": execution_document(execution), "receipt": receipt}))
+        said = execution_document(execution) | stands.document()
+        click.echo(show.to_json({"execution": said, "receipt": receipt}))
     else:
         rows = importing.first_bad_rows(connection, execution, bad_rows) if receipt else []
         show.execution_page(out, execution, receipt, rows)
+        show.outstanding(out, execution, stands, connection.command)
     ctx.exit(DONE)
 
 
