@@ -610,16 +610,13 @@ def _drop(
     if not found.repaired and not found.good:
         raise Differs(f"no row of {target.name} was mended: nothing was dropped")
     key = _key(target.definition, path.name, parent)
-    metadata: dict[str, str] = {}
-    if parent is not None:
-        metadata = {mending.METADATA: parent.id}
-        if target.parent is not None:
-            if not rows_said:
-                raise Differs(
-                    "the mended rows stand among too many others for it to be said which they are: drop the file with "
-                    "all its rows, without --drop-unrepaired and --rest, or write it with --write and mend the rest too"
-                )
-            metadata[mending.METADATA_ROWS] = rows_said
+    if target.parent is not None and not rows_said:
+        raise Differs(
+            "the mended rows stand among too many others for it to be said which they are: drop the file with all its "
+            "rows, without --drop-unrepaired and --rest, or write it with --write and mend the rest too"
+        )
+    rows = rows_said if target.parent is not None else ""
+    metadata = mending.metadata_of(parent.id, rows) if parent is not None else {}
     count = found.good + found.repaired
     with_rest = f" and {found.unrepaired:,} as they are" if rows_said == mending.ALL and found.unrepaired else ""
     confirm(yes, f"Drop {show.many(count, 'mended row')}{with_rest} as s3://{connection.stack.bucket}/{key}?")

@@ -74,6 +74,7 @@ def main() -> None:
 )
 @click.option("--role-arn", metavar="ARN", default="", help="Of a private s3:// source: the role to assume.")
 @click.option("--external-id", metavar="ID", default="", help="What the owner of that role wants to be told.")
+@click.option("--mends", metavar="EXECUTION", help="Whose bad rows the file has, mended: no longer outstanding there.")
 @timeout_option(900.0, "How long to wait for the imports to end.")
 @click.option(
     "--bad-rows",
@@ -92,6 +93,7 @@ def import_(
     credentials: str,
     role_arn: str,
     external_id: str,
+    mends: str | None,
     timeout_s: float,
     bad_rows: int,
     as_json: bool,
@@ -110,10 +112,13 @@ def import_(
       importer import events/files/logins.json
       importer import --stack s3-event-importer monday.json.gz tuesday.json.gz
       importer import --json logins.json | jq '.files[].receipt.bad'
+      importer import by-hand.json --mends 8c2f…
       importer import https://files.example.com/exports/monday.json.gz
       importer import s3://partner-bucket/exports/monday.json --credentials ssm:partner
     """
     uris = [file for file in files if isinstance(file, str)]
+    if mends is not None and (uris or len(files) > 1):
+        raise click.UsageError("--mends is for one file of this machine")
     if (credentials or role_arn or external_id) and not uris:
         raise click.UsageError("--credentials, --role-arn and --external-id are for URIs: name one")
     names = [fetching.name_of(file) if isinstance(file, str) else file.name for file in files]
@@ -124,8 +129,9 @@ def import_(
     definition = DEFAULT if import_id is None else lookup.stored_definition(connection, import_id)
     asked = Asked("", import_id or "", credentials, role_arn, external_id)
     wanted = tuple(replace(asked, uri=file) if isinstance(file, str) else file for file in files)
+    parent_id = "" if mends is None else lookup.execution_of(connection, mends).id
     outcomes = dropping.import_files(
-        connection, wanted, definition, time.monotonic() + timeout_s, bad_rows, quiet=as_json
+        connection, wanted, definition, time.monotonic() + timeout_s, bad_rows, quiet=as_json, mends=parent_id
     )
     if as_json:
         click.echo(show.to_json({"files": [outcome.document() for outcome in outcomes]}))

@@ -287,7 +287,8 @@ def test_dropping_asks_first(installation: Importer) -> None:
 
 def test_the_page_of_an_execution_says_what_is_outstanding(installation: Importer) -> None:
     parent = dropped(installation, GOOD + TEN[2] + TEN[3])
-    assert f"`importer fix {parent} --stack the twin` shows what can be done" in run(installation, "executions", parent).stdout
+    page = run(installation, "executions", parent).stdout
+    assert f"`importer fix {parent} --stack the twin` shows what can be done" in page
     run(installation, "fix", parent, "--drop", "--yes")
     page = run(installation, "executions", parent).stdout
     assert "Outstanding: 0 of 2 bad rows" in page

@@ -97,6 +97,12 @@ def linked(records: Records, source: S3Object, execution_id: str) -> str:
     return ""
 
 
+def metadata_of(parent_id: str, rows: str = "") -> dict[str, str]:
+    """The metadata of a file that has bad rows of that execution, mended; none for ""."""
+    said = {METADATA: parent_id, METADATA_ROWS: rows}
+    return {name: value for name, value in said.items() if value}
+
+
 def of_hand(execution_id: str) -> Mending:
     """As a person says it of a file that was dropped unsaid: how many rows it has, its execution knows."""
     return Mending(execution_id, "")

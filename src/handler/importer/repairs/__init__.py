@@ -11,12 +11,13 @@ A row that is good is never touched: the reader is asked first. A search is boun
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from importer import batches
 from importer.bad_rows import BadRow, Reason, row_text
 from importer.batches import Rules
+from importer.formats import FORMATS
 from importer.layouts import JSON_LINES, Layout
 from importer.lines import BOM, MAX_LINE_BYTES
 from importer.model import LongLine
@@ -76,6 +77,9 @@ class Repairer:
 
     def __init__(self, rules: Rules, layout: Layout = JSON_LINES) -> None:
         self._judge = batches.judge(rules, layout)
+        # Where files may hold rows of several dialects, a row that is spelt wrong may look like another one's.
+        own = replace(rules, definition=replace(rules.definition, format=rules.format))
+        self._own = batches.judge(own, layout) if not rules.definition.format and rules.format in FORMATS else None
         self._columns = layout.columns
 
     def repair(self, raw: bytes | LongLine, line: int = 1, offset: int = _AWAY) -> Repair | Refused | None:
@@ -98,19 +102,32 @@ class Repairer:
         text = text[len(mark) :]
         if len(text) > LARGEST_BYTES:
             return Refused(raw, bad, f"it has more than {LARGEST_BYTES >> 20} MiB")
-        search = _Search(self._judge, self._columns)
-        mended = search.mended_bytes(text, bad)
+        mended = None
+        why = ""
+        for own in (self._own, None) if self._own is not None else (None,):
+            search = _Search(self._judge, self._columns, own)
+            mended = search.mended_bytes(text, bad)
+            why = why or search.why
+            if mended is not None:
+                break
         if mended is None or len(mended[0]) > MAX_LINE_BYTES:
-            return Refused(raw, bad, search.why or bad.hint)
+            return Refused(raw, bad, why or bad.hint)
         after, steps = mended
         return Repair(raw, mark + after + end, steps, bad)
 
 
 class _Search:
-    """For one row: what was tried, and how often it was read."""
+    """For one row: what was tried, and how often it was read.
 
-    def __init__(self, judge: "batches.Judge", columns: tuple[str, ...] | None) -> None:
+    Args:
+        own: says of a row that `judge` refuses what the file's own dialect wants of it.
+    """
+
+    def __init__(
+        self, judge: "batches.Judge", columns: tuple[str, ...] | None, own: "batches.Judge | None" = None
+    ) -> None:
         self._judge = judge
+        self._own = own
         self._columns = columns
         self._readings = 0
         self.why = ""
@@ -118,7 +135,7 @@ class _Search:
     def mended_bytes(self, text: bytes, bad: BadRow) -> tuple[bytes, tuple[Step, ...]] | None:
         for characters, step in decoded(text, bad.reason):
             steps = () if step is None else (step,)
-            first = bad if step is None else self._bad(characters)
+            first = bad if step is None and self._own is None else self._bad(characters)
             found = (characters, steps) if first is None else self._mended(characters, first, steps, {characters})
             if found is not None:
                 return found[0].encode(), found[1]
@@ -134,6 +151,8 @@ class _Search:
         batch = self._judge((_AWAY, raw + b"\n"))
         if batch.tally.blank:
             return BadRow(1, 0, raw, Reason.NOT_JSON, "", "", "", "nothing is left of the row", "")
+        if batch.bad_rows and self._own is not None:
+            return (self._own((_AWAY, raw + b"\n")).bad_rows or batch.bad_rows)[0]
         return batch.bad_rows[0] if batch.bad_rows else None
 
     def _mended(

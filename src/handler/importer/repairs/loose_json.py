@@ -289,6 +289,7 @@ class _Scanner:
 
     def _member(self, depth: int) -> Member:
         start = self.at
+        self._letter_before_a_quote()
         first = self.peek()
         if first == _STRAIGHT or first in _SINGLE or first in _SMART:
             self._string(is_key=True)
@@ -314,6 +315,13 @@ class _Scanner:
         if not self.peek():
             raise _GivenUp("the row was cut short: its last name has no value")
         return Member(name, start, key_stop, self.value(depth + 1))
+
+    def _letter_before_a_quote(self) -> bool:
+        found = re.match(r"[uUbB]['\"]", self.text[self.at : self.at + 2]) is not None
+        if found:
+            self.note(self.at, self.at + 1, "", Rule.SINGLE_QUOTES, "letters before a quote are Python's")
+            self.at += 1
+        return found
 
     def _bare_key(self) -> str:
         found = re.compile(r"[\w$@.{}-]+(?: [\w$@.-]+)*").match(self.text, self.at)
@@ -478,9 +486,7 @@ class _Scanner:
         shell = _SHELL.match(text, start)
         if shell is not None:
             return self._shell_value(shell.end(), depth)
-        if re.match(r"[uUbB]['\"]", text[start : start + 2]):
-            self.note(start, start + 1, "", Rule.SINGLE_QUOTES, "letters before a quote are Python's")
-            self.at += 1
+        if self._letter_before_a_quote():
             node = self._string(is_key=False)
             return Node(Kind.STRING, start, node.stop)
         found = _WORD.match(text, start)
