@@ -75,6 +75,7 @@ def document(execution: Execution) -> dict[str, Value]:
         "job_type": "DOCUMENT_IMPORT",
         "import_mode": "MANUAL_FILE",
         "import_type": None,
+        **({"parent": execution.mends, "mends": execution.mends} if execution.mends else {}),
     }
 
 

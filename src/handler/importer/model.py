@@ -51,7 +51,8 @@ Line: TypeAlias = tuple[int, bytes | LongLine]  # (address, bytes with their lin
 class S3Object:
     """One version of one object, as HEAD described it before anything was read.
 
-    `version_id` is None in a bucket without versioning; `last_modified_ms` has one-second resolution (N2).
+    `version_id` is None in a bucket without versioning; `last_modified_ms` has one-second resolution (N2). `mends` is
+    what its metadata say of the execution whose bad rows it has, mended (`executions.mending`): no part of what it is.
     """
 
     bucket: str
@@ -60,6 +61,7 @@ class S3Object:
     etag: str
     size_bytes: int
     last_modified_ms: int
+    mends: str = field(default="", compare=False)
 
     @property
     def uri(self) -> str:
@@ -474,6 +476,7 @@ class Execution:
     `created_ms` is the clock of every rule that needs one; `definition` and `sinks` are those it began with, so that
     every destination gets all of a file or none of it. `part_bytes` is what its object is cut by; 0: it is one part.
     `checked`: every row of a file that is stored as a whole or not at all was found to be good.
+    `mends`: the execution whose bad rows its file has, mended; "" for none.
     """
 
     id: str
@@ -493,6 +496,7 @@ class Execution:
     error: FileError | None = None
     attempt: int = 1
     checked: bool = False
+    mends: str = ""
 
     @property
     def round(self) -> int:
@@ -519,6 +523,19 @@ class Execution:
     def document_import_id(self) -> str:
         """Id of the import definition it runs under; "default" where the key named none."""
         return str(self.definition.get("id", "default"))
+
+
+@dataclass(frozen=True, slots=True)
+class Mending:
+    """That an execution's file has bad rows of another, mended.
+
+    Attributes:
+        execution_id: the one whose file it is.
+        rows: which of the other's bad rows, counted from 0: "all", or as in "0-411,500"; "" where nobody said.
+    """
+
+    execution_id: str
+    rows: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from importer import formats
 from importer.bad_rows import ObjectProblem
 from importer.compression import is_compressed
 from importer.definitions import DEFAULT, NDJSON, SINK_CHOICES, Definition
+from importer.executions import mending
 from importer.executions.destinations import without_compression
 from importer.executions.plain_text import HEAD_STORED_BYTES
 from importer.executions.ports import Workplace
@@ -51,6 +52,8 @@ def start(place: Workplace, dropped: Dropped, in_a_run: bool = False) -> list[Ex
     format_name = definition.format
     if not format_name:
         format_name = formats.UNREAD if head is None else recognised_stored([head], definition).format
+    # Before it is begun: from then on no delivery asks again whose rows these are.
+    parent_id = mending.linked(place.records, source, execution_id)
     execution = Execution(
         id=execution_id,
         source=source,
@@ -62,6 +65,7 @@ def start(place: Workplace, dropped: Dropped, in_a_run: bool = False) -> list[Ex
         part_count=-(-source.size_bytes // part_bytes) if part_bytes else 1,
         part_bytes=part_bytes,
         sinks=SINK_CHOICES[definition.sinks] if definition.sinks else place.sinks,
+        mends=parent_id,
     )
     return [*begun_before, place.records.create(execution)]
 
