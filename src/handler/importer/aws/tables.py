@@ -41,6 +41,7 @@ from importer.model import (
     Tally,
     Turn,
     Unavailable,
+    Upload,
     Usage,
     Value,
     Watched,
@@ -810,6 +811,7 @@ def _execution_item(execution: Execution) -> dict[str, Any]:
             "spent": outcome.spent.counts(),
         },
         "attempt": execution.attempt,
+        **({"replayed": asdict(execution.replayed)} if execution.replayed else {}),
     }
     return {
         **document(execution),
@@ -871,4 +873,5 @@ def _read(item: dict[str, Any]) -> Execution:
         error=None if error is None else FileError(error["code"], error["message"]),
         attempt=state["attempt"],
         checked=item.get("checked", False),  # not said before there was a check
+        replayed=Upload(**state["replayed"]) if "replayed" in state else None,
     )

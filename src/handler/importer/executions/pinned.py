@@ -14,17 +14,23 @@ def definition_of(execution: Execution) -> Definition:
 def rules_of(execution: Execution) -> Rules:
     """Everything but its bytes that decides what its rows become."""
     limits = tuple(SINKS[name] for name in execution.sinks)
-    return Rules(execution.format, definition_of(execution), execution.created_ms, limits, execution.id)
+    # Known by the place it was read from, an event is the same when that place is read again: by a replay.
+    first_id = execution.upload.execution_id
+    return Rules(execution.format, definition_of(execution), execution.created_ms, limits, first_id)
 
 
 def provenance_of(execution: Execution) -> Provenance:
     """What every row of it has in common."""
-    source = execution.source
+    upload = execution.upload
+    # Behind the first reading and its replays before ("+" sorts behind the "#" that follows an id alone), and before
+    # everything that is uploaded later: a replay says no more than its upload said, under other settings perhaps.
+    replay = f"{upload.execution_id}+{execution.created_ms:013d}{execution.id}"
     return Provenance(
         execution.format,
         execution.document_import_id,
         execution.id,
-        source.key,
-        source.last_modified_ms,
+        upload.key,
+        upload.uploaded_ms,
         definition_of(execution).ranked,
+        replay if execution.replayed else "",
     )

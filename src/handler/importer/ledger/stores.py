@@ -99,7 +99,7 @@ class StoreCheck:
             where = (line_of(event.address), event.address, "/".join(key))
             if event.user_id in erased:
                 writer = None if item is None else self._other(_text(item.get("execution_id")))
-                written_ms = None if writer is None else writer.source.last_modified_ms
+                written_ms = None if writer is None else writer.upload.uploaded_ms
                 self._judge_erased(Place.EVENTS, where, item, erased[event.user_id], written_ms)
                 continue
             if item is None and self._is_over(event):
