@@ -480,20 +480,23 @@ class Upload:
         execution_id: the one that read the upload first: the parent, or where that is a replay, its own first.
         key: where it was dropped, below imports/.
         uploaded_ms: when.
+        created_ms: when that first execution was created: the clock of every rule that needs one.
     """
 
     parent: str
     execution_id: str
     key: str
     uploaded_ms: int
+    created_ms: int
 
 
 @dataclass(frozen=True, slots=True)
 class Execution:
     """One import of one object version, with everything a worker must not decide anew.
 
-    `created_ms` is the clock of every rule that needs one; `definition` and `sinks` are those it began with, so that
-    every destination gets all of a file or none of it. `part_bytes` is what its object is cut by; 0: it is one part.
+    `created_ms` is the clock of every rule that needs one (of a replay, its upload's is); `definition` and `sinks` are
+    those it began with, so that every destination gets all of a file or none of it. `part_bytes` is what its object is
+    cut by; 0: it is one part.
     `checked`: every row of a file that is stored as a whole or not at all was found to be good.
     `replayed`: of a replay, whose source is an archived object and stays where it is; None of any other.
     """
@@ -521,7 +524,7 @@ class Execution:
     def upload(self) -> Upload:
         """The upload whose rows it reads: its source, but for a replay."""
         source = self.source
-        return self.replayed or Upload("", self.id, source.key, source.last_modified_ms)
+        return self.replayed or Upload("", self.id, source.key, source.last_modified_ms, self.created_ms)
 
     @property
     def round(self) -> int:

@@ -392,6 +392,17 @@ class ImportsTable:
                 return found, False
             page = {"ExclusiveStartKey": answer["LastEvaluatedKey"]}
 
+    def created_between(self, after_ms: int, before_ms: int) -> Iterator[Execution]:
+        """Executions that were created in [after_ms, before_ms), oldest first, by the index: it may lag by a second."""
+        if before_ms <= after_ms:
+            return iter(())
+        items = self._pages(
+            IndexName="by_time",
+            KeyConditionExpression="listed = :listed AND creation_date BETWEEN :after AND :last",
+            ExpressionAttributeValues=_marshalled({":listed": _LISTED, ":after": after_ms, ":last": before_ms - 1}),
+        )
+        return map(_execution_of, map(plain, items))
+
     def stem_owner(self, day: str, name: str) -> str | None:
         item = self._get(f"STEM#{day}#{name}", "STEM")
         return None if item is None else str(item["execution_id"])

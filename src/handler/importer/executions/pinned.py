@@ -14,9 +14,10 @@ def definition_of(execution: Execution) -> Definition:
 def rules_of(execution: Execution) -> Rules:
     """Everything but its bytes that decides what its rows become."""
     limits = tuple(SINKS[name] for name in execution.sinks)
-    # Known by the place it was read from, an event is the same when that place is read again: by a replay.
-    first_id = execution.upload.execution_id
-    return Rules(execution.format, definition_of(execution), execution.created_ms, limits, first_id)
+    # A replay reads what was uploaded then as of then: a window of time before "now" takes the same rows, and an event
+    # known by the place it was read from is the same one.
+    first = execution.upload
+    return Rules(execution.format, definition_of(execution), first.created_ms, limits, first.execution_id)
 
 
 def provenance_of(execution: Execution) -> Provenance:

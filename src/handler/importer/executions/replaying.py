@@ -12,7 +12,7 @@ from importer.definitions import Definition
 from importer.executions.importing import send_on
 from importer.executions.ports import Workplace
 from importer.executions.starting import execution_of
-from importer.model import Execution, Phase, S3Object, Status, Upload
+from importer.model import Execution, Phase, S3Object, Status
 from importer.notification import Dropped
 
 
@@ -47,8 +47,7 @@ def replay_of(
     """
     first = parent.upload
     begun = execution_of(place, _id_of(name, parent), archive, definition)
-    upload = Upload(parent.id, first.execution_id, first.key, first.uploaded_ms)
-    return replace(begun, sinks=sinks, replayed=upload)
+    return replace(begun, sinks=sinks, replayed=replace(first, parent=parent.id))
 
 
 def replay(place: Workplace, wanted: Execution) -> Execution:
