@@ -64,7 +64,7 @@ _SAYS: Final = {
 # ---- What is replayed, and how ---------------------------------------------------------------------------------------
 
 
-class _Day(click.ParamType[int]):
+class Day(click.ParamType[int]):
     """A day in UTC, as its first millisecond."""
 
     name = "day"
@@ -187,8 +187,8 @@ def _sinks(given: str | None) -> tuple[str, ...] | None:
 
 @click.command()
 @click.argument("names", metavar="[KEY|EXECUTION]…", nargs=-1)
-@click.option("--from", "from_ms", metavar="DAY", type=_Day(), help="Files dropped on this day (UTC) or later.")
-@click.option("--to", "to_ms", metavar="DAY", type=_Day(), help="Files dropped on this day (UTC) or before.")
+@click.option("--from", "from_ms", metavar="DAY", type=Day(), help="Files dropped on this day (UTC) or later.")
+@click.option("--to", "to_ms", metavar="DAY", type=Day(), help="Files dropped on this day (UTC) or before.")
 @click.option(
     "--prefix", metavar="PATH", help="Files below this path of imports/, or of completed_imports/ if it says so."
 )
