@@ -42,6 +42,7 @@ from importer.model import (
     Tally,
     Turn,
     Unavailable,
+    Upload,
     Usage,
     Value,
     Watched,
@@ -391,6 +392,17 @@ class ImportsTable:
             if len(found) >= enough or looked_at >= MOST_LOOKED_AT:
                 return found, False
             page = {"ExclusiveStartKey": answer["LastEvaluatedKey"]}
+
+    def created_between(self, after_ms: int, before_ms: int) -> Iterator[Execution]:
+        """Executions that were created in [after_ms, before_ms), oldest first, by the index: it may lag by a second."""
+        if before_ms <= after_ms:
+            return iter(())
+        items = self._pages(
+            IndexName="by_time",
+            KeyConditionExpression="listed = :listed AND creation_date BETWEEN :after AND :last",
+            ExpressionAttributeValues=_marshalled({":listed": _LISTED, ":after": after_ms, ":last": before_ms - 1}),
+        )
+        return map(_execution_of, map(plain, items))
 
     def stem_owner(self, day: str, name: str) -> str | None:
         item = self._get(f"STEM#{day}#{name}", "STEM")
@@ -826,6 +838,7 @@ def _execution_item(execution: Execution) -> dict[str, Any]:
             "spent": outcome.spent.counts(),
         },
         "attempt": execution.attempt,
+        **({"replayed": asdict(execution.replayed)} if execution.replayed else {}),
     }
     return {
         **document(execution),
@@ -888,4 +901,5 @@ def _read(item: dict[str, Any]) -> Execution:
         attempt=state["attempt"],
         checked=item.get("checked", False),  # not said before there was a check
         mends=item.get("mends", ""),
+        replayed=Upload(**state["replayed"]) if "replayed" in state else None,
     )
