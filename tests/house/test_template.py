@@ -22,6 +22,7 @@ from importer.doors import openapi
 from importer.doors.routes import ROUTES
 from importer.doors.telling import PATIENCE_MS
 from importer.forecast import MEMORY_MB
+from importer.sinks.items import EXPIRES
 from tests.bench import rig
 from tests.faults import importing
 from tests.support import cloud
@@ -221,12 +222,47 @@ def test_leftovers_in_the_bucket_go_away_by_themselves(expanded):
 
 
 def test_no_rule_deletes_a_file_nobody_has_imported(expanded):
-    """Only work/ and previews expire: files, bad rows, receipts and events stay until a person removes them."""
+    """By default only work/ and previews expire: files, bad rows, receipts and events stay until a person removes
+    them. Nothing under imports/ ever does."""
     expiring = {
         name: [rule["Prefix"] for rule in lifecycle_of(expanded, name) if "ExpirationInDays" in rule]
         for name in of_type(expanded, "AWS::S3::Bucket")
     }
     assert expiring == {"Bucket": ["work/", "previews/", "preview_results/"], "StreamBucket": []}
+
+
+KEPT = {  # parameter → condition, bucket and prefix
+    "ArchiveRetentionDays": ("ArchiveExpires", "Bucket", "completed_imports/"),
+    "ErrorsRetentionDays": ("ErrorsExpire", "Bucket", "errors/"),
+    "ReceiptRetentionDays": ("ReceiptsExpire", "Bucket", "receipts/"),
+    "StreamRetentionDays": ("StreamExpires", "StreamBucket", None),
+}
+
+
+@pytest.mark.parametrize("parameter", KEPT)
+def test_what_is_kept_for_ever_may_be_kept_for_some_days(expanded, parameter):
+    """0, the default, makes no rule: S3 takes none of 0 days. Old versions outlive it by OldVersionRetentionDays."""
+    condition, bucket, prefix = KEPT[parameter]
+    assert expanded["Parameters"][parameter]["Default"] == 0
+    assert expanded["Conditions"][condition] == {"Fn::Not": [{"Fn::Equals": [{"Ref": parameter}, 0]}]}
+    rules = expanded["Resources"][bucket]["Properties"]["LifecycleConfiguration"]["Rules"]
+    (rule,) = (rule["Fn::If"] for rule in rules if rule.get("Fn::If", [""])[0] == condition)
+    assert rule[1]["ExpirationInDays"] == {"Ref": parameter}
+    assert (rule[1].get("Prefix"), rule[1]["Status"]) == (prefix, "Enabled")
+    assert "NoncurrentVersionExpiration" not in rule[1]
+    assert rule[2] == {"Ref": "AWS::NoValue"}
+
+
+def test_every_table_forgets_by_the_attribute_our_code_writes(expanded):
+    """Items expire where they say so; the days of executions reach the functions that close them."""
+    attributes = {
+        name: table["Properties"]["TimeToLiveSpecification"]
+        for name, table in of_type(expanded, "AWS::DynamoDB::Table").items()
+    }
+    assert attributes == dict.fromkeys(attributes, {"AttributeName": EXPIRES, "Enabled": True})
+    assert expanded["Parameters"]["ExecutionRetentionDays"]["Default"] == 0
+    variables = expanded["Resources"]["PartFunction"]["Properties"]["Environment"]["Variables"]
+    assert variables["EXECUTION_RETENTION_DAYS"] == {"Ref": "ExecutionRetentionDays"}
 
 
 def test_previews_are_soon_gone_with_all_their_versions(expanded):
@@ -253,7 +289,8 @@ def test_a_preview_can_write_its_result_and_nothing_else(expanded):
 
 
 def lifecycle_of(template: dict[str, Any], bucket: str) -> list[dict[str, Any]]:
-    return template["Resources"][bucket]["Properties"]["LifecycleConfiguration"]["Rules"]
+    """Its rules by default: those that a parameter asks for are not among them."""
+    return [r for r in template["Resources"][bucket]["Properties"]["LifecycleConfiguration"]["Rules"] if "Id" in r]
 
 
 def test_what_customers_gave_us_outlives_the_stack(expanded):

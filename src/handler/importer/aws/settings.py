@@ -38,6 +38,7 @@ class Settings:
         notice_bus: name of the event bus that is told of ended executions; "" tells none.
         notice_topic: ARN of the topic that is told of them in words; "" tells none.
         dead_letter_queue_url: where notices that cannot be sent wait for a person.
+        execution_days: after which an import that SUCCEEDED, or a fetch, is forgotten; 0 is never.
     """
 
     bucket: str
@@ -67,6 +68,7 @@ class Settings:
     notice_bus: str = ""
     notice_topic: str = ""
     dead_letter_queue_url: str = ""
+    execution_days: int = 0
 
     @classmethod
     def of(cls, environment: Mapping[str, str] = os.environ) -> "Settings":
@@ -128,6 +130,7 @@ class Settings:
             notice_bus=environment.get("NOTICE_BUS", ""),
             notice_topic=environment.get("NOTICE_TOPIC", ""),
             dead_letter_queue_url=environment.get("DEAD_LETTER_QUEUE_URL", ""),
+            execution_days=_whole(environment, "EXECUTION_RETENTION_DAYS", 0, 0, 36_500),
         )
 
 
