@@ -259,7 +259,7 @@ def test_every_table_forgets_by_the_attribute_our_code_writes(expanded):
         name: table["Properties"]["TimeToLiveSpecification"]
         for name, table in of_type(expanded, "AWS::DynamoDB::Table").items()
     }
-    assert attributes == dict.fromkeys(attributes, {"AttributeName": EXPIRES, "Enabled": True})
+    assert attributes == {name: {"AttributeName": EXPIRES, "Enabled": True} for name in attributes}
     assert expanded["Parameters"]["ExecutionRetentionDays"]["Default"] == 0
     variables = expanded["Resources"]["PartFunction"]["Properties"]["Environment"]["Variables"]
     assert variables["EXECUTION_RETENTION_DAYS"] == {"Ref": "ExecutionRetentionDays"}
@@ -310,6 +310,7 @@ def test_tables_are_on_demand_recoverable_and_encrypted(expanded):
         assert properties["BillingMode"] == "PAY_PER_REQUEST", name
         assert properties["PointInTimeRecoverySpecification"] == {"PointInTimeRecoveryEnabled": True}, name
         assert properties["SSESpecification"] == {"SSEEnabled": True}, name
+        assert properties["DeletionProtectionEnabled"] is True, name
 
 
 def test_the_events_table_has_no_index(expanded):
@@ -408,9 +409,8 @@ def test_only_workers_take_parts_and_whoever_finds_work_may_send_them(expanded):
         "FetchRole": [],
         "PreviewRole": [],
         "StreamRole": [],
-        "ScheduleFunctionRecurringRole": [],
-        "SweepFunctionUnfinishedRole": [],  # the schedules': each may invoke the sweep
-        "SweepFunctionWaitingRole": [],
+        "RecurringScheduleRole": [],  # the schedules': each may invoke one function
+        "SweepScheduleRole": [],
         "NotifyRole": [],
     }
 
@@ -586,6 +586,57 @@ def test_requests_are_bounded_logged_without_what_is_secret_and_answered_in_time
     }
     assert json.loads(log["Format"])["route"] == "$context.routeKey"
     assert expanded["Resources"]["ApiFunction"]["Properties"]["Timeout"] < 30
+
+
+# ---- Who may make others act for them ----------------------------------------------------------------------------
+
+
+def test_no_service_acts_here_for_another_account(expanded):
+    """The confused deputy: whoever invokes a function or assumes a role for a service is bound to this account, or to
+    one thing in it. Lambda assumes a function's role for that function only."""
+    for name, permission in of_type(expanded, "AWS::Lambda::Permission").items():
+        properties = permission["Properties"]
+        assert {"SourceAccount", "SourceArn"} & set(properties), name
+        assert properties.get("SourceAccount", {"Ref": "AWS::AccountId"}) == {"Ref": "AWS::AccountId"}, name
+    this_account = {"StringEquals": {"aws:SourceAccount": {"Ref": "AWS::AccountId"}}}
+    by_id = {"StringEquals": {"sts:ExternalId": {"Ref": "AWS::AccountId"}}}
+    conditions = {
+        "scheduler.amazonaws.com": this_account,
+        "firehose.amazonaws.com": by_id,
+        "lambda.amazonaws.com": None,
+    }
+    for name, role in of_type(expanded, "AWS::IAM::Role").items():
+        (statement,) = role["Properties"]["AssumeRolePolicyDocument"]["Statement"]
+        assert statement.get("Condition") == conditions[statement["Principal"]["Service"]], name
+
+
+def test_queues_and_topics_refuse_what_is_not_encrypted_on_the_way(expanded):
+    """As buckets do; a queue allows nobody anything beside what roles may do, a topic the alarms of this account."""
+    over_http = {"Bool": {"aws:SecureTransport": "false"}}
+    policies = [*of_type(expanded, "AWS::SQS::QueuePolicy").values(), *topic_policies(expanded).values()]
+    covered = {
+        subject["Ref"] for p in policies for subject in p["Properties"].get("Queues", p["Properties"].get("Topics"))
+    }
+    assert covered == {*of_type(expanded, "AWS::SQS::Queue"), *of_type(expanded, "AWS::SNS::Topic")}
+    for policy in policies:
+        statements = policy["Properties"]["PolicyDocument"]["Statement"]
+        (denied,) = (s for s in statements if s["Effect"] == "Deny")
+        assert (denied["Principal"], denied["Condition"]) == ("*", over_http)
+        for allow in (s for s in statements if s["Effect"] == "Allow"):
+            assert allow["Principal"] == {"Service": "cloudwatch.amazonaws.com"}
+            assert allow["Condition"]["StringEquals"] == {"aws:SourceAccount": {"Ref": "AWS::AccountId"}}
+
+
+def topic_policies(template: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    return of_type(template, "AWS::SNS::TopicPolicy")
+
+
+def test_dropped_files_may_be_bounded_and_are_not_by_default(expanded):
+    """A new account has less concurrency than AWS lets anybody reserve: the default must deploy there."""
+    function = expanded["Resources"]["ImportFunction"]["Properties"]
+    bound = {"Fn::If": ["ImportsAreBounded", {"Ref": "ImportConcurrency"}, {"Ref": "AWS::NoValue"}]}
+    assert function["ReservedConcurrentExecutions"] == bound
+    assert expanded["Parameters"]["ImportConcurrency"]["Default"] == 0
 
 
 # ---- People ------------------------------------------------------------------------------------------------------
