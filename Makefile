@@ -16,7 +16,7 @@ export SAM_CLI_TELEMETRY := 0
 SETUP := .venv/.ready .tools/sam/.ready .tools/twin/.ready
 AUDIT := .tools/audit/.ready
 
-.PHONY: help setup build build-twin up down demo lint audit format test test-full local-invoke bench soak requirements clean
+.PHONY: help setup build sbom build-twin up down demo lint audit format test test-full local-invoke bench soak requirements clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1	\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -76,6 +76,10 @@ build: $(SETUP)  ## build what is deployed (python3.13 on arm64, from wheels) in
 	@echo "build: python3.13 on arm64"
 	@printed=$$(UV="$(CURDIR)/$(UV)" $(SAM) build 2>&1) || { echo "$$printed" >&2; exit 1; }; \
 		echo "$$printed" | grep '^build: ' | sort -u
+	@.venv/bin/python scripts/sbom
+
+sbom: build  ## what the package is made of, as CycloneDX: .aws-sam/sbom.cdx.json, which every build writes
+	@echo .aws-sam/sbom.cdx.json
 
 build-twin: $(SETUP)  ## build the same template for this machine into .twin/build
 	@$(IN_VENV) cli.twin build

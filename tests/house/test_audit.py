@@ -239,7 +239,6 @@ def test_a_weakness_is_found_by_its_rule(caught, weakness):
     rule, _ = WEAKENED[weakness]
     said = caught[weakness][rule]
     assert said
-    assert "no word of why" not in said
 
 
 def test_every_rule_has_a_weakness_it_finds():
