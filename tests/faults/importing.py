@@ -481,6 +481,7 @@ def installed(
     quick: bool = True,
     memory_mb: int = 0,
     topic: bool = False,
+    execution_days: int = 0,
 ) -> Iterator[Importer]:
     """A fresh cloud with the importer installed, and an import definition `tables` for files of CSV.
 
@@ -493,6 +494,7 @@ def installed(
         quick: sinks write over the importer's own transport, as deployed; else by botocore alone.
         memory_mb: of the functions; 0 bills no time.
         topic: notices are messages, too.
+        execution_days: after which what has ended well is forgotten.
     """
     stream, tables = "firehose" in sinks, "dynamodb" in sinks
     with ExitStack() as stack:
@@ -526,7 +528,7 @@ def installed(
             {"pk": "IMPORT#whole", "sk": "IMPORT", "definition": {"id": "whole", "atomic": True}},
         )
         importer = _importer(
-            cloud, in_flight, sinks, stream_gzip, progress_every_ms, part_bytes, hop_seconds, memory_mb
+            cloud, in_flight, sinks, stream_gzip, progress_every_ms, part_bytes, hop_seconds, memory_mb, execution_days
         )
         importer.import_seconds, importer.hop_seconds = import_seconds, hop_seconds
         if watched:
@@ -558,6 +560,7 @@ def _importer(
     part_bytes: int = 256 << 20,
     hop_seconds: float = HOP_SECONDS,
     memory_mb: int = 0,
+    execution_days: int = 0,
 ) -> Importer:
     settings = Settings(
         cloud.bucket,
@@ -574,6 +577,7 @@ def _importer(
         notice_bus=cloud.notice_bus,
         notice_topic=cloud.notice_topic,
         dead_letter_queue_url=cloud.dead_letter_queue_url,
+        execution_days=execution_days,
     )
     telemetry = QuietTelemetry()
     clock = WorkersClock(cloud)

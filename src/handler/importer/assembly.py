@@ -109,7 +109,7 @@ def fetch_maker(
     buckets = ForeignBuckets(made_by_botocore(), settings.uri_credentials, clock, settings.uri_most_bytes)
     client = clients.s3()
     landing = Landing(client, S3Objects(client, clock), settings.bucket)
-    records = FetchesTable(clients.records(), settings.imports_table)
+    records = FetchesTable(clients.records(), settings.imports_table, settings.execution_days)
     queue = FetchQueue(clients.queues, settings.fetch_queue_url)
 
     def web(source: HttpSource, offset: int, validator: str, time_ms: int) -> HttpBody:
@@ -142,7 +142,7 @@ def uri_door(settings: Settings) -> "UriDoor | None":
     if not settings.fetch_queue_url:
         return None
     return UriDoor(
-        FetchesTable(clients.records(), settings.imports_table),
+        FetchesTable(clients.records(), settings.imports_table, settings.execution_days),
         FetchQueue(clients.queues, settings.fetch_queue_url),
         AllowedHosts.of(settings.uri_allowed_hosts),
     )
@@ -254,7 +254,7 @@ def maker(
     )
     of_priority = {"HIGH": settings.high_part_queue_url, "LOW": settings.low_part_queue_url}
     dispatch = PartQueue(lambda: metered(clients.queues(), meter), settings.part_queue_url, clock, of_priority)
-    records = ImportsTable(metered(clients.records(), meter), settings.imports_table)
+    records = ImportsTable(metered(clients.records(), meter), settings.imports_table, settings.execution_days)
     # Every other client is made when it is first needed.
     table_client = cache(lambda: metered(clients.sinks(), meter, events_table))
     stream_client = cache(lambda: metered(clients.stream(), meter, events_table))

@@ -499,7 +499,10 @@ def make_logger() -> Logger:
     """The one logger of a function: JSON lines that hold nothing of a row at any level."""
     for library in ("boto3", "botocore", "urllib3"):  # at DEBUG, by whatever door, they log requests and answers whole
         logging.getLogger(library).setLevel(logging.WARNING)
-    return Logger(logger_formatter=_DiscreetFormatter(serialize_stacktrace=False))
+    logger = Logger(logger_formatter=_DiscreetFormatter(serialize_stacktrace=False))
+    # A handler on the root logger, whoever put it there, would write each line again: exceptions in their own words.
+    logging.getLogger(logger.name).propagate = False
+    return logger
 
 
 def discreet(logger: Logger) -> Callable[[Handler], Handler]:

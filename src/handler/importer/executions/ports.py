@@ -273,6 +273,15 @@ class Records(Protocol):
     def close(self, execution: Execution, outcome: Outcome) -> bool:
         """Nothing is left to do: FINALISING becomes SUCCEEDED. False if another worker closed it."""
 
+    def let_go(self, execution: Execution, day: str, stem: str) -> None:
+        """Let what is kept beside an execution, of which nothing is left but to close it, be forgotten when it will be.
+
+        Nothing to do where all is kept; again it changes nothing.
+
+        Args:
+            day, stem: as `claim_stem` has them.
+        """
+
 
 @dataclass(frozen=True, slots=True)
 class Waiting:

@@ -82,6 +82,8 @@ def settle(place: Workplace, execution: Execution) -> Execution:
         # Trade-off: a crash before this leaves the file twice until the next delivery; deleting first loses it (I3).
         place.objects.delete_version(execution.source)
         _hide_what_it_replaced(place, execution.source)
+    # Before it is closed, or a crash in between would leave them for ever: what is closed is nobody's job any more.
+    place.records.let_go(execution, day_of(execution), claimed_name(execution))
     return _closed(place, execution, outcome)
 
 

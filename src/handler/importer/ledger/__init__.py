@@ -9,8 +9,8 @@
 Nothing here writes.
 """
 
-from importer.ledger.ports import Books, Stored
+from importer.ledger.ports import Books, Kept, Stored
 from importer.ledger.verdict import Finding, Kind, Place, Verdict
 from importer.ledger.verify import CannotRecount, verify
 
-__all__ = ["Books", "CannotRecount", "Finding", "Kind", "Place", "Stored", "Verdict", "verify"]
+__all__ = ["Books", "CannotRecount", "Finding", "Kept", "Kind", "Place", "Stored", "Verdict", "verify"]
