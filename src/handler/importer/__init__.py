@@ -22,7 +22,8 @@ The rooms, in the order a file walks through them:
     11 doors/         a request, or a URI                            → a file below imports/, and its execution
                       an execution that has ended                    → told: notices say what, telling sees that it is
 
-Other ways in are `doors/`: recurring, dropped_previews.
+Other ways in are `doors/`: recurring, dropped_previews. What did not come in is missed by `doors/expecting`, from
+`series` (which files are one thing) and `rhythm` (when the next are due).
 
 Beside the path: `model` (the nouns), `definitions` (settings of an import), `documents` (an execution as the world sees
 it), `preview` (what an import would do), `known` (beside what names a store holds), `preview_page` (its page) and

@@ -26,6 +26,7 @@ from importer.sinks.pace import Rate
 from importer.telemetry import PowertoolsTelemetry
 
 if TYPE_CHECKING:
+    from importer.aws.series import SeriesTable
     from importer.doors.dropped_previews import PreviewPlace
     from importer.doors.explaining import Explainer
     from importer.doors.fetching import FetchPlace
@@ -173,6 +174,13 @@ def preview_maker(settings: Settings, clock: Clock | None = None) -> "Callable[[
         )
 
     return place
+
+
+def series_table(settings: Settings) -> "SeriesTable":
+    """What is remembered of series of files."""
+    from importer.aws.series import SeriesTable  # only one sweep needs it
+
+    return SeriesTable(clients.records(), settings.imports_table)
 
 
 def herald(settings: Settings, logger: Logger, metrics: Metrics) -> "Herald":

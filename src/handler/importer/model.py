@@ -290,6 +290,7 @@ class Usage:
         lambda_mb_ms: memory × time of the functions.
         s3_writes, s3_reads: as S3 bills them: PUT, COPY, POST and LIST; all others but DELETE.
         table_requests, stream_requests: for information; only their units are billed.
+        throttled_requests: for information: those of which all or a part was put off as too much at once.
     """
 
     event_write_units: int = 0
@@ -305,6 +306,7 @@ class Usage:
     sqs_requests: int = 0
     table_requests: int = 0
     stream_requests: int = 0
+    throttled_requests: int = 0
 
     def plus(self, other: "Usage") -> "Usage":
         return Usage(**{name: getattr(self, name) + getattr(other, name) for name in USAGE})
