@@ -269,7 +269,7 @@ def maker(
 
     def uploaded_ms(execution_id: str) -> int | None:
         execution = records.execution(execution_id)
-        return None if execution is None else execution.source.last_modified_ms
+        return None if execution is None else execution.upload.uploaded_ms
 
     def dynamodb(source: Provenance, meanwhile: Callable[[], None]) -> Sink:
         names = settings.events_table, settings.users_table
