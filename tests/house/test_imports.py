@@ -29,7 +29,7 @@ FLOORS = [
     {"exact_json"},
     {"fields", "users", "row_paths", "rhythm"},
     {"words", "series"},
-    {"bad_rows", "definitions", "fetches", "notification", "documents", "sha256", "costs", "known"},
+    {"bad_rows", "definitions", "fetches", "notification", "documents", "sha256", "costs", "known", "masking"},
     {"model", "prices"},
 ]
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}

@@ -159,6 +159,16 @@ def test_only_workers_are_started_by_what_our_functions_send(expanded):
         ("events:PutEvents", "event-bus"),
         ("sns:Publish", "NoticeTopic"),
         ("sqs:SendMessage", "DeadLetterQueue"),
+        # To explain alarms; the log groups are held by a test of their own.
+        ("s3:GetObject", "errors/"),
+        ("s3:GetObject", "imports/"),
+        ("s3:GetObjectVersion", "imports/"),
+        ("s3:ListBucketVersions", "list imports/"),
+        ("dynamodb:GetItem", "ImportsTable"),
+        ("dynamodb:Query", "ImportsTable"),
+        ("dynamodb:Query", "ImportsTable/index/unfinished"),
+        ("dynamodb:Query", "ImportsTable/index/by_time"),
+        ("sns:Publish", "ExplainedTopic"),
     }
 
 
@@ -345,17 +355,20 @@ def test_a_notification_that_cannot_be_handled_is_kept(expanded):
     assert configured == {
         "ImportFunction": {"Destination": dead_letters},
         "PreviewFunction": {"Destination": dead_letters},
+        "NotifyFunction": {"Destination": dead_letters},
         **dict.fromkeys(nothing_to_keep),
     }
     by_queue = {m["Properties"]["FunctionName"]["Ref"] for m in mappings_of(expanded)}  # see the test below
     by_request = {"ApiFunction"}  # it has whoever asks for a witness
     assert set(configured) | by_queue | by_request == set(of_type(expanded, "AWS::Lambda::Function"))
-    assert {"sqs:SendMessage"} == {
+    # Who explains alarms looks at what lies there; nobody may take a letter away.
+    assert {"sqs:SendMessage", "sqs:ReceiveMessage"} == {
         action
         for statement in allowed(expanded)
         if statement["Resource"] == dead_letters
         for action in as_list(statement["Action"])
     }
+    assert may(expanded, "NotifyRole", "DeadLetterQueue") == {"sqs:SendMessage", "sqs:ReceiveMessage"}
 
 
 def mappings_of(template: dict[str, Any]) -> list[dict[str, Any]]:
@@ -679,10 +692,43 @@ def metrics_of(alarm: dict[str, Any]) -> list[tuple[str, str]]:
     return [(metric["Namespace"], metric["MetricName"]) for metric in looked_at]
 
 
+# About the function that explains all others: whoever is told of these is told by CloudWatch itself.
+PAST_THE_FUNCTION = ("notify-errors", "alarms-not-told")
+
+
+def test_alarms_are_explained_and_one_that_cannot_be_is_kept_and_rings(expanded):
+    """The raw topic starts the function, it publishes to people's, and what it fails at is tried twice more."""
+    subscriptions = [s["Properties"] for s in of_type(expanded, "AWS::SNS::Subscription").values()]
+    told = [(s["TopicArn"], s["Protocol"]) for s in subscriptions if s["TopicArn"] != {"Ref": "NoticeTopic"}]
+    assert sorted(told, key=str) == [({"Ref": "AlarmTopic"}, "lambda"), ({"Ref": "ExplainedTopic"}, "email")]
+    [config] = [
+        c["Properties"]
+        for c in of_type(expanded, "AWS::Lambda::EventInvokeConfig").values()
+        if c["Properties"]["FunctionName"] == NOTIFIES
+    ]
+    assert config["MaximumRetryAttempts"] == 2
+    assert config["DestinationConfig"] == {"OnFailure": {"Destination": arn("DeadLetterQueue")}}
+    variables = expanded["Resources"]["NotifyFunction"]["Properties"]["Environment"]["Variables"]
+    assert variables["ALARM_TOPIC"] == {"Ref": "ExplainedTopic"}
+    reads = [
+        r["Fn::GetAtt"][0]
+        for s in statements_of(expanded, "NotifyRole")
+        if as_list(s["Action"]) == ["logs:FilterLogEvents"]
+        for r in as_list(s["Resource"])
+    ]
+    ours = {"ImportLogs", "PartLogs", "FetchLogs", "ScheduleLogs", "SweepLogs", "ApiLogs", "NotifyLogs"}
+    assert set(reads) == ours
+
+
+def statements_of(template: dict[str, Any], role: str) -> list[dict[str, Any]]:
+    return [s for p in template["Resources"][role]["Properties"]["Policies"] for s in p["PolicyDocument"]["Statement"]]
+
+
 def test_every_alarm_reaches_somebody_and_says_what_to_do(expanded):
     """An alarm at night is one sentence and the place in the runbook, not a metric's name."""
     for anchor, alarm in alarms(expanded).items():
-        assert alarm["AlarmActions"] == [{"Ref": "AlarmTopic"}], anchor
+        topic = "ExplainedTopic" if anchor in PAST_THE_FUNCTION else "AlarmTopic"
+        assert alarm["AlarmActions"] == [{"Ref": topic}], anchor
         assert ", so " in words_of(alarm) or "; " in words_of(alarm), anchor  # what happened; what to do
         assert len(words_of(alarm)) <= 1024, anchor  # Quota: AlarmDescription of API_PutMetricAlarm
 
@@ -694,6 +740,9 @@ def test_the_alarms_cover_every_way_an_import_can_fail(expanded):
         "function-throttles": [("AWS/Lambda", "Throttles")],
         "part-errors": [("AWS/Lambda", "Errors")],
         "fetch-errors": [("AWS/Lambda", "Errors")],
+        "failed-fetches": [("S3EventImporter", "FetchesFailed")],
+        "notify-errors": [("AWS/Lambda", "Errors")],
+        "alarms-not-told": [("AWS/Lambda", "AsyncEventsDropped")],
         "part-throttles": [("AWS/Lambda", "Throttles")],
         "schedule-errors": [("AWS/Lambda", "Errors")],
         "parts-old": [("AWS/SQS", "ApproximateAgeOfOldestMessage")],
@@ -779,7 +828,7 @@ def test_each_alarm_on_a_function_or_queue_watches_the_one_it_speaks_of(expanded
     }
     names = dict.fromkeys(("function-errors", "function-throttles", "events-old", "events-dropped"), "ImportFunction")
     names |= {"part-errors": "PartFunction", "part-throttles": "PartFunction", "fetch-errors": "FetchFunction"}
-    names["notices-late"] = "NotifyFunction"
+    names |= dict.fromkeys(("notices-late", "notify-errors", "alarms-not-told"), "NotifyFunction")
     names["schedule-errors"] = "ScheduleFunction"
     assert watched == {anchor: [{"Ref": name}] for anchor, name in names.items()} | {
         "parts-old": [{"Fn::GetAtt": ["PartQueue", "QueueName"]}],
