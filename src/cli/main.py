@@ -16,6 +16,7 @@ from cli import (
     definitions,
     dropping,
     fetching,
+    forgetting,
     importing,
     lookup,
     people,
@@ -200,6 +201,7 @@ for verb in (
     stopping.redrive,
     people.user,
     people.segment,
+    forgetting.forget,
     tokens.token,
     presigning.presign,
 ):

@@ -1,14 +1,14 @@
 """Erasure papers: which rows of an import are blank since somebody was forgotten, and what they were to its books.
 
-`erasures/<execution id>/<version before>-<forgetting>.ndjson` is written before a row is blanked, and never again: first a
-document about the object, then a line for each row, in order:
+`erasures/<execution id>/<version before>-<forgetting>.ndjson` is written before a row is blanked, and never again:
+first a document about the object, then a line for each row, in order:
 
     [offset, length, fate, events, user changes, reason, field]
 
 No identifier stands there. The same name with `.done.json` says, once it is known, what the object is since.
 
-Who walks the archive takes the rows of all papers into account that are blank; one that is not blank yet counts as what it
-is. So the books balance before, during and after, and whoever is killed between paper and object leaves no riddle.
+Who walks the archive takes the rows of all papers into account that are blank; one that is not blank yet counts as what
+it is. So the books balance before, during and after, and whoever is killed between paper and object leaves no riddle.
 """
 
 import heapq
@@ -43,7 +43,7 @@ class Spans:
     """
 
     def __init__(self) -> None:
-        self._file: IO[bytes] = SpooledTemporaryFile(_IN_MEMORY_BYTES)
+        self._file: IO[bytes] = SpooledTemporaryFile(_IN_MEMORY_BYTES)  # noqa: SIM115  it ends with us
         self.count = 0
         self.bytes = 0
 
@@ -250,7 +250,7 @@ class Reckoning:
         nothing_open = self._open is None
         if nothing_open and (self._next is None or self._next.offset >= batch.next_offset):
             return []
-        lines = {offset: raw for offset, raw in batch.lines}
+        lines = dict(batch.lines)
         numbers = dict(batch.line_numbers())
         bad = {row.offset for row in batch.bad_rows}
         gone: set[int] = set()

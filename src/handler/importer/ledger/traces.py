@@ -2,14 +2,15 @@
 
 Rule: an identifier is found where it stands by itself: no letter, digit or underscore before or behind it, nor one of
 `- . @ +` that joins it to one. `ada` is in `"ada"`, `id=ada;` and `/ada/`, and neither in `adam` nor in
-`ada@example.com`. A text is read as it stands, and once more with what JSON, CSV, URLs and HTML escape undone; bytes that
-are no UTF-8 are read as Latin-1 too. Capitals count: to the store, `Ada` is somebody else.
+`ada@example.com`. A text is read as it stands, and once more with what JSON, CSV, URLs and HTML escape undone; bytes
+that are no UTF-8 are read as Latin-1 too. Capitals count: to the store, `Ada` is somebody else.
 
 Of a mediarithmics account, `<compartment>:<id>`, the two may stand apart; both must be there.
 
-A blanked row has the same length. Its line breaks stay, so that every other row keeps its line and its offset; all else
-becomes blanks, which every reader takes for a blank line. In a CSV the quotation marks of a row may have to stay: without
-them a mark that was left open before it would run on into rows behind it (`csv_rows`). Such a row is refused by readers.
+A blanked row has the same length. Its line breaks stay, so that every other row keeps its line and its offset; all
+else becomes blanks, which every reader takes for a blank line. In a CSV the quotation marks of a row may have to stay:
+without them a mark that was left open before it would run on into rows behind it (`csv_rows`). Readers refuse such a
+row.
 """
 
 import html

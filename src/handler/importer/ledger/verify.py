@@ -8,8 +8,8 @@ this count. How many parts and workers there were does not matter: the same byte
 A row the walk calls good is a bad row if the reasons file says that a destination refused it: only that file knows. It
 must then be in errors/ and not in the store.
 
-A row of a person who was forgotten is blank, in the archive and in errors/: erasure papers (`erasures`) say what it was, and
-it counts as that. What the archive's hash is since, they say too.
+A row of a person who was forgotten is blank, in the archive and in errors/: erasure papers (`erasures`) say what it
+was, and it counts as that. What the archive's hash is since, they say too.
 
 Of a FAILED or CANCELED execution the rows before each part's `read_to` are expected; later ones may be in the store or
 not, and are not looked at.
@@ -358,9 +358,7 @@ class _Recount:
             self._keys.add(Place.EVENTS, [(event.user_id, event.event_key) for event in events])
             self._keys.add(Place.USERS, [(change.user_id, change.record) for change in changes])
 
-    def _expect_blank(
-        self, blanked: Blanked, errors: ErrorRows, reasons: Reasons, is_numbered: bool = True
-    ) -> None:
+    def _expect_blank(self, blanked: Blanked, errors: ErrorRows, reasons: Reasons, is_numbered: bool = True) -> None:
         row = blanked.bad_row()
         errors.expect(row)
         reasons.expect_erased(row)
