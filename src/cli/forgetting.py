@@ -3,7 +3,7 @@
 import getpass
 import secrets
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -34,7 +34,14 @@ SHOWN: Final = 20
 IN_FLIGHT: Final = 8
 
 
-def place_of(connection: Connection, follow_links: bool, run_id: str, clock: Clock, moved: Any = None) -> Place:
+def place_of(
+    connection: Connection,
+    follow_links: bool,
+    run_id: str,
+    clock: Clock,
+    moved: Callable[[str, int], None] = lambda what, offset: None,
+    in_flight: int = IN_FLIGHT,
+) -> Place:
     """An installation, as whoever forgets somebody works with it."""
     stack, objects, records = connection.stack, connection.objects, connection.imports
     tables = ForgottenTables(connection.dynamodb, stack.events_table, stack.users_table, stack.imports_table, clock)
@@ -46,7 +53,7 @@ def place_of(connection: Connection, follow_links: bool, run_id: str, clock: Clo
     def erase(identifiers: Sequence[str], before_ms: int) -> None:
         source = Provenance("", "forget", run_id, "importer forget", before_ms)
         erasing = Erasing(
-            connection.dynamodb, stack.events_table, stack.users_table, source, clock, IN_FLIGHT, uploaded_ms
+            connection.dynamodb, stack.events_table, stack.users_table, source, clock, in_flight, uploaded_ms
         )
         scope: Value = {SCOPE: PERSON if follow_links else DEVICE}
         erasing.erase(
@@ -62,11 +69,13 @@ def place_of(connection: Connection, follow_links: bool, run_id: str, clock: Clo
         records.stem_owner,
         erase,
         clock,
-        moved or (lambda what, offset: None),
+        moved,
     )
 
 
-def identifiers_of(connection: Connection, start: Sequence[str], follow_links: bool, clock: Clock) -> tuple[str, ...]:
+def identifiers_of(
+    connection: Connection, start: Sequence[str], follow_links: bool, clock: Clock, in_flight: int = IN_FLIGHT
+) -> tuple[str, ...]:
     """All identifiers to be forgotten, those asked for first.
 
     Raises:
@@ -74,7 +83,7 @@ def identifiers_of(connection: Connection, start: Sequence[str], follow_links: b
     """
     stack = connection.stack
     people = StoredPeople(
-        connection.dynamodb, stack.events_table, stack.users_table, clock, most_links=MOST_IDENTIFIERS
+        connection.dynamodb, stack.events_table, stack.users_table, clock, in_flight, MOST_IDENTIFIERS
     )
     tables = ForgottenTables(connection.dynamodb, stack.events_table, stack.users_table, stack.imports_table, clock)
     found = dict.fromkeys(start)
@@ -386,6 +395,7 @@ _WORDS: Final = {
     "preview_results": "results of previews deleted",
     "notes_of_imports": "notes in the imports table changed",
     "versions_deleted": "old versions deleted",
+    "items_of_others_from_their_rows": "items of others, made by rows of both, not changed",
 }
 
 

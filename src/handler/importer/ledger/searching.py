@@ -44,6 +44,7 @@ class Found:
         archive, errors, reasons: what of the three objects is the person's, or was of somebody forgotten before.
         rows: lines of an erasure paper about those of them that are not blank yet.
         fates: how many of these rows there are, by what they were; "long" of those too long to be held.
+        shared: events and user changes of others that the person's rows made as well; they stay in the tables.
         mentions: good rows of others that speak of the person; `first_mentions` are offsets of some.
         folded: the reasons of all bad rows, those of the forgotten without their words.
         errors_bytes: what errors/ must have, if the lengths add up; None if they do not.
@@ -57,6 +58,7 @@ class Found:
     reasons: Spans = field(default_factory=Spans)
     rows: IO[bytes] = field(default_factory=lambda: SpooledTemporaryFile(_IN_MEMORY_BYTES))  # noqa: SIM115
     fates: Counter[str] = field(default_factory=Counter)
+    shared: int = 0
     mentions: int = 0
     first_mentions: list[int] = field(default_factory=list)
     folded: FoldedReasons = field(default_factory=FoldedReasons)
@@ -320,9 +322,14 @@ class _Walk:
         elif offset in bad:
             row = replace(row, fate=BAD, reason=bad[offset].reason, field=self._field(bad[offset].field))
         elif offset in good:
-            events = sum(event.address == offset for event in batch.events)
-            changes = sum(change.address == offset for change in batch.user_changes)
-            row = replace(row, fate=GOOD, events=events, user_changes=changes)
+            events = [event for event in batch.events if event.address == offset]
+            changes = [change for change in batch.user_changes if change.address == offset]
+            row = replace(row, fate=GOOD, events=len(events), user_changes=len(changes))
+            ids = self._traces.identifiers
+            self._found.shared += sum(event.user_id not in ids for event in events)
+            self._found.shared += sum(
+                change.user_id not in ids and change.record.removeprefix(LINK) not in ids for change in changes
+            )
         self._found.rows.write(row.as_line())
         self._found.fates[row.fate] += 1
 
