@@ -206,21 +206,23 @@ class Vault:
 
     # -- versions -----------------------------------------------------------------------------------------------
 
-    def old_versions(self, bucket: str, key: str) -> list[S3Object]:
-        """The versions of an object that are not its current one, newest first; those under a delete marker too."""
-        found: list[S3Object] = []
+    def old_versions(self, bucket: str, key: str, is_folder: bool = False) -> Iterator[S3Object]:
+        """The versions of an object that are not its current one, newest first; those under a delete marker too.
+
+        Args:
+            is_folder: of every object whose key begins so.
+        """
         needed = f"s3:ListBucketVersions on s3://{bucket}"
         with answers.told(f"LIST VERSIONS s3://{bucket}/{key}", needed):
             for page in self._s3.get_paginator("list_object_versions").paginate(Bucket=bucket, Prefix=key):
                 for entry in page.get("Versions", []):
-                    if entry["Key"] > key:
-                        return found
-                    if entry["Key"] == key and not entry["IsLatest"]:
+                    if not is_folder and entry["Key"] > key:
+                        return
+                    if not entry["IsLatest"]:
                         when_ms = int(entry["LastModified"].timestamp() * 1000)
                         version = None if entry["VersionId"] == "null" else entry["VersionId"]
                         etag = entry["ETag"].strip('"')
-                        found.append(S3Object(bucket, key, version, etag, entry["Size"], when_ms))
-        return found
+                        yield S3Object(bucket, entry["Key"], version, etag, entry["Size"], when_ms)
 
     def delete_version(self, source: S3Object) -> None:
         """Delete this version and no other."""

@@ -71,7 +71,7 @@ class Vault(Protocol):
 
     def write_over(self, source: S3Object, blanks: Blanks, to: str = "", as_far: bool = False) -> None: ...
 
-    def old_versions(self, bucket: str, key: str) -> list[S3Object]: ...
+    def old_versions(self, bucket: str, key: str, is_folder: bool = False) -> Iterator[S3Object]: ...
 
     def delete_version(self, source: S3Object) -> None: ...
 
@@ -489,7 +489,7 @@ class _Forgetting:
             for key in papers.unfinished or papers.keys[-1:]:
                 name = key.removesuffix(erasures.PAPER) + erasures.DONE
                 self._place.objects.put(self._place.bucket, name, _json(asdict(done)), "application/json")
-        for key in (archive.key, to.errors, to.reasons, to.receipt):
+        for key in (archive.key, to.errors, to.reasons, to.receipt, f"{WORK}{execution.id}/"):
             self._progress.changed.setdefault(key, [None, None])
         self._progress.changed[archive.key] = [archive.version_id, archive.etag]
 
@@ -853,7 +853,7 @@ class _Forgetting:
 
     def _old_versions(self) -> Iterator[S3Object]:
         for key in sorted(self._progress.changed):
-            yield from self._place.vault.old_versions(self._place.bucket, key)
+            yield from self._place.vault.old_versions(self._place.bucket, key, key.endswith("/"))
 
     def _purge(self) -> None:
         """Delete the versions of what was changed that are not the current ones."""
@@ -873,7 +873,8 @@ class _Forgetting:
             kept = _days_of(version.key, days)
             until_ms = None if kept is None or until_ms is None else max(until_ms, now_ms + kept * 86_400_000)
         for key, (version_id, etag) in sorted(progress.changed.items()):
-            versions[key] = {"version_id": version_id, "etag": etag}
+            if not key.endswith("/"):
+                versions[key] = {"version_id": version_id, "etag": etag}
         return {
             "schema": SCHEMA,
             "id": self._wish.id,
