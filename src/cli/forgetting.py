@@ -257,8 +257,8 @@ def _options(start: tuple[str, ...], alone: bool, only_named: bool, purge: bool,
 
 def _costs(found: Survey) -> dict[str, Value]:
     objects, size = sum(found.objects.values()), sum(found.bytes.values())
-    # A GET and a look-up or two for each object; what holds rows of the person is read twice.
-    usage = Usage(s3_reads=4 * objects, s3_writes=-(-objects // 1000), read_units=3 * objects)
+    # A LIST of its papers, a GET and a look-up or two for each object; what holds rows of the person is read twice.
+    usage = Usage(s3_reads=4 * objects, s3_writes=2 * objects, read_units=3 * objects)
     return {
         "objects": objects,
         "bytes": size,
@@ -277,14 +277,13 @@ def _plan(out: Console, connection: Connection, wish: Wish, found: Survey, alone
         show.paragraph(out, f"and {len(wish.identifiers) - SHOWN:,} more: --dry-run --json has all of them")
     if not alone and len(wish.identifiers) > 1:
         show.paragraph(out, "They are linked: one person. `--no-links` means only those you name.", "dim")
-    out.print()
     where = "what items of theirs name, of " if wish.only_named else ""
     count, size = sum(found.objects.values()), sum(found.bytes.values())
     show.label(out, "searched", f"{where}{show.many(count, 'object')}, {show.in_bytes(size)} as stored")
     seconds, usd = _seconds(count, size), float(str(costs["usd"]))
     show.label(out, "takes", f"{in_time(seconds)} from here, and {in_dollars(usd)} of requests")
     show.label(out, "traffic", "S3 bills what leaves its region: run this in it, and it is free")
-    show.label(out, "old versions", "deleted at once" if wish.purge else _kept(found.old_days))
+    show.label(out, "old copies", "deleted at once" if wish.purge else _kept(found.old_days))
     if any(len(one) < SHORT for one in wish.identifiers):
         show.paragraph(
             out,
@@ -349,6 +348,11 @@ def out_of_reach(connection: Connection, made: Mapping[str, Any]) -> list[dict[s
         )
     found += [
         {
+            "place": "logs: the importer logs no rows and no identifiers; of other services it cannot tell",
+            "until": None,
+            "remedy": "none is needed",
+        },
+        {
             "place": "notices, mails and answers that were sent: they may have named users that turn up most",
             "until": None,
             "remedy": "none from here",
@@ -378,24 +382,24 @@ def _day(ms: int) -> str:
 
 
 _WORDS: Final = {
-    "events": "events deleted",
-    "user_records": "user records deleted",
-    "links_of_others": "links of others with them deleted",
-    "rows_good": "good rows blanked",
-    "rows_bad": "refused rows blanked",
-    "rows_expired": "expired rows blanked",
-    "rows_long": "lines too long to be held, blanked",
-    "lines": "lines blanked in files without an import",
-    "lines_of_errors": "lines of errors/ blanked",
-    "lines_of_reasons": "reasons blanked",
-    "receipts": "receipts changed",
-    "files_set_aside": "refused files moved from imports/ to set_aside/",
-    "segments": "objects under work/ deleted",
-    "previews": "files under previews/ deleted",
-    "preview_results": "results of previews deleted",
-    "notes_of_imports": "notes in the imports table changed",
-    "versions_deleted": "old versions deleted",
-    "items_of_others_from_their_rows": "items of others, made by rows of both, not changed",
+    "events": ("event", "deleted"),
+    "user_records": ("user record", "deleted"),
+    "links_of_others": ("link", "of others with them deleted"),
+    "rows_good": ("good row", "blanked"),
+    "rows_bad": ("refused row", "blanked"),
+    "rows_expired": ("row", "that had expired blanked"),
+    "rows_long": ("line", "too long to be held blanked"),
+    "lines": ("line", "blanked in files that no import knows"),
+    "lines_of_errors": ("row", "blanked in errors/"),
+    "lines_of_reasons": ("reason", "blanked in errors/"),
+    "receipts": ("receipt", "changed"),
+    "files_set_aside": ("refused file", "moved from imports/ to set_aside/"),
+    "segments": ("object", "under work/ deleted"),
+    "previews": ("file", "under previews/ deleted"),
+    "preview_results": ("result", "of a preview deleted"),
+    "notes_of_imports": ("note", "in the imports table changed"),
+    "versions_deleted": ("old version", "deleted"),
+    "items_of_others_from_their_rows": ("item", "of others, made by rows of both, not changed"),
 }
 
 
@@ -409,16 +413,14 @@ def _page(out: Console, certificate: Mapping[str, Any]) -> None:
     )
     for one in certificate["identifiers"][:SHOWN]:
         show.paragraph(out, show.shown_whole(one))
-    out.print()
     show.heading(out, "Done")
     done = certificate["done"]
-    for name, words in _WORDS.items():
+    for name, (noun, more) in _WORDS.items():
         if done.get(name):
-            show.paragraph(out, f"{done[name]:,} {words}")
-    show.paragraph(out, f"{done.get('objects_searched', 0):,} objects searched")
+            show.paragraph(out, f"{show.many(done[name], noun)} {more}")
+    show.paragraph(out, f"{show.many(done.get('objects_searched', 0), 'object')} searched")
     open_ = certificate["open"]
     if open_["executions"] or open_["waiting_files"] or certificate["unreadable"]:
-        out.print()
         show.heading(out, "Left to do: run this again when")
         for one in open_["executions"]:
             show.paragraph(out, f"import {one} has ended")
@@ -432,13 +434,11 @@ def _page(out: Console, certificate: Mapping[str, Any]) -> None:
         show.paragraph(out, f"Not searched: {show.many(count, 'object')} that no item names.", "yellow", indent=0)
     mentions = certificate["mentions"]
     if mentions["rows_of_others"] or mentions["imports_table"]:
-        out.print()
         show.heading(out, "Rows and notes of others that speak of them: not changed")
         for key, told in list(mentions["rows_of_others"].items())[:SHOWN]:
             show.paragraph(out, f"{show.many(told['count'], 'row')} of {show.shown_whole(key)}")
         for key in mentions["imports_table"][:SHOWN]:
             show.paragraph(out, show.shown_whole(key))
-    out.print()
     show.heading(out, "Out of reach")
     for one in certificate["out_of_reach"]:
         until = f" (until {one['until']})" if one["until"] else ""

@@ -404,6 +404,8 @@ class _Forgetting:
             self._remember_open(execution.id)
         elif execution.status is Status.SUCCEEDED:
             self._execution(execution, archive)
+        else:
+            self._by_lines(archive)
 
     def _remember_open(self, execution_id: str) -> None:
         if execution_id not in self._progress.open:
@@ -469,7 +471,7 @@ class _Forgetting:
         size = self._place.objects.size(self._place.bucket, to.errors)
         if found.errors_bytes is None or (size is not None and size != found.errors_bytes):
             errors, reasons = Spans(), Spans()
-        self._clean(to.errors, errors, self._traces.in_bytes)
+        self._clean(to.errors, errors, self._traces.in_bytes, found.header_bytes)
         self._clean(to.reasons, reasons, self._search.in_reason)
         self._receipt(to.receipt, found.folded if found.errors_bytes is not None else None)
         moved_to = archive.key if archive.key.startswith(ASIDE) else ""
@@ -541,7 +543,7 @@ class _Forgetting:
             source = now
         raise Unavailable(f"{source.uri} is written to by others again and again: run this again")
 
-    def _clean(self, key: str, spans: Spans, is_theirs: Callable[[bytes], bool]) -> None:
+    def _clean(self, key: str, spans: Spans, is_theirs: Callable[[bytes], bool], header_bytes: int = 0) -> None:
         """Blank what is to be blanked of errors/ or its reasons, and every other line that speaks of the person."""
         for _ in range(TRIES):
             source = self._place.objects.head(Dropped(self._place.bucket, key, None, ""))
@@ -551,7 +553,7 @@ class _Forgetting:
                 if self._write_over(source, spans):
                     self._progress.count(f"lines_of_{'reasons' if key.endswith(_REASONS) else 'errors'}", spans.count)
                 continue
-            found = self._search.lines_of(source, is_theirs)
+            found = self._search.lines_of(source, is_theirs, header_bytes)
             if not found.count:
                 return
             if self._write_over(source, found.archive):
@@ -637,7 +639,8 @@ class _Forgetting:
         elif found.key == execution.outcome.destination.errors:
             # Line by line, whoever has looked at it before: somebody may have edited it, or its file is gone.
             if self._is_archived(execution):
-                self._clean(found.key, Spans(), self._traces.in_bytes)
+                header_bytes = len(self._header(execution, found))
+                self._clean(found.key, Spans(), self._traces.in_bytes, header_bytes)
             else:
                 self._without_archive(execution)
         else:
@@ -665,12 +668,12 @@ class _Forgetting:
             try:
                 rows = lines(self._place.objects.read(errors, 0), Part(0, TO_THE_END))
                 documents = Documents(self._place.objects.read(reasons, 0))
-                header = len(self._header(execution, errors))
-                self._beside(rows, documents, errors, header, errors_spans, reasons_spans)
+                header_bytes = len(self._header(execution, errors))
+                self._beside(rows, documents, errors, header_bytes, errors_spans, reasons_spans)
             except ObjectProblem as problem:
                 raise Unavailable(f"{errors.uri}: {problem.message}") from problem
             self._clean(to.reasons, reasons_spans, self._search.in_reason)
-            self._clean(to.errors, errors_spans, self._traces.in_bytes)
+            self._clean(to.errors, errors_spans, self._traces.in_bytes, header_bytes)
         else:
             self._clean(to.errors, Spans(), self._traces.in_bytes)
             self._clean(to.reasons, Spans(), self._search.in_reason)
@@ -772,7 +775,8 @@ class _Forgetting:
             Keys of files that nobody has begun to read.
         """
         waiting: list[str] = []
-        for source in list(self._place.objects.versions(self._place.bucket, IMPORTS_PREFIX)):
+        refused: list[str] = []
+        for source in self._place.objects.versions(self._place.bucket, IMPORTS_PREFIX):
             if source.key.endswith("/") and not source.size_bytes:
                 continue
             self._what = source.key
@@ -783,6 +787,10 @@ class _Forgetting:
             elif execution.phase is not Phase.CLOSED or execution.status is Status.SUCCEEDED:
                 self._remember_open(execution.id)
             else:
+                refused.append(execution.id)
+        for execution_id in refused:
+            execution = self._place.records.execution(execution_id)
+            if execution is not None:
                 self._refused_file(execution)
         return waiting
 

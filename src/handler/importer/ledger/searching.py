@@ -23,12 +23,12 @@ from importer.definitions import TEXT_CSV
 from importer.executions.pinned import rules_of
 from importer.executions.plain_text import PlainText
 from importer.executions.ports import Objects, Records
-from importer.formats import judge_columns
+from importer.formats import FORMATS, UNKNOWN, UNREAD, judge_columns
 from importer.ledger.erasures import BAD, EXPIRED, GOOD, Blanked, ErasedRow, Papers, Reckoning, Spans
 from importer.ledger.papers import stored_bytes
 from importer.ledger.traces import ERASED_TEXT, LONGEST_SPELLING, Traces, blank, is_blank
 from importer.lines import BOM, lines, reading_start
-from importer.model import TO_THE_END, Execution, LongLine, Outcome, Part, S3Object, Status
+from importer.model import TO_THE_END, Execution, LongLine, Misconfigured, Outcome, Part, S3Object, Status
 from importer.receipts import FoldedReasons
 from importer.users import LINK
 
@@ -47,6 +47,7 @@ class Found:
         shared: events and user changes of others that the person's rows made as well; they stay in the tables.
         mentions: good rows of others that speak of the person; `first_mentions` are offsets of some.
         folded: the reasons of all bad rows, those of the forgotten without their words.
+        header_bytes: what errors/ begins with.
         errors_bytes: what errors/ must have, if the lengths add up; None if they do not.
         walk_sha256: of the walk's text, as it will be when it is blanked.
         stored_sha256: of the object's bytes as they are stored now; None if they were not all read.
@@ -62,6 +63,7 @@ class Found:
     mentions: int = 0
     first_mentions: list[int] = field(default_factory=list)
     folded: FoldedReasons = field(default_factory=FoldedReasons)
+    header_bytes: int = 0
     errors_bytes: int | None = 0
     walk_sha256: str = ""
     stored_sha256: str | None = None
@@ -104,7 +106,9 @@ class Search:
         """
         return _Walk(self, execution, outcome, archive, papers).found()
 
-    def lines_of(self, source: S3Object, is_theirs: Callable[[bytes], bool] | None = None) -> Found:
+    def lines_of(
+        self, source: S3Object, is_theirs: Callable[[bytes], bool] | None = None, header_bytes: int = 0
+    ) -> Found:
         """Look at an object line by line, whoever's its rows are: each whose text speaks of the person."""
         is_theirs = is_theirs or self._traces.in_bytes
         found = Found()
@@ -116,7 +120,7 @@ class Search:
                     if self.in_long(source, offset, raw):
                         found.archive.add(offset, offset + raw.size)
                         found.fates["long"] += 1
-                elif not is_blank(raw) and is_theirs(raw):
+                elif offset >= header_bytes and not is_blank(raw) and is_theirs(raw):
                     found.archive.add(offset, offset + len(raw))
                     found.fates["line"] += 1
                 self._moved(offset)
@@ -194,6 +198,8 @@ class _Walk:
         self._outcome = outcome
         self._archive = archive
         self._rules = rules_of(execution)
+        if execution.format not in (*FORMATS, UNKNOWN, UNREAD):
+            raise Misconfigured(f"{execution.format} is a dialect unknown to this version")
         self._is_csv = execution.mime_type == TEXT_CSV
         self._is_whole = execution.status is Status.SUCCEEDED
         self._found = Found()
@@ -220,6 +226,7 @@ class _Walk:
         self._errors_at = len(header) + (bool(header) and not header.endswith(b"\n"))
         self._digest.update(header)
         found = self._found
+        found.header_bytes = self._errors_at
         try:
             if layout.columns:
                 judge_columns(self._execution.format, layout.columns, self._rules.definition)
