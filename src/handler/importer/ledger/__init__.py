@@ -5,8 +5,10 @@
     papers     errors/ and its reasons against the bad rows they must hold
     verdict    what was found, as values
     ports      what it needs of the world
+    forgetting a person, out of the tables and every object: the only one that writes. `searching` finds their rows,
+               `traces` says what speaks of them, `erasures` are the papers by which verify counts what is blank
 
-Nothing here writes.
+All but `forgetting` only reads.
 """
 
 from importer.ledger.ports import Books, Stored
