@@ -19,6 +19,7 @@ from cli import (
     explaining,
     fetching,
     fixing,
+    forgetting,
     importing,
     lookup,
     people,
@@ -241,6 +242,7 @@ for verb in (
     replaying.replay,
     people.user,
     people.segment,
+    forgetting.forget,
     tokens.token,
     presigning.presign,
 ):

@@ -9,8 +9,10 @@
     rulebook   which rule refuses a row, and where that stands
     replaying  what a replay under other settings would change
     ports      what it needs of the world
+    forgetting a person, out of the tables and every object: the only one that writes. `searching` finds their rows,
+               `traces` says what speaks of them, `erasures` are the papers by which verify counts what is blank
 
-Nothing here writes.
+All but `forgetting` only reads.
 """
 
 from importer.ledger.ports import Books, Kept, Stored
