@@ -19,7 +19,7 @@ import json
 import random
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any, Final
 from unittest import mock
@@ -38,6 +38,7 @@ from importer.aws.stored import StoredTables
 from importer.doors.expecting import look_for_expected
 from importer.doors.telling import Herald
 from importer.executions import import_dropped, importing, joining, notebook, plain_text
+from importer.executions.pinned import definition_of
 from importer.executions.ports import Found, Swept, Waiting, Workplace
 from importer.ledger import Books, CannotRecount, verify
 from importer.model import Execution, PartState, S3Object, Unavailable
@@ -246,6 +247,26 @@ class Importer:
     def by_hand(self, verb: str, execution_id: str) -> Attempt:
         """A person's "cancel" or "redrive"."""
         return self.invoke(verb, 900, lambda place: getattr(executions, verb)(place, execution_id))
+
+    def replay(self, execution_id: str, name: str, **changed: Any) -> None:
+        """A person replays what an execution has archived, and asks again, by the same name, until it is on its way."""
+
+        def begin(place: Workplace) -> Execution:
+            parent = place.records.execution(execution_id)
+            assert parent is not None
+            archive = executions.archive_of(place, parent)
+            assert archive is not None
+            definition = replace(definition_of(parent), **changed)
+            return executions.replay(
+                place, executions.replay_of(place, parent, archive, definition, parent.sinks, name)
+            )
+
+        def ask() -> None:
+            ended = self.invoke("replay", 900, begin)
+            if ended.killed or ended.error:
+                self._at(600, ask)
+
+        self._at(0, ask)
 
     # -- a run: until nobody has anything to do ------------------------------------------------------------------------
 
@@ -476,6 +497,7 @@ def installed(
     quick: bool = True,
     memory_mb: int = 0,
     topic: bool = False,
+    execution_days: int = 0,
 ) -> Iterator[Importer]:
     """A fresh cloud with the importer installed, and an import definition `tables` for files of CSV.
 
@@ -488,6 +510,7 @@ def installed(
         quick: sinks write over the importer's own transport, as deployed; else by botocore alone.
         memory_mb: of the functions; 0 bills no time.
         topic: notices are messages, too.
+        execution_days: after which what has ended well is forgotten.
     """
     stream, tables = "firehose" in sinks, "dynamodb" in sinks
     with ExitStack() as stack:
@@ -521,7 +544,7 @@ def installed(
             {"pk": "IMPORT#whole", "sk": "IMPORT", "definition": {"id": "whole", "atomic": True}},
         )
         importer = _importer(
-            cloud, in_flight, sinks, stream_gzip, progress_every_ms, part_bytes, hop_seconds, memory_mb
+            cloud, in_flight, sinks, stream_gzip, progress_every_ms, part_bytes, hop_seconds, memory_mb, execution_days
         )
         importer.import_seconds, importer.hop_seconds = import_seconds, hop_seconds
         if watched:
@@ -553,6 +576,7 @@ def _importer(
     part_bytes: int = 256 << 20,
     hop_seconds: float = HOP_SECONDS,
     memory_mb: int = 0,
+    execution_days: int = 0,
 ) -> Importer:
     settings = Settings(
         cloud.bucket,
@@ -569,6 +593,7 @@ def _importer(
         notice_bus=cloud.notice_bus,
         notice_topic=cloud.notice_topic,
         dead_letter_queue_url=cloud.dead_letter_queue_url,
+        execution_days=execution_days,
     )
     telemetry = QuietTelemetry()
     clock = WorkersClock(cloud)

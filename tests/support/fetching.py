@@ -99,13 +99,15 @@ class Telling:
 class Fetching:
     """One installation that fetches."""
 
-    def __init__(self, cloud: Cloud, source: Source, most_bytes: int = 1 << 30, most_ms: int = 86_400_000) -> None:
+    def __init__(
+        self, cloud: Cloud, source: Source, most_bytes: int = 1 << 30, most_ms: int = 86_400_000, kept_days: int = 0
+    ) -> None:
         self.cloud = cloud
         self.source = source
         self.telling = Telling()
         self.most_bytes = most_bytes
         self.most_ms = most_ms
-        self.records = FetchesTable(clients.records(), cloud.imports_table)
+        self.records = FetchesTable(clients.records(), cloud.imports_table, kept_days)
         self.queue = FetchQueue(clients.queues, cloud.part_queue_url)
 
     def place(self, seconds: float = 300) -> FetchPlace:

@@ -77,6 +77,7 @@ class Metric(StrEnum):
     FETCHED_BYTES = "FetchedBytes"
     NOTICES_SENT = "NoticesSent"
     NOTICES_NOT_SENT = "NoticesNotSent"
+    ALARMS_TOLD = "AlarmsTold"
     ROWS_BAD_BY_REASON = "RowsBadByReason"
     IMPORTED_BYTES = "ImportedBytes"
     DROP_TO_END_MILLISECONDS = "DropToEndMilliseconds"
@@ -105,6 +106,7 @@ MEANING: Final[dict[Metric, str]] = {
     Metric.FETCHED_BYTES: "bytes of the files fetched from URIs",
     Metric.NOTICES_SENT: "events and messages that told of files that ended",
     Metric.NOTICES_NOT_SENT: "tries to tell of a file that ended which did not succeed, or not by every way",
+    Metric.ALARMS_TOLD: "alarms, and other messages to the alarm topic, that were explained and passed on to people",
     Metric.ROWS_BAD_BY_REASON: "as RowsBad, with a second dimension: reason, of those in docs/formats.md",
     Metric.IMPORTED_BYTES: "bytes, as they were dropped, of files imported to their end",
     Metric.DROP_TO_END_MILLISECONDS: "from the drop of a file to its end, whatever it waited for",
@@ -145,6 +147,8 @@ class Message(StrEnum):
     PREVIEWED = "previewed"
     TOLD = "told"
     NOT_TOLD = "not told"
+    EXPLAINED = "explained"
+    NOT_EXPLAINED = "not explained"
     LOOKED = "looked for expected files"
     MISSING = "missing"
     THIN = "thin"
@@ -187,6 +191,9 @@ class LogKey(StrEnum):
     RESULT = "result"
     WAY = "way"
     KEPT = "kept"
+    ALARM = "alarm"
+    KIND = "kind"
+    LEFT_OUT = "left_out"
     MISSING = "missing"
     THIN = "thin"
     SERIES = "series"
@@ -270,6 +277,14 @@ SAYS: Final[dict[Message, tuple[str, tuple[LogKey, ...]]]] = {
         "level WARNING: a notice was not sent, or not by every way",
         (LogKey.EXECUTION_ID, LogKey.TROUBLE, LogKey.KEPT),
     ),
+    Message.EXPLAINED: (
+        "an alarm, or what else was published to the alarm topic, was passed on to people",
+        (LogKey.ALARM, LogKey.STATUS, LogKey.KIND, LogKey.LEFT_OUT),
+    ),
+    Message.NOT_EXPLAINED: (
+        "level ERROR, with the exception: an alarm could not be explained, or not be passed on",
+        (LogKey.ALARM,),
+    ),
     Message.LOOKED: (
         "the sweep has looked whether files come at their usual rhythm",
         (LogKey.MISSING, LogKey.THIN, LogKey.COMPLETE),
@@ -288,7 +303,7 @@ HOLDS: Final[dict[LogKey, str]] = {
     LogKey.KEY: "the file's key, control characters escaped",
     LogKey.VERSION_ID: "the version of the file; none without versioning",
     LogKey.EXECUTION_ID: "id of the execution",
-    LogKey.STATUS: "its status",
+    LogKey.STATUS: "its status; of an alarm its state",
     LogKey.PHASE: "its phase",
     LogKey.ERROR_CODE: "why it FAILED: a file reason",
     LogKey.GOOD: "rows in the store",
@@ -318,6 +333,9 @@ HOLDS: Final[dict[LogKey, str]] = {
     LogKey.RESULT: "key of the page of a preview",
     LogKey.WAY: "event (to the bus) or message (to the topic)",
     LogKey.KEPT: "true: it is among the dead letters now; false: it is tried again",
+    LogKey.ALARM: "name of the alarm",
+    LogKey.KIND: "its section in docs/operations.md; other, or none, if it is none of the template's",
+    LogKey.LEFT_OUT: "how many things could not be looked up; the message says which",
     LogKey.MISSING: "as the metric FilesMissing",
     LogKey.THIN: "as the metric FilesThin",
     LogKey.SERIES: "folder and name below imports/, with * for what varies: docs/expected-files.md",
@@ -472,6 +490,14 @@ class PowertoolsTelemetry:
             extra={LogKey.EXECUTION_ID: execution_id, LogKey.TROUBLE: _told(trouble), LogKey.KEPT: kept},
         )
 
+    def explained(self, alarm: str, state: str, kind: str, left_out: int) -> None:
+        self._count(Metric.ALARMS_TOLD, 1)
+        said = zip((LogKey.ALARM, LogKey.STATUS, LogKey.KIND), (alarm, state, kind), strict=True)
+        self._log.info(Message.EXPLAINED, extra=dict(said) | {LogKey.LEFT_OUT: left_out})
+
+    def not_explained(self, alarm: str, trouble: Exception) -> None:
+        self._log.error(Message.NOT_EXPLAINED, extra={LogKey.ALARM: alarm}, exc_info=trouble)
+
     def looked(self, looked: "Looked") -> None:
         if looked.complete:
             self._count(Metric.FILES_MISSING, looked.missing)
@@ -561,7 +587,10 @@ def make_logger() -> Logger:
     """The one logger of a function: JSON lines that hold nothing of a row at any level."""
     for library in ("boto3", "botocore", "urllib3"):  # at DEBUG, by whatever door, they log requests and answers whole
         logging.getLogger(library).setLevel(logging.WARNING)
-    return Logger(logger_formatter=_DiscreetFormatter(serialize_stacktrace=False))
+    logger = Logger(logger_formatter=_DiscreetFormatter(serialize_stacktrace=False))
+    # A handler on the root logger, whoever put it there, would write each line again: exceptions in their own words.
+    logging.getLogger(logger.name).propagate = False
+    return logger
 
 
 def discreet(logger: Logger) -> Callable[[Handler], Handler]:

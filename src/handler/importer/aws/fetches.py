@@ -1,8 +1,9 @@
 """Fetches in the imports table, their queue, and where their files land: the ports of `doors.fetching`.
 
 `FETCH#id/FETCH` holds a fetch; its attributes are those of `fetches.Fetch`, beside the lease. Until it has ended it is
-in the sparse index `unfinished`, apart from executions, for the sweep; it is listed by time in `by_time`.
-`FETCH#id/WATCH` says when the sweep last sent it on.
+in the sparse index `unfinished`, apart from executions, for the sweep; then it has an
+`expires_at`, if the stack says so. It is listed by time in `by_time`. `FETCH#id/WATCH` says when the sweep last sent it
+on.
 """
 
 from collections.abc import Callable, Iterator
@@ -17,7 +18,7 @@ from importer.aws import answers, uploads
 from importer.aws.attributes import plain
 from importer.aws.dispatch import LONGEST_DELAY_S
 from importer.aws.objects import S3Objects
-from importer.aws.tables import ImportsTable, _index_key, _key, _marshalled
+from importer.aws.tables import ImportsTable, _index_key, _key, _marshalled, forget_s
 from importer.fetches import Access, Fetch, Nudged, UnknownFetch
 from importer.model import Execution, Fenced, LeaseHeld, S3Object, Status, Unavailable
 from importer.notification import Dropped
@@ -68,6 +69,8 @@ class FetchesTable(ImportsTable):
 
     def keep_fetch(self, before: Fetch, after: Fetch, owner: str, lease_until_ms: int, release: bool = False) -> None:
         item = _item(after) | {"lease_until_ms": lease_until_ms}
+        if after.ended and after.end_ms is not None and self._kept_days:
+            item["expires_at"] = forget_s(after.end_ms, self._kept_days)
         if not release:
             item["owner"] = owner
         if self._conditional(
@@ -166,7 +169,7 @@ def _item(fetch: Fetch) -> dict[str, Any]:
 
 def _fetch_of(item: dict[str, Any]) -> Fetch:
     """Raises Unavailable: it is no item of ours, or was changed by hand."""
-    beside = {*_LEASE, "pk", "sk", "listed", "creation_date", "unfinished", "source_uri"}
+    beside = {*_LEASE, "pk", "sk", "listed", "creation_date", "unfinished", "source_uri", "expires_at"}
     try:
         known = {name: value for name, value in item.items() if name not in beside}
         return Fetch(**{**known, "access": Access(**item["access"]), "status": Status(item["status"])})

@@ -170,7 +170,13 @@ def _read_on(place: Workplace, books: Books, telemetry: Telemetry) -> bool:
 
 
 def series_name(execution: Execution, own_bucket: str) -> str:
-    """The series a file belongs to; "" if it has none. Raises Misconfigured: its definition is of another version."""
+    """The series a file belongs to; "" if it has none, as what a person sends again has, replayed or mended.
+
+    Raises:
+        Misconfigured: its definition is of another version.
+    """
+    if execution.replayed is not None or execution.mends:
+        return ""
     definition = Definition.of(execution.definition)
     return _named(execution.source.bucket, execution.source.key, definition, own_bucket)
 

@@ -166,7 +166,8 @@ class Calls(Generic[Job]):
                 until_ms = self._clock.now_ms() + BOUND_MS
             if throttled or failure is not None:
                 longest_ms = max(wait_ms, self._window.pause_ms)
-                pause_ms = random.uniform(longest_ms / 2, longest_ms)  # so that workers do not come back together
+                # So that workers do not come back together.
+                pause_ms = random.uniform(longest_ms / 2, longest_ms)  # nosec B311  # a pause is no secret
                 if self._clock.now_ms() + pause_ms > until_ms:
                     if throttled:
                         raise Throttled(
