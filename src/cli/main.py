@@ -27,6 +27,7 @@ from cli import (
     standing,
     stopping,
     tokens,
+    undoing,
 )
 from cli.connection import connected
 from cli.verbs import DONE, Verbs, json_option, stack_option, timeout_option
@@ -198,6 +199,7 @@ for verb in (
     recount.verify_,
     stopping.cancel,
     stopping.redrive,
+    undoing.undo_,
     people.user,
     people.segment,
     tokens.token,

@@ -8,10 +8,9 @@ repeats what was drawn.
 from __future__ import annotations
 
 import gzip
-
 import random
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -20,13 +19,12 @@ import orjson
 import pytest
 
 from importer import executions
-from importer.ledger import undo as undoing
 from importer.ledger.undo import Busy, CannotUndo, Desk, planned, receipt_key, undo
-from importer.model import Execution, Fenced, Status, TimeIsUp, Unavailable
+from importer.model import Execution, Fenced, Status, TimeIsUp
 from tests.faults.importing import Importer, installed
 from tests.support.clock import START_MS
-from tests.support.faults import Fault, Nth, attempt
-from tests.support.scenarios import sample, seed
+from tests.support.faults import Fault, attempt, every
+from tests.support.scenarios import calls_of, explore, report, sample, seed
 from tests.support.undoing import desk, tables_of
 
 T = 1_700_000_000_000
@@ -42,7 +40,7 @@ DEFINITIONS: dict[str, dict[str, Any]] = {
 }
 
 
-# ---- A small universe of rows that clash ------------------------------------------------------------------------------
+# ---- A small universe of rows that clash ----------------------------------------------------------------------------
 
 
 def _user(dice: random.Random) -> str:
@@ -164,7 +162,7 @@ def file_of(dice: random.Random, number: int, dialect: Callable[[random.Random],
     return File(number, f"imports/{folder}{name}", body, ends)
 
 
-# ---- Doing -------------------------------------------------------------------------------------------------------------
+# ---- Doing ----------------------------------------------------------------------------------------------------------
 
 
 def define(importer: Importer) -> None:
@@ -180,6 +178,7 @@ class History:
     importer: Importer
     folder: Path
     ids: dict[str, str] = field(default_factory=dict)  # execution id → number of its file
+    told: list[Execution] = field(default_factory=list)
 
     def drop(self, file: File) -> Execution:
         cloud = self.importer.cloud
@@ -272,8 +271,244 @@ def test_a_history_with_undoings_is_the_history_without_them(number: int, tmp_pa
             while there and dice.random() < 0.35:
                 number = dice.choice(sorted(there))
                 done = history.undo(there.pop(number), window_keys=dice.choice([1, 3, 1000]))
-                assert done.undone is not None and done.undone.done
+                assert done.undone is not None
+                assert done.undone.done
                 gone.add(number)
         found = history.tables()
         assert history.desk().marks.whose_turn() == ""
     assert_equal(found, without(files, gone, tmp_path, **how))
+
+
+# ---- One story, and whatever goes wrong in it -----------------------------------------------------------------------
+
+
+def row(user: str, second: int, **more: Any) -> bytes:
+    said = {"user_id": user, "event_name": "pay", "event_time_ts": T + 1000 * second, **more}
+    return orjson.dumps(said) + b"\n"
+
+
+def link(one: str, other: str) -> bytes:
+    return orjson.dumps({"_p": one, "_p2": other, "_t": T // 1000}) + b"\n"
+
+
+def visit(user: str, key: str, page: str) -> bytes:
+    """An activity that is known by its key."""
+    said = {
+        "$user_account_id": user,
+        "$compartment_id": "1",
+        "$type": "SITE_VISIT",
+        "$session_status": "CLOSED_SESSION",
+        "$ts": T,
+        "$unique_key": key,
+        "$events": [{"$event_name": page, "$ts": T, "$properties": {}}],
+    }
+    return orjson.dumps(said) + b"\n"
+
+
+FIRST = b"".join(row("a", n, **{"{u}city": "Oslo"}) for n in range(6)) + link("a", "b") + visit("v", "1", "p")
+WRONG = (
+    b"".join(row("a", n, **{"{u}city": "Oslo"}) for n in range(3, 9)) + row("z", 1) + link("a", "b") + link("b", "c")
+)
+LATER = row("a", 8, **{"{u}city": "Oslo"}) + row("new", 1) + link("b", "c")
+STORY = [File(0, "imports/first.json", FIRST), File(1, "imports/wrong.json", WRONG)]
+MEANWHILE = File(2, "imports/later.json", LATER + row("a", 4, **{"{u}city": "Oslo"}) + link("a", "b"))
+KINDS = ("kill_before", "kill_after", "connection_lost", "reply_lost", "error_500", "throttled", "denied")
+
+
+@contextmanager
+def told(folder: Path) -> Iterator[History]:
+    """Two files, the second of which is to be undone."""
+    with installed(versioned=False) as importer:
+        define(importer)
+        history = History(importer, folder)
+        history.told = [history.drop(file) for file in STORY]
+        yield history
+
+
+@pytest.fixture
+def story(tmp_path: Path) -> Iterator[History]:
+    with told(tmp_path) as history:
+        yield history
+
+
+@pytest.fixture(scope="module")
+def undone(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """Both tables without the second file."""
+    return without(STORY, {1}, tmp_path_factory.mktemp("oracle"), versioned=False)
+
+
+def test_undone_twice_is_undone_once(undone: dict[str, Any], story: History) -> None:
+    """The second time changes nothing, and says when it was done."""
+    wrong = story.told[1]
+    first = story.undo(wrong)
+    tables = story.tables()
+    assert story.undo(story.now(wrong.id)) == first
+    assert_equal(tables, undone)
+    assert story.tables() == tables
+
+
+def test_what_was_done_stands_on_the_execution_and_in_a_receipt(story: History) -> None:
+    """Three rows it shares are put back, with the links; the others are gone. Its status stays what it was."""
+    wrong = story.told[1]
+    done = story.undo(wrong)
+    assert done.status is Status.SUCCEEDED
+    assert done.undone is not None
+    said = done.undone.document()
+    assert (said["status"], said["by"], said["kept"], said["position"]) == ("DONE", "test", 0, None)
+    # Events: 3 of 6 were the first's; one of z. Records: the city, and the link of a and b at both ends, were its.
+    assert (said["removed"], said["put_back"]) == (3 + 1 + 2, 3 + 1 + 2)
+    receipt = orjson.loads(story.importer.cloud.objects()[receipt_key(done)])
+    assert (receipt["schema"], receipt["removed"], receipt["put_back"]) == ("undo/1", 6, 6)
+    assert receipt["file_uri"].endswith(done.outcome.destination.completed)
+
+
+def test_the_same_file_again_is_a_new_import(tmp_path: Path) -> None:
+    """Undone, then dropped again: as if it had only come now."""
+    again = File(2, "imports/wrong.json", WRONG)
+    expected = without([*STORY, again], {1}, tmp_path, versioned=False)
+    with told(tmp_path) as story:
+        story.undo(story.told[1])
+        story.drop(again)
+        assert_equal(story.tables(), expected)
+
+
+@pytest.mark.sampled(each="kind")
+@pytest.mark.parametrize("kind", KINDS)
+def test_whoever_dies_on_the_way_goes_on(undone: dict[str, Any], story: History, kind: str) -> None:
+    """At any call; the next try ends in the same tables, and the turn is given back."""
+    wrong = story.told[1]
+    cloud = story.importer.cloud
+    calls = calls_of(cloud, lambda: story.undo(wrong))
+
+    def play(fault: Fault) -> None:
+        ended = attempt(cloud, lambda: story.undo(wrong), fault)
+        assert not isinstance(ended.error, CannotUndo | Fenced), ended.error
+        done = story.undo(story.now(wrong.id))
+        assert done.undone is not None
+        assert done.undone.done
+        assert story.desk().marks.whose_turn() == ""
+        assert_equal(story.tables(), undone)
+
+    faults = sample(every(calls, [kind]), 12, whole=200)
+    failures = explore(faults, play)
+    assert not failures, report(failures)
+
+
+@pytest.mark.sampled(each="kind")
+@pytest.mark.parametrize("kind", ["before", "after"])
+def test_an_import_at_the_same_time_loses_nothing(tmp_path: Path, kind: str) -> None:
+    """Between any two calls another file is imported that shares rows with both."""
+    expected = without([*STORY, MEANWHILE], {1}, tmp_path, versioned=False)
+    with told(tmp_path) as story:
+        wrong, cloud = story.told[1], story.importer.cloud
+        calls = calls_of(cloud, lambda: story.undo(wrong))
+
+        def play(at: int) -> None:
+            fault = Fault(kind, at, detail={"do": lambda _: story.drop(MEANWHILE)})
+            ended = attempt(cloud, lambda: story.undo(wrong), fault)
+            assert ended.error is None, ended.error
+            assert_equal(story.tables(), expected)
+
+        failures = explore(sample(range(1, len(calls) + 1), 16, whole=200), play)
+    assert not failures, report(failures)
+
+
+def test_hop_by_hop_it_comes_to_the_same_end(undone: dict[str, Any], story: History) -> None:
+    """Stopped after every batch, its file kept and brought back: nothing is done twice, nothing is left out."""
+    wrong = story.told[1]
+    kept: list[bytes] = []
+
+    def load(path: Path) -> bool:
+        if kept:
+            path.write_bytes(kept[-1])
+        return bool(kept)
+
+    hops = 0
+    while hops < 200:
+        hops += 1
+        with suppress(TimeIsUp):
+            how = {"save": lambda path: kept.append(path.read_bytes()), "load": load, "may_wait": False}
+            done = undo(story.desk(time_is_short=lambda: True, window_keys=3, **how), wrong.id, "test")
+            break
+    assert hops > 5
+    assert done.undone is not None
+    assert (done.undone.removed, done.undone.put_back) == (6, 6)
+    assert_equal(story.tables(), undone)
+
+
+# ---- What cannot be undone, or not now ------------------------------------------------------------------------------
+
+
+def test_an_erasure_is_not_undone(story: History) -> None:
+    """Nothing of its import is: nobody who was erased comes back."""
+    erasing = File(2, "imports/gone/a.json", b'{"compartment_id":"1","user_account_id":"a"}\n')
+    erased = story.drop(erasing)
+    before = story.tables()
+    with pytest.raises(CannotUndo, match="erased persons, the first by its row at byte 0"):
+        story.undo(erased)
+    assert (story.tables(), story.now(erased.id).undone, story.desk().marks.whose_turn()) == (before, None, "")
+
+
+@pytest.mark.parametrize("erased_first", [True, False], ids=["erased before the last", "erased after"])
+def test_who_was_erased_is_not_put_back(tmp_path: Path, erased_first: bool) -> None:
+    """The first file held them, and was uploaded before the erasure."""
+    erasing = File(2 if erased_first else 3, "imports/gone/a.json", b'{"compartment_id":"1","user_account_id":"a"}\n')
+    again = File(3 if erased_first else 2, "imports/again.json", WRONG)
+    files = sorted([*STORY, erasing, again], key=lambda file: file.number)
+    expected = without(files, {again.number}, tmp_path, versioned=False)
+    with told(tmp_path) as story:
+        done = {file.number: story.drop(file) for file in files[2:]}
+        story.undo(done[again.number])
+        assert_equal(story.tables(), expected)
+
+
+def test_one_undoing_at_a_time(story: History) -> None:
+    """Another would put back what this one takes out."""
+    first, wrong = story.told
+    undo_begun = attempt(story.importer.cloud, lambda: story.undo(wrong), kill_before=12)
+    assert undo_begun.killed
+    with pytest.raises(Busy, match=f"importer undo {wrong.id}"):
+        story.undo(first)
+
+
+def test_what_has_not_ended_is_not_undone(story: History) -> None:
+    place = story.importer.workplaces(lambda: 900_000)
+    notification = story.importer.cloud.drop("imports/next.json", LATER)
+    [begun] = executions.starting.start(place, next(iter(_dropped(notification))), False)
+    with pytest.raises(CannotUndo, match="is PENDING"):
+        story.undo(begun)
+
+
+def test_where_an_archive_is_gone_a_person_decides(story: History) -> None:
+    """Nobody knows then what belongs in the place of what both held."""
+    first, wrong = story.told
+    story.importer.cloud.remove(first.outcome.destination.completed)
+    with pytest.raises(CannotUndo, match=f"--without {first.id}"):
+        story.undo(wrong)
+    done = undo(story.desk(), wrong.id, "test", [first.id])
+    assert done.undone is not None
+    assert (done.undone.removed, done.undone.put_back) == (12, 0)
+
+
+def test_what_was_undone_is_not_taken_up_again(story: History) -> None:
+    """A redrive would import its second half alone."""
+    cut = story.drop(File(2, "imports/cut.json.gz", (packed := gzip.compress(LATER, mtime=0)) + packed[:-6], "cut"))
+    assert cut.status is Status.FAILED
+    story.undo(cut)
+    place = story.importer.workplaces(lambda: 900_000)
+    assert executions.redrive(place, cut.id).status is Status.FAILED
+    story.importer.run_until_quiet()
+    assert story.now(cut.id).undone is not None
+
+
+def test_a_plan_tells_what_it_takes_and_changes_nothing(story: History) -> None:
+    """Items, bytes, executions to read, dollars."""
+    first, wrong = story.told
+    before = story.tables()
+    plan = planned(story.desk(), wrong.id).document()
+    assert (plan["others"], plan["running"], plan["stream"]) == ([first.id], [], None)
+    assert plan["items_at_most"] == 7 + 6 + 4
+    assert plan["read_bytes"] == len(FIRST) + len(WRONG)
+    assert isinstance(plan["cost"], dict)
+    assert plan["cost"]["usd"] > 0
+    assert (story.tables(), story.now(wrong.id).undone) == (before, None)

@@ -49,7 +49,6 @@ from importer.model import (
     Provenance,
     Status,
     TimeIsUp,
-    Unavailable,
     Undone,
     Usage,
     Value,
@@ -310,9 +309,8 @@ def _others(desk: Desk, execution: Execution, without: Collection[str]) -> tuple
         other = desk.records.execution(listed.id)  # the index lags, and undoings are what is asked for
         if other is None or other.undone is not None or wrote_nothing(other):
             continue
-        if other.outcome is not None and not (other.outcome.sums.events or other.outcome.sums.user_changes):
-            if other.phase is Phase.CLOSED:  # what it may have written for all that is certain of none of its rows
-                continue
+        if other.phase is Phase.CLOSED and not _has_certain_rows(other):
+            continue
         if other.phase is not Phase.CLOSED:
             running.append(other.id)
             continue
@@ -327,6 +325,12 @@ def _others(desk: Desk, execution: Execution, without: Collection[str]) -> tuple
             ) from reason
         ended.append(other)
     return sorted(ended, key=_when), running
+
+
+def _has_certain_rows(execution: Execution) -> bool:
+    """Whether it is known of any of its rows that it is in the tables."""
+    outcome = execution.outcome
+    return outcome is not None and bool(outcome.sums.events or outcome.sums.user_changes)
 
 
 def _may_share(execution: Execution, other: Execution) -> bool:
