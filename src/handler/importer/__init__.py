@@ -19,6 +19,7 @@ The rooms, in the order a file walks through them:
        receipts       tallies                                        → the receipt; diagnosis: what most bad rows share
     9  executions/    start · advance · settle · sweep: the only room with effects, and their order
     10 ledger/        what was left behind                           → counted once more: verify; reads only
+                      what an execution wrote                        → taken out again: undo
     11 doors/         a request, or a URI                            → a file below imports/, and its execution
                       an execution that has ended                    → told: notices say what, telling sees that it is
 

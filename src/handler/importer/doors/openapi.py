@@ -683,7 +683,21 @@ def _execution() -> Schema:
         "import_mode": {"const": "MANUAL_FILE"},
         "import_type": _NULL,
     }
-    return _object(properties)
+    undone = _object(
+        {
+            "status": {"enum": ["RUNNING", "DONE"]},
+            "at_ms": _COUNT,
+            "done_ms": {"type": ["integer", "null"], "minimum": 0},
+            "by": _TEXT,
+            "removed": _COUNT,
+            "put_back": _COUNT,
+            "kept": _COUNT,
+            "position": {"type": ["integer", "null"], "minimum": 0},
+        }
+    )
+    # Only there where somebody has undone it.
+    made = _object(properties)
+    return {**made, "properties": {**made["properties"], "undone": undone}}
 
 
 def _object(properties: Schema) -> Schema:

@@ -427,7 +427,7 @@ class _Undoing:
                 self._run()
             except CannotWalk as reason:
                 raise CannotUndo(f"it cannot be undone further: {reason}") from reason
-        done = replace(self._undone(), done=True, done_ms=desk.clock.now_ms())
+        done = replace(self._undone(), done=True, position=-1, done_ms=desk.clock.now_ms())
         self._receipt(done)
         self._mark(done)
         desk.marks.end_turn(self.execution.id)
