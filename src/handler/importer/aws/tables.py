@@ -1,7 +1,7 @@
 """The imports table on DynamoDB: executions, their parts, import definitions, stems.
 
 `EXEC#id/EXEC` holds the public document at the top level and what only workers need in `state`, and in `undone` how its
-undoing stands; `UNDO/UNDO` says whose is under way; `EXEC#id/PART#start`
+undoing stands; `EXEC#id/UNDO` who asked a worker for it; `UNDO/UNDO` whose is under way; `EXEC#id/PART#start`
 a part (its `rules_version` is the execution's round); `EXEC#id/NOTES` how far a long settling is; `EXEC#id/WATCH` what
 the sweep last saw; `IMPORT#id/IMPORT` an import definition, `IMPORT#id/TURN` where a recurring one
 stands; `STEM#day#stem/STEM` who has a stem; `KEY#hash/KEY` a request that came with an Idempotency-Key, which DynamoDB
@@ -291,23 +291,59 @@ class ImportsTable:
     def take_turn(self, execution_id: str) -> str:
         """Id of the execution whose undoing is under way: this one, if no other is."""
         self._conditional(
-            "put_item",
-            Item=_marshalled({"pk": "UNDO", "sk": "UNDO", "execution_id": execution_id}),
-            ConditionExpression="attribute_not_exists(pk) OR execution_id = :me",  # ours since an earlier try
+            "update_item",
+            Key=_key("UNDO", "UNDO"),
+            UpdateExpression="SET execution_id = :me",
+            ConditionExpression="attribute_not_exists(execution_id) OR execution_id = :me",  # ours since an earlier try
             ExpressionAttributeValues=_marshalled({":me": execution_id}),
         )
-        return str((self._get("UNDO", "UNDO") or {}).get("execution_id", ""))
+        return self.whose_turn()
 
     def whose_turn(self) -> str:
         return str((self._get("UNDO", "UNDO") or {}).get("execution_id", ""))
 
     def end_turn(self, execution_id: str) -> None:
         self._conditional(
-            "delete_item",
+            "update_item",
             Key=_key("UNDO", "UNDO"),
+            UpdateExpression="REMOVE execution_id, until_ms",
             ConditionExpression="execution_id = :me",
             ExpressionAttributeValues=_marshalled({":me": execution_id}),
         )
+
+    def claim_turn(self, execution_id: str, now_ms: int, until_ms: int) -> bool:
+        worker = uuid.uuid4().hex  # so that a lost reply is not taken for another worker's (F8)
+        if self._conditional(
+            "update_item",
+            Key=_key("UNDO", "UNDO"),
+            UpdateExpression="SET until_ms = :until, worker = :worker",
+            ConditionExpression="execution_id = :me AND (attribute_not_exists(until_ms) OR until_ms < :now)",
+            ExpressionAttributeValues=_marshalled(
+                {":me": execution_id, ":until": until_ms, ":now": now_ms, ":worker": worker}
+            ),
+        ):
+            return True
+        return (self._get("UNDO", "UNDO") or {}).get("worker") == worker
+
+    def free_turn(self, execution_id: str) -> None:
+        self._conditional(
+            "update_item",
+            Key=_key("UNDO", "UNDO"),
+            UpdateExpression="REMOVE until_ms",
+            ConditionExpression="execution_id = :me",
+            ExpressionAttributeValues=_marshalled({":me": execution_id}),
+        )
+
+    def idle_turn(self, now_ms: int) -> str:
+        turn = self._get("UNDO", "UNDO") or {}
+        return "" if turn.get("until_ms", 0) >= now_ms else str(turn.get("execution_id", ""))
+
+    def ask_undo(self, execution_id: str, by: str, now_ms: int, refused: str = "") -> None:
+        item = {"pk": f"EXEC#{execution_id}", "sk": "UNDO", "by": by, "asked_ms": now_ms, "refused": refused}
+        self._call("put_item", Item=_marshalled(item))
+
+    def asked_undo(self, execution_id: str) -> dict[str, Any] | None:
+        return self._get(f"EXEC#{execution_id}", "UNDO")
 
     def mark_undone(self, execution: Execution, undone: Undone) -> Execution:
         """Note how its undoing stands, as long as it is as it was seen. The execution as it then is."""

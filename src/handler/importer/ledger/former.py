@@ -14,7 +14,6 @@ matters for events without a rank alone: see `undo`.
 Memory is bounded by SQLite's cache; the keys and what stands under them are in its file.
 """
 
-import sqlite3
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,6 +64,8 @@ class Former:
     """
 
     def __init__(self, path: Path) -> None:
+        import sqlite3  # here: it is some of a cold start, and most invocations need none
+
         self._is_open = True
         self._db = sqlite3.connect(path, isolation_level=None)
         self._db.executescript(_TABLES)

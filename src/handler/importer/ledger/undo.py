@@ -216,18 +216,19 @@ def _stream_words(execution: Execution) -> str:
     )
 
 
-def planned(desk: Desk, execution_id: str, without: Collection[str] = ()) -> Plan:
+def planned(desk: Desk, execution_id: str, without: Collection[str] = (), look: bool = True) -> Plan:
     """What undoing it would take. Writes nothing.
 
     Args:
+        look: whether all that is to be read can be; else that is found out when it is read, and this is quick.
         without: executions that cannot be read any more: what only they held is not put back.
     Raises:
         CannotUndo: it cannot be undone, or not now.
         Unavailable.
     """
     execution = _known(desk, execution_id)
-    _judge(desk, execution)
-    others, running = _others(desk, execution, without)
+    judge(desk, execution, look)
+    others, running = _others(desk, execution, without, look)
     outcome = outcome_of(execution)
     sums = outcome.sums
     items = sums.events + sums.user_changes
@@ -255,8 +256,8 @@ def _known(desk: Desk, execution_id: str) -> Execution:
     return execution
 
 
-def _judge(desk: Desk, execution: Execution) -> None:
-    """Whether it may be undone at all."""
+def judge(desk: Desk, execution: Execution, look: bool = True) -> None:
+    """Raises CannotUndo: it may not be undone at all, or not now. See `planned`."""
     if execution.undone is not None and execution.undone.done:
         return
     if execution.phase is not Phase.CLOSED:
@@ -269,7 +270,7 @@ def _judge(desk: Desk, execution: Execution) -> None:
     turn = desk.marks.whose_turn()
     if turn not in ("", execution.id):
         raise Busy(f"execution {turn} is being undone: one at a time. `importer undo {turn}` goes on with it")
-    if wrote_nothing(execution):
+    if wrote_nothing(execution) or not look:
         return
     try:
         walk = Walk(desk.objects, desk.records, execution)
@@ -299,7 +300,9 @@ def _judge_erasures(desk: Desk, execution: Execution, walk: Walk) -> None:
             )
 
 
-def _others(desk: Desk, execution: Execution, without: Collection[str]) -> tuple[list[Execution], list[str]]:
+def _others(
+    desk: Desk, execution: Execution, without: Collection[str], look: bool = True
+) -> tuple[list[Execution], list[str]]:
     """(ended executions that may have held its items, in the order in which they ended; ids of those not ended)."""
     ended: list[Execution] = []
     running: list[str] = []
@@ -317,7 +320,8 @@ def _others(desk: Desk, execution: Execution, without: Collection[str]) -> tuple
         if other.id in without:
             continue
         try:
-            Walk(desk.objects, desk.records, other)
+            if look:
+                Walk(desk.objects, desk.records, other)
         except CannotWalk as reason:
             raise CannotUndo(
                 f"it cannot be undone now, since nobody knows what belongs in the place of its items: {reason}. "
@@ -376,18 +380,9 @@ def undo(desk: Desk, execution_id: str, by: str, without: Collection[str] = ()) 
     return _Undoing(desk, _begun(desk, execution_id, by), without).run()
 
 
-def begin(desk: Desk, execution_id: str, by: str) -> Execution:
-    """Only mark it, so that the work is somebody's: a worker's, or of whoever calls `undo`.
-
-    Raises:
-        CannotUndo, Fenced, Unavailable.
-    """
-    return _begun(desk, execution_id, by)
-
-
 def _begun(desk: Desk, execution_id: str, by: str) -> Execution:
     execution = _known(desk, execution_id)
-    _judge(desk, execution)
+    judge(desk, execution)
     if execution.undone is not None and execution.undone.done:
         return execution
     turn = desk.marks.take_turn(execution.id)
