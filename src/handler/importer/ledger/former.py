@@ -24,19 +24,23 @@ import orjson
 from importer.ledger.ports import Key
 from importer.ledger.verdict import Place
 from importer.model import Event, Provenance, UserChange, event_rank, rank
-from importer.sinks.items import Item, event_item, record_item
+from importer.sinks.items import EventTexts, Item, record_item
 from importer.sinks.users import FIRST
 from importer.users import LINK
 
+# What tells two writings of one item apart.
+SEEN_BY: Final = ("execution_id", "address", "rank", FIRST)
 CACHE_KIB: Final = 64 << 10
 _NUMBER: Final = {Place.EVENTS: 0, Place.USERS: 1}
 _PLACE: Final = {number: place for place, number in _NUMBER.items()}
+# Items in a table of their own: a row that grows would be moved, and leave a hole behind.
 _TABLES: Final = """
     PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA locking_mode = EXCLUSIVE;
     CREATE TABLE IF NOT EXISTS keys (
-        place INTEGER, user BLOB, name BLOB, seen BLOB, rank TEXT, item BLOB, first INTEGER, hit INTEGER DEFAULT 0,
-        PRIMARY KEY (place, user, name)
-    ) WITHOUT ROWID;
+        id INTEGER PRIMARY KEY, place INTEGER, user BLOB, name BLOB, seen BLOB, first INTEGER, hit INTEGER DEFAULT 0
+    );
+    CREATE UNIQUE INDEX IF NOT EXISTS by_key ON keys (place, user, name);
+    CREATE TABLE IF NOT EXISTS items (id INTEGER PRIMARY KEY, rank TEXT, item BLOB);
     CREATE TABLE IF NOT EXISTS page (name TEXT PRIMARY KEY, value BLOB) WITHOUT ROWID;
 """
 
@@ -46,10 +50,12 @@ class Found:
     """A key, and what belongs there.
 
     Attributes:
-        seen: the item that was stored, when it was looked at; None: there was none.
+        id: of the key in the file.
+        seen: of the item that was stored, when it was looked at, what tells its writings apart; None: there was none.
         item: what belongs there; None: nothing does.
     """
 
+    id: int
     place: Place
     key: Key
     seen: Item | None
@@ -64,6 +70,8 @@ class Former:
     """
 
     def __init__(self, path: Path) -> None:
+        self._source: Provenance | None = None
+        self._text_of: EventTexts | None = None
         import sqlite3  # here: it is some of a cold start, and most invocations need none
 
         self._is_open = True
@@ -96,10 +104,7 @@ class Former:
         before = self._db.total_changes
         self._db.executemany(
             "INSERT OR IGNORE INTO keys (place, user, name, seen) VALUES (?, ?, ?, ?)",
-            (
-                (_NUMBER[place], _bytes(key[0]), _bytes(key[1]), None if seen is None else orjson.dumps(seen))
-                for key, seen in keys
-            ),
+            ((_NUMBER[place], _bytes(key[0]), _bytes(key[1]), _seen(seen)) for key, seen in keys),
         )
         self.count += self._db.total_changes - before
 
@@ -119,34 +124,26 @@ class Former:
         """What is stored under a key now."""
         self._db.execute(
             "UPDATE keys SET seen = ? WHERE place = ? AND user = ? AND name = ?",
-            (None if seen is None else orjson.dumps(seen), _NUMBER[place], _bytes(key[0]), _bytes(key[1])),
+            (_seen(seen), _NUMBER[place], _bytes(key[0]), _bytes(key[1])),
         )
 
-    def place_of(self, found: Found) -> list[str]:
-        """Where one that was found stands among all."""
-        return [found.place.value, *(_bytes(part).hex() for part in found.key)]
-
-    def found(self, after: object = None) -> Iterator[Found]:
-        """All keys in their order, those behind a `place_of` one."""
-        at = (-1, b"", b"")
-        if isinstance(after, list):
-            place, user, name = after
-            at = (_NUMBER[Place(place)], bytes.fromhex(user), bytes.fromhex(name))
+    def found(self, after_id: int = 0) -> Iterator[Found]:
+        """All keys by their ids, those behind one of them."""
         while True:
             rows = self._db.execute(
-                "SELECT place, user, name, seen, item, first FROM keys WHERE (place, user, name) > (?, ?, ?) "
-                "ORDER BY place, user, name LIMIT 1000",
-                at,
+                "SELECT keys.id, place, user, name, seen, item, first FROM keys LEFT JOIN items ON items.id = keys.id "
+                "WHERE keys.id > ? ORDER BY keys.id LIMIT 1000",
+                (after_id,),
             ).fetchall()
             if not rows:
                 return
-            for place, user, name, seen, item, first in rows:
+            for number, place, user, name, seen, item, first in rows:
                 known = None if item is None else orjson.loads(item)
                 if known is not None and first is not None:
                     known[FIRST] = {"N": str(first)}
-                key = (_text(user), _text(name))
-                yield Found(_PLACE[place], key, None if seen is None else orjson.loads(seen), known)
-            at = rows[-1][:3]
+                there = None if seen is None else orjson.loads(seen)
+                yield Found(number, _PLACE[place], (_text(user), _text(name)), there, known)
+            after_id = rows[-1][0]
 
     # -- playing ------------------------------------------------------------------------------------------------------
 
@@ -165,8 +162,9 @@ class Former:
             rows_go_whole: its rows with an erased person were left out when it was read; else that person's items
                 alone were taken out later.
         """
-        ours = [event for event in events if self._holds(Place.EVENTS, (event.user_id, event.event_key))]
-        theirs = [change for change in changes if self._holds(Place.USERS, (change.user_id, change.record))]
+        ids: dict[Key, int] = {}  # an event's key and a record's are never the same: times begin with a digit
+        ours = [event for event in events if self._holds(Place.EVENTS, (event.user_id, event.event_key), ids)]
+        theirs = [change for change in changes if self._holds(Place.USERS, (change.user_id, change.record), ids)]
         if not ours and not theirs:
             return
         if rows_go_whole:
@@ -182,62 +180,60 @@ class Former:
             erased = erased_among({event.user_id for event in ours} | {change.user_id for change in theirs})
             ours = [event for event in ours if event.user_id not in erased]
             theirs = [change for change in theirs if change.user_id not in erased]
+        if source != self._source:
+            self._source, self._text_of = source, EventTexts(source)
         for event in ours:
-            self._put_event(event, source)
+            self._put_event(event, source, ids[event.user_id, event.event_key])
         folded: dict[Key, tuple[str, UserChange]] = {}
         for change in theirs:  # as the sink folds a batch: a link that is undone in the same batch was never made
             key, ranked = (change.user_id, change.record), rank(change, source)
             if key not in folded or folded[key][0] < ranked:
                 folded[key] = ranked, change
-        for ranked, change in folded.values():
-            self._put_change(change, ranked, source)
+        for key, (ranked, change) in folded.items():
+            self._put_change(change, ranked, source, ids[key])
 
-    def _put_event(self, event: Event, source: Provenance) -> None:
-        key = (event.user_id, event.event_key)
+    def _put_event(self, event: Event, source: Provenance, number: int) -> None:
         ranked = event_rank(event, source) if source.ranked else None
         if ranked is not None:
-            there = self._rank(Place.EVENTS, key)
+            there = self._rank(number)
             if there is not None and there > ranked:
                 return
-        self._put(Place.EVENTS, key, ranked, event_item(event, source))
+        assert self._text_of is not None
+        self._put(number, ranked, self._text_of(event))
 
-    def _put_change(self, change: UserChange, ranked: str, source: Provenance) -> None:
-        key = (change.user_id, change.record)
-        there = self._rank(Place.USERS, key)
+    def _put_change(self, change: UserChange, ranked: str, source: Provenance, number: int) -> None:
+        there = self._rank(number)
         if there is None or there <= ranked:
-            self._put(Place.USERS, key, ranked, record_item(change, ranked, source))
+            self._put(number, ranked, orjson.dumps(record_item(change, ranked, source)))
         if is_link(change.record) and not change.deleted:
             self._db.execute(
-                "UPDATE keys SET first = min(ifnull(first, ?3), ?3) WHERE place = 1 AND user = ?1 AND name = ?2",
-                (_bytes(key[0]), _bytes(key[1]), source.uploaded_ms),
+                "UPDATE keys SET first = min(ifnull(first, ?2), ?2) WHERE id = ?1", (number, source.uploaded_ms)
             )
 
-    def _put(self, place: Place, key: Key, rank_text: str | None, item: Item) -> None:
-        self._db.execute(
-            "UPDATE keys SET rank = ?, item = ? WHERE place = ? AND user = ? AND name = ?",
-            (rank_text, orjson.dumps(item), _NUMBER[place], _bytes(key[0]), _bytes(key[1])),
-        )
+    def _put(self, number: int, rank_text: str | None, item: bytes) -> None:
+        self._db.execute("INSERT OR REPLACE INTO items VALUES (?, ?, ?)", (number, rank_text, item))
 
-    def _rank(self, place: Place, key: Key) -> str | None:
-        found = self._db.execute(
-            "SELECT rank FROM keys WHERE place = ? AND user = ? AND name = ?",
-            (_NUMBER[place], _bytes(key[0]), _bytes(key[1])),
-        ).fetchone()
+    def _rank(self, number: int) -> str | None:
+        found = self._db.execute("SELECT rank FROM items WHERE id = ?", (number,)).fetchone()
         return None if found is None else found[0]
 
-    def _holds(self, place: Place, key: Key) -> bool:
-        return (
-            self._db.execute(
-                "SELECT 1 FROM keys WHERE place = ? AND user = ? AND name = ?",
-                (_NUMBER[place], _bytes(key[0]), _bytes(key[1])),
-            ).fetchone()
-            is not None
-        )
+    def _holds(self, place: Place, key: Key, ids: dict[Key, int]) -> bool:
+        found = self._db.execute(
+            "SELECT id FROM keys WHERE place = ? AND user = ? AND name = ?",
+            (_NUMBER[place], _bytes(key[0]), _bytes(key[1])),
+        ).fetchone()
+        if found is not None:
+            ids[key] = found[0]
+        return found is not None
 
 
 def is_link(record: str) -> bool:
     """Whether it is a link to one other identifier; `link#` alone is all links so far."""
     return record.startswith(LINK) and record != LINK
+
+
+def _seen(item: Item | None) -> bytes | None:
+    return None if item is None else orjson.dumps({name: item[name] for name in SEEN_BY if name in item})
 
 
 def _bytes(text: str) -> bytes:

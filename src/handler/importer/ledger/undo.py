@@ -580,12 +580,12 @@ class _Undoing:
     def _write(self, former: Former, late: Collection[str] = ()) -> None:
         page = former.page("written")
         written = int(str(page.get("count", 0)))
-        for some in _some(former.found(page.get("after")), WRITES):
+        for some in _some(former.found(int(str(page.get("after", 0)))), WRITES):
             changes = [change for found in some if (change := self._change(found, late)) is not None]
             if changes:
                 self._apply(changes)
             written += len(some)
-            former.keep("written", {"count": written, "after": former.place_of(some[-1])})
+            former.keep("written", {"count": written, "after": some[-1].id})
             self.desk.told(Progress("writing", written, former.count, self.execution.source.key))
             self._breathe()
 
