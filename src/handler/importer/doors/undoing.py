@@ -21,7 +21,7 @@ from importer.ledger.undo import Busy, CannotUndo, Desk, Marks, Progress, judge,
 from importer.model import Execution, Fenced, TimeIsUp, Value
 
 PATH: Final = "/v1/executions/{execution_id}/undo"
-WORKER_KEYS: Final = 100_000  # 70 MB, carried from hop to hop
+WORKER_KEYS: Final = 100_000  # 80 MB, carried from hop to hop
 RESERVE_MS: Final = 45_000  # a batch, some writes, and keeping the file
 WAIT_S: Final = 60  # before another look at who is running
 GRACE_MS: Final = 60_000  # after an invocation's end somebody else may take over
