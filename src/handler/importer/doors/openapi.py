@@ -295,7 +295,14 @@ def _paths() -> Schema:
                             "schema": {
                                 "type": "object",
                                 "required": ["file_name"],
-                                "properties": {"file_name": {"type": "string", "minLength": 1}},
+                                "properties": {
+                                    "file_name": {"type": "string", "minLength": 1},
+                                    "mends": {
+                                        "type": "string",
+                                        "description": "Id of an execution of this import: the file will have its bad "
+                                        "rows, mended.",
+                                    },
+                                },
                                 "additionalProperties": False,
                             },
                             "example": {"file_name": "monday.ndjson"},
@@ -748,9 +755,10 @@ def _execution() -> Schema:
             "position": {"type": ["integer", "null"], "minimum": 0},
         }
     )
-    # Only there where somebody has undone it.
-    made = _object(properties)
-    return {**made, "properties": {**made["properties"], "undone": undone}}
+    parent = {"type": "string", "description": "Of a replay: the execution whose archived file it reads again."}
+    # Both only where they are said.
+    whole = _object(properties)
+    return {**whole, "properties": {**properties, "parent": parent, "undone": undone}}
 
 
 def _object(properties: Schema) -> Schema:

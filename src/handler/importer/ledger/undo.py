@@ -347,8 +347,8 @@ def _may_share(execution: Execution, other: Execution) -> bool:
     if outcome is None or outcome.sums.user_changes or execution.status is not Status.SUCCEEDED:
         return True
     mine, other_identity = _identity(execution), _identity(other)
-    if "address" in (mine, other_identity):
-        return False
+    if "address" in (mine, other_identity):  # of a replay, that of the upload it reads again
+        return mine == other_identity and execution.upload.execution_id == other.upload.execution_id
     if not definition_of(execution).ranked and other.start_date is not None and outcome.end_date < other.start_date:
         # It began when ours had ended. What it has written it holds; but for what it writes by rank.
         return other_identity != "row"
@@ -616,7 +616,7 @@ class _Undoing:
         if "rank" in item:
             return uploaded_ms_of(item["rank"]["S"])
         writer = self.desk.records.execution(item["execution_id"]["S"])
-        return 0 if writer is None else writer.source.last_modified_ms
+        return 0 if writer is None else writer.upload.uploaded_ms
 
     def _change(self, found: Found, late: Collection[str]) -> Change | None:
         """What is to be done under a key, if anything is."""
