@@ -1,9 +1,9 @@
 """The imports table on DynamoDB: executions, their parts, import definitions, stems.
 
-`EXEC#id/EXEC` holds the public document at the top level and what only workers need in `state`; in
-`undone` how its undoing stands (`EXEC#id/UNDO` who asked a worker for it, `UNDO/UNDO` whose is under way);
-`EXEC#id/PART#start` a part (its `rules_version` is the execution's round); `EXEC#id/NOTES` how far a long settling is; `EXEC#id/WATCH` what
-the sweep last saw; `IMPORT#id/IMPORT` an import definition, `IMPORT#id/TURN` where a recurring one stands;
+`EXEC#id/EXEC` holds the public document at the top level, what only workers need in `state`, and in `undone` how its
+undoing stands; `EXEC#id/UNDO` who asked a worker for that, `UNDO/UNDO` whose is under way; `EXEC#id/PART#start` a part
+(its `rules_version` is the execution's round); `EXEC#id/NOTES` how far a long settling is; `EXEC#id/WATCH` what the
+sweep last saw; `IMPORT#id/IMPORT` an import definition, `IMPORT#id/TURN` where a recurring one stands;
 `EXEC#id/MENDED#child` that an execution's file has its bad rows, mended; `STEM#day#stem/STEM` who has a stem;
 `KEY#hash/KEY` a request that came with an Idempotency-Key, which DynamoDB forgets some time after `expires_at`. Every
 decision reads consistently (F10).
