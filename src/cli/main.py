@@ -33,6 +33,7 @@ from cli import (
     standing,
     stopping,
     tokens,
+    undoing,
 )
 from cli.connection import connected
 from cli.verbs import DONE, Verbs, json_option, stack_option, timeout_option
@@ -240,6 +241,7 @@ for verb in (
     stopping.cancel,
     stopping.redrive,
     replaying.replay,
+    undoing.undo_,
     people.user,
     people.segment,
     forgetting.forget,

@@ -21,7 +21,7 @@ The rooms, in the order a file walks through them:
                       archived file's next reading
     10 ledger/        what was left behind                           → counted once more: verify; one row of it: why;
                                                                        read under other settings: replaying; a person:
-                                                                       forgotten, which alone writes
+                                                                       forgotten; what it wrote: taken out again, undo
     11 doors/         a request, or a URI                            → a file below imports/, and its execution
                       an execution that has ended                    → told: notices say what, telling sees that it is
                       an alarm                                       → explained: alarms reads it, explaining looks up

@@ -10,6 +10,7 @@ from importer.model import Execution, KeptRequest, Status, Value
 from importer.notification import Dropped
 
 if TYPE_CHECKING:
+    from importer.doors.undoing import UndoPlace
     from importer.doors.uri_imports import UriDoor
 
 
@@ -105,6 +106,7 @@ class Doorway:
         kept_token: text of the token with this id (`doors.tokens.granted`).
         upload_bytes: of a file posted by a signed form, at most.
         uris: where fetches are asked for; None where the installation has no queue of them.
+        undoing: makes what undoings work with, which few requests need; None where nothing is undone over HTTP.
     """
 
     work: Workplace
@@ -119,3 +121,4 @@ class Doorway:
     forms: Forms
     upload_bytes: int
     uris: "UriDoor | None" = None
+    undoing: "Callable[[], UndoPlace] | None" = None

@@ -9,7 +9,16 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Final
 
-from importer.doors import data_files, document_imports, import_executions, openapi, uploads, uri_imports, visits
+from importer.doors import (
+    data_files,
+    document_imports,
+    import_executions,
+    openapi,
+    undoing,
+    uploads,
+    uri_imports,
+    visits,
+)
 from importer.doors.http import Answer, Problem, Request
 from importer.doors.ports import Doorway
 from importer.doors.tokens import granted
@@ -49,6 +58,8 @@ ROUTES: Final = (
     Route("GET", uri_imports.PATH, uri_imports.list_),
     Route("POST", uri_imports.PATH, uri_imports.create),
     Route("GET", f"{uri_imports.PATH}/{{fetch_id}}", uri_imports.show),
+    Route("POST", undoing.PATH, undoing.create),
+    Route("GET", undoing.PATH, undoing.show),
     Route("GET", "/openapi.json", openapi.show),
 )
 
