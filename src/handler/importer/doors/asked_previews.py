@@ -13,9 +13,10 @@ from urllib.parse import quote
 import orjson
 
 from importer.bad_rows import ObjectProblem
-from importer.definitions import DEFAULT, LONGEST_ID
+from importer.definitions import DEFAULT
 from importer.doors.asking import definition_of, judge_datamart, permitted
 from importer.doors.data_files import ANSWER_BYTES
+from importer.doors.document_imports import found
 from importer.doors.dropped_previews import LOOK_BYTES, result_key
 from importer.doors.http import Answer, Problem, Request
 from importer.doors.ports import Doorway
@@ -55,8 +56,9 @@ def show(request: Request, door: Doorway) -> Answer:
     judge_datamart(request, door)
     import_id, name = request.parameters["import_id"], request.parameters["preview_name"]
     permitted(request, Right.READ, import_id)
+    found(door, import_id)
     folder = "" if import_id == DEFAULT.id else f"{import_id}/"
-    if re.search(r"[/\x00-\x1f\x7f]", name) or name in (".", "..") or "/" in import_id or len(import_id) > LONGEST_ID:
+    if re.search(r"[/\x00-\x1f\x7f]", name) or name in (".", ".."):
         raise Problem(HTTPStatus.NOT_FOUND, "no_such_preview", "there is no such preview: POST …/previews begins one")
     key = f"{result_key(f'{PREVIEWS_PREFIX}{folder}{name}')}.json"
     body = door.work.objects.get(door.bucket, key) if len(key.encode()) <= LONGEST_KEY else None

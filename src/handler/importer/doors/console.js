@@ -173,7 +173,7 @@ function post(form, file, what) {
 
 // ---- The token
 
-async function enter(given) {
+async function enter(given, typed = false) {
   token = given;
   const { said } = await api("GET", "/v1/token");
   me = said.data;
@@ -184,6 +184,7 @@ async function enter(given) {
   tell($("who"), `Token: ${me.name}`);
   $("account").hidden = false;
   $("work").hidden = false;
+  if (typed) $("main").focus(); // before the rest is asked for: whoever is quick is elsewhere by then
   await begin();
 }
 
@@ -195,7 +196,7 @@ function leave(why) {
   $("account").hidden = true;
   $("work").hidden = true;
   $("enter").hidden = false;
-  if ($("ask").open) $("ask").close();
+  answer?.(false);
   tell($("token-error"), why);
   $("token").focus();
 }
@@ -210,8 +211,7 @@ $("token-form").addEventListener("submit", async event => {
   $("token-go").disabled = true;
   tell($("token-error"), "");
   try {
-    await enter(given);
-    $("main").focus();
+    await enter(given, true);
     say(`Entered as ${me.name}.`);
   } catch (trouble) {
     if (trouble.status !== 401) tell($("token-error"), trouble.message);
@@ -681,6 +681,7 @@ async function acting(act) {
   }
 }
 
+let answer = null;
 /** Whether a person says yes. Focus begins on the answer that changes nothing, and goes back to where it was. */
 function asked(title, content, yes) {
   return new Promise(done => {
@@ -688,14 +689,21 @@ function asked(title, content, yes) {
     tell($("ask-title"), title);
     put($("ask-text"), content);
     tell($("ask-yes"), yes);
-    let answer = false;
-    $("ask-yes").onclick = () => { answer = true; dialog.close(); };
-    $("ask-no").onclick = () => dialog.close();
-    dialog.onclose = () => { if (from.isConnected) from.focus(); else $("one-title").focus(); done(answer); };
+    // Not by its event "close", which comes later: perhaps when the next question is already open.
+    answer = said => {
+      answer = null;
+      dialog.close();
+      if (from.isConnected) from.focus(); else $("one-title").focus();
+      done(said);
+    };
     dialog.showModal();
     $("ask-no").focus();
   });
 }
+
+$("ask-yes").addEventListener("click", () => answer?.(true));
+$("ask-no").addEventListener("click", () => answer?.(false));
+$("ask").addEventListener("cancel", event => { event.preventDefault(); answer?.(false); });
 
 const name = () => one.data.parameters.input_file_name;
 
