@@ -12,6 +12,7 @@ from pathlib import Path
 import click
 
 from cli import (
+    browsing,
     converting,
     definitions,
     dropping,
@@ -202,6 +203,7 @@ for verb in (
     people.segment,
     tokens.token,
     presigning.presign,
+    browsing.console,
 ):
     main.add_command(verb)
 

@@ -33,11 +33,11 @@ def main() -> None:
     with TemporaryDirectory() as directory, browser() as chromium:
         with installed() as place:
             shop(place)
-            page = chromium.new_page(viewport={"width": 1000, "height": 760})
+            page = chromium.new_page(viewport={"width": 1100, "height": 1240})
             page.goto(f"{place.url}#token={place.door.new_token({'*': [Right.ADMIN]})}")
             page.get_by_role("button", name="tuesday.ndjson").click()
             page.locator("#one-receipt summary").first.click()
-            page.locator("#one").scroll_into_view_if_needed()
+            page.evaluate("scrollTo(0, 0)")
             page.wait_for_timeout(500)
             page.screenshot(path=PICTURE)
         if folder is None:

@@ -22,7 +22,8 @@ The rooms, in the order a file walks through them:
     11 doors/         a request, or a URI                            → a file below imports/, and its execution
                       an execution that has ended                    → told: notices say what, telling sees that it is
 
-Other ways in are `doors/`: recurring, dropped_previews.
+Other ways in are `doors/`: recurring, dropped_previews; for people, console, a page (console.html, .css, .js), and what
+it asks: every_execution, asked_previews.
 
 Beside the path: `model` (the nouns), `definitions` (settings of an import), `documents` (an execution as the world sees
 it), `preview` (what an import would do), `known` (beside what names a store holds), `preview_page` (its page) and

@@ -585,7 +585,7 @@ function showOne(data) {
   tell($("one-title"), name);
   put($("one-facts"), facts([
     ["Status", el("span", { class: `status ${data.status}` }, data.status)],
-    ["Doing", data.phase !== "CLOSED" ? { IMPORTING: "reading rows", FINALISING: "settling: all rows are read", CLOSING: "writing its receipt" }[data.phase] ?? data.phase : ""],
+    ["Doing", data.phase !== "CLOSED" && data.status !== "PENDING" ? { IMPORTING: "reading rows", FINALISING: "settling: all rows are read", CLOSING: "writing its receipt" }[data.phase] ?? data.phase : ""],
     ["Import", String(data.parameters.document_import_id)], ["Dialect", data.parameters.document_type],
     ["Good rows", result && number(result.total_success)],
     ["Refused rows", result && el("span", { class: result.total_failure ? "bad" : "" }, number(result.total_failure))],
@@ -722,7 +722,7 @@ function redrive() {
   return acting(async () => {
     const { id, error } = one.data;
     const yes = await asked(`Take up the import of ${name()} again?`,
-      el("p", {}, error ? `It failed: ${error.code}: ${error.message} ` : "", "A file that is itself broken fails again: mend it and send it instead."), "Take it up again");
+      [error ? el("p", {}, `It failed: ${error.code}: ${error.message}`) : null, el("p", {}, "A file that is itself broken fails again: mend it and send it instead.")], "Take it up again");
     if (!yes) return;
     await api("POST", `/v1/executions/${id}/redrive`);
     watching.start();
