@@ -190,11 +190,18 @@ def _stubbed(undo: list[dict[str, Any]], method: str, query: dict[str, str]) -> 
     """Undo as its contract has it: a plan, then 202, then how it stands; each state of the list is told once."""
     if method == "GET":
         said = undo.pop(0) if len(undo) > 1 else undo[0]
+        if said["status"] == "NONE":
+            return _json(404, {"status": 404, "code": "not_undone", "detail": "nobody has asked for it"})
         return _json(200, {"status": "ok", "data": said})
     if query.get("plan") == "true":
-        plan = {"items_removed": 12, "items_restored": 3, "user_records": 2, "usd": 0.0004}
+        plan = {"schema": "undo_plan/1", "items_at_most": 12, "read_bytes": 4_000, "others": ["0" * 32], "running": []}
+        plan |= {"seconds": 3, "cost": {"usd": 0.0004}, "stream": None}
         return _json(200, {"status": "ok", "data": plan})
-    undo[:] = [{"status": "RUNNING", "items_removed": 5}, {"status": "SUCCEEDED", "items_removed": 12}]
+    undo[:] = [
+        {"status": "ASKED"},
+        {"status": "RUNNING", "removed": 5},
+        {"status": "DONE", "removed": 12, "put_back": 3},
+    ]
     return _json(202, {"status": "ok", "data": undo[0]})
 
 

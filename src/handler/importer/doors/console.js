@@ -456,8 +456,8 @@ const CLASSES = ["", "", "status", "number", "number", "time", "number time"];
 
 function rowOf(execution) {
   const button = el("button", { class: "link", type: "button", click: () => open(execution.id) });
-  const row = el("tr", { "data-id": execution.id }, el("th", { scope: "row" }, button),
-    CLASSES.slice(1).map((kind, at) => el("td", { class: kind, "data-name": NAMES[at + 1] })));
+  const row = el("tr", { "data-id": execution.id, role: "row" }, el("th", { scope: "row", role: "rowheader" }, button),
+    CLASSES.slice(1).map((kind, at) => el("td", { class: kind, role: "cell", "data-name": NAMES[at + 1] })));
   return row;
 }
 
@@ -564,7 +564,7 @@ const watching = poller(async () => {
     }
     if (unfinished(one.data)) return !same;
     await askUndo();
-    const goesOn = into === one && ["PENDING", "RUNNING", "UNDOING"].includes(one.undo?.status);
+    const goesOn = into === one && ["ASKED", "RUNNING"].includes(one.undo?.status);
     if (!goesOn && into === one) watching.stop();
     return goesOn;
   } catch (trouble) {
@@ -623,8 +623,8 @@ function actions() {
   const focused = document.activeElement?.closest("#one-actions") ? document.activeElement.id : "";
   const button = (id, words, act) => made.push(el("button", { type: "button", id, click: act }, words));
   if (may("write", importId) && data.phase === "IMPORTING") button("cancel", "Cancel…", cancel);
-  if (may("write", importId) && data.status === "FAILED" && !unfinished(data)) button("redrive", "Take it up again…", redrive);
-  if (may("admin", importId) && one.undo !== undefined && one.undo !== null && ["NONE", "FAILED"].includes(one.undo.status)) button("undo", "Undo…", undo);
+  if (may("write", importId) && data.status === "FAILED" && !unfinished(data) && !data.undone) button("redrive", "Take it up again…", redrive);
+  if (may("admin", importId) && one.undo !== undefined && one.undo !== null && ["NONE", "REFUSED"].includes(one.undo.status)) button("undo", "Undo…", undo);
   if (!unfinished(data) && result) {
     if (result.error_file_uri) {
       button("get-errors", "Download the refused rows", () => download(result.error_file_uri));
@@ -740,8 +740,8 @@ async function askUndo() {
     state = (await api("GET", `/v1/executions/${one.id}/undo`)).said.data ?? { status: "NONE" };
   } catch (trouble) {
     if (!(trouble instanceof Trouble) || trouble.status === 401 || trouble.passes) throw trouble;
-    // No such route: no button. Whatever else it says: nothing was undone.
-    state = ["no_such_route", "method_not_allowed"].includes(trouble.code) || !trouble.code ? null : { status: "NONE" };
+    // Not undone: it can be. No such route, or none such here: no button.
+    state = trouble.code?.startsWith("not_") ? { status: "NONE" } : null;
   }
   if (into !== one) return;
   const before = JSON.stringify(one.undo);
@@ -752,6 +752,15 @@ async function askUndo() {
   if (told) say(`Undo of ${name()}: ${state.status}.`);
   actions();
 }
+
+const planned = plan => [
+  el("dl", { class: "facts" }, facts([
+    ["Items, at most", number(plan.items_at_most)], ["To be read", bytes(plan.read_bytes ?? 0)],
+    ["Other imports to be read", number(plan.others?.length)], ["Of these still running", plan.running?.length ? number(plan.running.length) : ""],
+    ["Takes about", span((plan.seconds ?? 0) * 1000)], ["Would cost about", plan.cost ? `$${Number(plan.cost.usd).toPrecision(2)}` : ""],
+  ])),
+  plan.stream ? el("p", {}, plan.stream) : null,
+];
 
 /** A JSON value for people: names and values, one under the other. */
 function plain(value, depth = 0) {
@@ -769,7 +778,7 @@ function undo() {
     const plan = (await api("POST", `/v1/executions/${id}/undo?plan=true`)).said;
     say("");
     const yes = await asked(`Undo the import of ${name()}?`,
-      [el("p", {}, "What it alone has stored is removed, and what earlier imports had stored in its place is put back."), plain(plan.data ?? plan)], "Undo the import");
+      [el("p", {}, "What it alone has stored is removed, and what earlier imports had stored in its place is put back."), plan.data.schema === "undo_plan/1" ? planned(plan.data) : plain(plan.data)].flat(), "Undo the import");
     if (!yes) return;
     await api("POST", `/v1/executions/${id}/undo`);
     if (one?.id === id) watching.start();
