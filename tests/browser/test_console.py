@@ -200,6 +200,8 @@ def test_an_import_is_undone_by_keyboard_alone_after_its_plan(open_page: Callabl
     page = entered(open_page, place)
     hands = Keyboard(page)
     hands.press(page.locator("#rows button").first)
+    expect(page.locator("#undo")).to_be_visible()
+    page.locator("#get-receipt").evaluate("one => { one.was = 'here before'; }")
     hands.press(button(page, "Undo…"))
     expect(page.locator("#ask-text")).to_contain_text(re.compile("Items, at most\\s*12"))
     assert [asked for asked in place.asked if asked.startswith("POST")][-1].endswith("/undo")
@@ -208,6 +210,7 @@ def test_an_import_is_undone_by_keyboard_alone_after_its_plan(open_page: Callabl
     expect(page.locator("#one-undo")).to_contain_text("DONE")
     expect(page.locator("#says")).to_have_text("Undo of a.ndjson: DONE.")
     expect(page.locator("#undo")).to_have_count(0)
+    assert page.locator("#get-receipt").evaluate("one => one.was") == "here before"  # nobody's click was lost
 
 
 def test_there_is_no_undo_where_the_installation_has_none_or_the_token_no_right(
@@ -335,6 +338,24 @@ def test_a_token_that_ran_out_is_asked_for_anew_and_nothing_else_is_lost(
     page.keyboard.press("Enter")
     expect(page.locator("#one-title")).to_have_text("a.ndjson")
     assert page.url.endswith(f"#execution={opened}")
+
+
+def test_who_enters_another_token_sees_nothing_of_the_one_before(open_page: Callable[..., Page], place: Installation):
+    """Two people at one tab: what the second may not see does not stand there any more."""
+    place.define(id="shop", name="The shop")
+    place.imported("imports/shop/a.ndjson", rows(3))
+    now = place.cloud.clock.now_ms()
+    page = entered(open_page, place, token=place.door.new_token({"*": [Right.ADMIN]}, expires_ms=now + 60_000))
+    page.locator("#rows button").first.click()
+    expect(button(page, "Download the receipt")).to_be_visible()
+    place.cloud.clock.advance(61_000)
+    button(page, "Download the receipt").click()
+    page.locator("#token").fill(place.new_token(other=[Right.READ]))
+    page.keyboard.press("Enter")
+    expect(page.locator("#none")).to_have_text("Nothing has been imported yet.")
+    expect(page.locator("#one-error")).to_contain_text("no such execution")
+    assert "a.ndjson" not in page.content()
+    assert "shop" not in page.locator("body").inner_text()
 
 
 @pytest.mark.parametrize("wrong", ["nonsense", "0" * 16 + "." + "a" * 43, "é"])

@@ -22,6 +22,8 @@ from tests.support.clock import LambdaContext
 from tests.support.cloud import Cloud
 from tests.support.console import rows
 from tests.support.door import IMPORTS, NDJSON, Door, opened
+from tests.support.faults import plan
+from tests.support.policy import granted, needed
 
 pytestmark = pytest.mark.filterwarnings("ignore:No application metrics")
 
@@ -318,6 +320,24 @@ def test_a_file_can_be_had_by_a_link_whatever_its_size(door: Door):
     writer = door.new_token({"default": [Right.WRITE]})
     query = {"uri": result["receipt_uri"], "as": "link"}
     assert door.request("GET", "/v1/data_file/data", query=query, token=writer).code == (403, "forbidden")
+
+
+def test_its_role_grants_what_the_console_asks_for(door: Door):
+    """Each call that its routes make; of a form and a link, what whoever has them does."""
+    path = door.made(id="shop", name="The shop", max_bad_rows=1)
+    ended, failed = sent(door, "default", rows(9, 3)), sent(door, "shop", rows(9, 9))
+    asked = door.post(f"{path}/previews", json={"file_name": "a.ndjson"}).json["data"]
+    with plan(door.cloud) as delivery:
+        door.get("/v1/executions")
+        result = door.get(f"/v1/executions/{ended}").json["data"]["result"]
+        door.get(asked["result"])
+        door.get("/v1/data_file/data", uri=result["error_file_uri"], **{"as": "link"})
+        door.post(f"/v1/executions/{failed}/redrive")
+        door.get(f"/v1/executions/{failed}")
+    used = {permission for call in delivery.calls if call.service != "ssm" for permission in needed(call)}
+    used |= {("s3:PutObject", f"{asked['key'].partition('/')[0]}/"), ("s3:GetObject", "errors/")}
+    assert ("s3:GetObject", "preview_results/") in used
+    assert used - granted("ApiRole") == set()
 
 
 def test_each_route_of_the_console_is_one(door: Door):

@@ -42,7 +42,8 @@ function tell(element, value) {
 const say = value => tell($("says"), value);
 const number = value => value === null || value === undefined ? "" : Number(value).toLocaleString("en");
 const many = (count, noun) => `${number(count)} ${noun}${count === 1 ? "" : "s"}`;
-const time = ms => ms ? new Date(ms).toISOString().slice(0, 19).replace("T", " ") + " UTC" : "";
+const time = ms => ms === null || ms === undefined || Math.abs(ms) > 8.64e15 ? ""
+  : new Date(ms).toISOString().slice(0, 19).replace("T", " ") + " UTC";
 
 function bytes(count) {
   let value = count;
@@ -176,6 +177,7 @@ function post(form, file, what) {
 async function enter(given, typed = false) {
   token = given;
   const { said } = await api("GET", "/v1/token");
+  if (me && me.id !== said.data.id) forgetShown(); // another's rights: what it may not see must not stand here
   me = said.data;
   sessionStorage.setItem(KEPT, token);
   tell($("token-error"), "");
@@ -222,11 +224,16 @@ $("token-form").addEventListener("submit", async event => {
 $("leave").addEventListener("click", () => { leave(""); forgetAll(); say("The token is forgotten."); });
 
 function forgetAll() {
-  me = list = one = null;
+  forgetShown();
+  me = null;
   choose(null);
-  for (const id of ["rows", "findings", "one-facts", "one-receipt", "one-undo", "one-actions"]) put($(id));
-  $("one").hidden = true;
   history.replaceState(null, "", location.pathname);
+}
+
+function forgetShown() {
+  list = one = null;
+  for (const id of ["rows", "findings", "one-facts", "one-receipt", "one-undo", "one-actions"]) put($(id));
+  $("one").hidden = $("preview").hidden = true;
 }
 
 async function begin() {
@@ -236,29 +243,37 @@ async function begin() {
   $("filter").hidden = $("more").hidden = !reads;
   document.querySelector("#all .scroll").hidden = !reads;
   $("may-not-read").hidden = reads;
-  const names = new Map([["default", "default: files that no definition is for"]]);
+  const whose = me, names = new Map([["default", "default: files that no definition is for"]]);
   for (const id of Object.keys(me.scopes)) if (id !== "*" && id !== "default") names.set(id, id);
-  if (reads) {
-    const path = importPath("").slice(0, -1);
-    for (let first = 0; ;) {
-      const { said } = await api("GET", `${path}?max_results=500&first_result=${first}`);
-      for (const { id, name } of said.data) names.set(id, name && name !== id ? `${id}: ${name}` : id);
-      first += said.count;
-      if (!said.count || first >= said.total) break;
-    }
-  }
   const options = right => [...names].filter(([id]) => may(right, id)).map(([id, name]) => el("option", { value: id }, name));
   const keep = (select, ...wanted) => {
     const before = select.value;
     put(select, ...wanted);
     if (wanted.flat().some(option => option.value === before)) select.value = before;
   };
-  keep($("into"), options("write"));
-  keep($("of-import"), el("option", { value: "" }, "any"), options("read"));
+  const fill = () => {
+    keep($("into"), options("write"));
+    keep($("of-import"), el("option", { value: "" }, "any"), options("read"));
+    buttons();
+  };
+  fill();
   if (!reads) return;
   list = list || emptyList();
   listing.start();
   opened();
+  const path = importPath("").slice(0, -1);
+  for (let first = 0, pause = 2000; me === whose && token;) {
+    try {
+      const { said } = await api("GET", `${path}?max_results=500&first_result=${first}`);
+      for (const { id, name } of said.data) names.set(id, name && name !== id ? `${id}: ${name}` : id);
+      first += said.count;
+      if (!said.count || first >= said.total) break;
+    } catch (trouble) {
+      if (!(trouble instanceof Trouble) || !trouble.passes) throw trouble;
+      await wait(pause = Math.min(pause * 2, 60000));
+    }
+  }
+  if (me === whose) fill();
 }
 
 // ---- A file: chosen, looked at, sent
@@ -285,7 +300,7 @@ for (const kind of ["dragover", "drop", "dragleave"]) {
     if (![...event.dataTransfer?.types ?? []].includes("Files")) return;
     event.preventDefault();
     $("drop").classList.toggle("over", kind === "dragover");
-    if (kind !== "drop" || $("work").hidden || sending) return;
+    if (kind !== "drop" || $("work").hidden || working) return;
     const files = [...event.dataTransfer.files];
     if (!files.length) return;
     $("file").value = "";
@@ -330,13 +345,18 @@ async function look(file, importId) {
   say("Sent. It is being looked at.");
   const until = Date.now() + 180000;
   for (let pause = 500; ; pause = Math.min(pause * 1.4, 5000)) {
-    const found = (await api("GET", form.result)).said.data;
+    const found = (await passing(api("GET", form.result)))?.said.data;
     if (found) { showFindings(found, file, importId, all); break; }
     if (Date.now() > until) throw new Trouble("Nobody has looked at it yet. Try again, or import it without a preview.", 503);
     await wait(pause);
     await seen();
   }
 }
+
+/** What is asked for, or nothing where the trouble with it may pass by itself. */
+const passing = asking => asking.catch(trouble => {
+  if (!(trouble instanceof Trouble) || !trouble.passes) throw trouble;
+});
 
 function facts(pairs) {
   return pairs.filter(([, value]) => value !== "" && value !== null && value !== undefined)
@@ -401,17 +421,26 @@ async function send(file, importId) {
   $("file").focus();
   if (!may("read", importId)) return say(`${file.name} is sent. This token may not look at what becomes of it.`);
   say(`${file.name} is sent. Waiting for its import to begin.`);
+  follow(form, file.name, importId).catch(trouble => {
+    if (!(trouble instanceof Trouble)) throw trouble;
+    say(trouble.message);
+  });
+}
+
+let followed = 0;
+/** Opens what becomes of a file, unless a person has turned to something else since. */
+async function follow(form, fileName, importId) {
+  const mine = ++followed, whose = me;
   const from = Date.parse(form.expires) - FORM_SECONDS * 1000 - 1000;
   const path = `/v1/executions?max_results=1&created_from=${from}&import_id=${encodeURIComponent(importId)}&key=${encodeURIComponent(form.key)}`;
   const until = Date.now() + 600000;
-  for (let pause = 500, told = false; Date.now() < until; pause = Math.min(pause * 1.3, 15000)) {
-    const found = await api("GET", path).then(({ said }) => said.data[0], trouble => {
-      if (!trouble.passes) throw trouble;
-    });
-    if (found) return open(found.id);
+  for (let pause = 500, told = false; Date.now() < until && me === whose && token; pause = Math.min(pause * 1.3, 15000)) {
+    const found = (await passing(api("GET", path)))?.said.data[0];
+    if (found && !told && mine === followed && !chosen && !answer) return open(found.id);
+    if (found) return say(`${fileName}: its import has begun, and is seen below.`);
     if (!told && Date.now() > until - 570000) {
       told = true;
-      say(`${file.name} is sent and has not begun: it will be seen below. Files of a recurring import wait for its run.`);
+      say(`${fileName} is sent and has not begun: it will be seen below. Files of a recurring import wait for its run.`);
     }
     await wait(pause);
     await seen();
@@ -571,13 +600,11 @@ const watching = poller(async () => {
     if (into === one && trouble instanceof Trouble && !trouble.passes && trouble.status !== 401) {
       watching.stop();
       tell($("one-error"), trouble.message);
-      put($("one-actions"), closer());
+      put($("one-actions"), el("button", { type: "button", id: "close", click: close }, "Close"));
     }
     throw trouble;
   }
 }, 1000, 15000);
-
-const closer = () => el("button", { type: "button", id: "close", click: close }, "Close");
 
 function showOne(data) {
   const before = one.data, name = data.parameters.input_file_name, result = data.result, progress = data.progress;
@@ -617,24 +644,29 @@ function showOne(data) {
   if (list?.byId.has(data.id)) showRows([data]);
 }
 
+/** The buttons of an execution. Those that stay are left where they are: a person may be about to press one. */
 function actions() {
-  const data = one.data, importId = String(data.parameters.document_import_id), result = data.result;
-  const made = [closer()];
-  const focused = document.activeElement?.closest("#one-actions") ? document.activeElement.id : "";
-  const button = (id, words, act) => made.push(el("button", { type: "button", id, click: act }, words));
-  if (may("write", importId) && data.phase === "IMPORTING") button("cancel", "Cancel…", cancel);
-  if (may("write", importId) && data.status === "FAILED" && !unfinished(data) && !data.undone) button("redrive", "Take it up again…", redrive);
-  if (may("admin", importId) && one.undo !== undefined && one.undo !== null && ["NONE", "REFUSED"].includes(one.undo.status)) button("undo", "Undo…", undo);
-  if (!unfinished(data) && result) {
-    if (result.error_file_uri) {
-      button("get-errors", "Download the refused rows", () => download(result.error_file_uri));
-      button("get-reasons", "Download their reasons", () => download(`${result.error_file_uri}.reasons.ndjson`));
-    }
-    if (data.receipt) button("get-receipt", "Download the receipt", () => download(result.receipt_uri));
-    button("get-file", "Download the file", () => download(result.input_file_uri));
+  const data = one.data, importId = String(data.parameters.document_import_id), done = !unfinished(data) && data.result;
+  const wanted = [["close", "Close", close]];
+  if (may("write", importId) && data.phase === "IMPORTING") wanted.push(["cancel", "Cancel…", cancel]);
+  if (may("write", importId) && data.status === "FAILED" && !unfinished(data) && !data.undone) wanted.push(["redrive", "Take it up again…", redrive]);
+  if (may("admin", importId) && !unfinished(data) && ["NONE", "REFUSED"].includes(one.undo?.status)) wanted.push(["undo", "Undo…", undo]);
+  const result = () => one.data.result;
+  if (done && done.error_file_uri) {
+    wanted.push(["get-errors", "Download the refused rows", () => download(result().error_file_uri)]);
+    wanted.push(["get-reasons", "Download their reasons", () => download(`${result().error_file_uri}.reasons.ndjson`)]);
   }
-  put($("one-actions"), made);
-  if (focused) ($(focused) ?? $("one-title")).focus();
+  if (done && data.receipt) wanted.push(["get-receipt", "Download the receipt", () => download(result().receipt_uri)]);
+  if (done) wanted.push(["get-file", "Download the file", () => download(result().input_file_uri)]);
+  const place = $("one-actions"), had = place.contains(document.activeElement);
+  const ids = new Set(wanted.map(([id]) => id));
+  for (const button of [...place.children]) if (!ids.has(button.id)) button.remove();
+  let before = place.firstElementChild;
+  for (const [id, words, act] of wanted) {
+    if (before?.id === id) before = before.nextElementSibling;
+    else place.insertBefore(el("button", { type: "button", id, click: act }, words), before);
+  }
+  if (had && !place.contains(document.activeElement)) $("one-title").focus();
 }
 
 function showReceipt(receipt) {
