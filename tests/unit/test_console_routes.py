@@ -14,6 +14,8 @@ import pytest
 import app
 from importer.aws import tables
 from importer.doors import every_execution
+from importer.doors.asked_previews import POST_BYTES
+from importer.doors.dropped_previews import LOOK_BYTES
 from importer.doors.routes import ROUTES
 from importer.doors.tokens import Right
 from importer.model import PartState, Tally
@@ -268,7 +270,7 @@ def test_a_preview_is_asked_for_posted_and_read(door: Door):
     form = asked.json["data"]
     assert (asked.status, asked.headers["cache-control"]) == (201, "no-store")
     assert re.fullmatch(r"previews/shop/monday-\d{8}T\d{6}Z-[0-9a-f]{12}\.ndjson\.gz", form["key"])
-    assert form["max_bytes"] == 17 << 20
+    assert form["max_bytes"] == POST_BYTES == LOOK_BYTES + (1 << 20)
     assert door.get(form["result"]).json == {"status": "ok", "data": None}
     app.preview_handler(door.cloud.drop(form["key"], gzip.compress(rows(9, 3))), LambdaContext(door.cloud.clock, 300))
     found = door.get(form["result"]).json["data"]

@@ -17,15 +17,15 @@ from importer.definitions import DEFAULT
 from importer.doors.asking import definition_of, judge_datamart, permitted
 from importer.doors.data_files import ANSWER_BYTES
 from importer.doors.document_imports import found
-from importer.doors.dropped_previews import LOOK_BYTES, result_key
 from importer.doors.http import Answer, Problem, Request
 from importer.doors.ports import Doorway
 from importer.doors.tokens import Right
 from importer.doors.uploads import LONGEST_KEY, SECONDS, BadName, bad_name, file_name_of, refused, upload
 from importer.notification import PREVIEWS_PREFIX
 
-# A look ends after LOOK_BYTES of plain text, so this much of a file's begin, compressed or not, shows the same.
-POST_BYTES: Final = LOOK_BYTES + (1 << 20)
+# A look ends after 16 MiB of plain text (`dropped_previews.LOOK_BYTES`), so a little more of a file's begin, compressed or
+# not, shows the same.
+POST_BYTES: Final = 17 << 20
 _LEFT_OUT: Final = ("first_events", "bad_rows")
 
 
@@ -53,6 +53,8 @@ def create(request: Request, door: Doorway) -> Answer:
 
 def show(request: Request, door: Doorway) -> Answer:
     """GET …/previews/{preview_name}: `preview/1`, or null as long as nobody has looked at the file."""
+    from importer.doors.dropped_previews import result_key  # with all that looks at files: by few requests
+
     judge_datamart(request, door)
     import_id, name = request.parameters["import_id"], request.parameters["preview_name"]
     permitted(request, Right.READ, import_id)
