@@ -23,7 +23,7 @@ from importer.doors.tokens import Right
 from importer.doors.uploads import LONGEST_KEY, SECONDS, BadName, bad_name, file_name_of, refused, upload
 from importer.notification import PREVIEWS_PREFIX
 
-# A look ends after 16 MiB of plain text (`dropped_previews.LOOK_BYTES`), so a little more of a file's begin, compressed or
+# A look ends after 16 MiB of plain text (`dropped_previews.LOOK_BYTES`): a little more of a file's begin, compressed or
 # not, shows the same.
 POST_BYTES: Final = 17 << 20
 _LEFT_OUT: Final = ("first_events", "bad_rows")
