@@ -36,7 +36,7 @@ def create(request: Request, door: Doorway) -> Answer:
     permitted(request, Right.READ, import_id)
     permitted(request, Right.WRITE, import_id)
     definition = definition_of(door, import_id)
-    file_name = file_name_of(request)
+    file_name = file_name_of(request, ("file_name",))
     now_ms = door.work.clock.now_ms()
     most = min(POST_BYTES, door.upload_bytes)
     try:

@@ -267,7 +267,27 @@ def _paths() -> Schema:
                 "An address, good for 15 minutes, that takes one file of any size",
                 {"201": _json("Where and how to post it. Keep it secret: it needs no token.", _data("Upload"))},
                 ("Forbidden", "NotFound", "Conflict", "UnsupportedMediaType", "Unprocessable"),
-                body=_file_name_body(),
+                body={
+                    "required": True,
+                    "content": {
+                        "application/json": {
+                            "schema": {
+                                "type": "object",
+                                "required": ["file_name"],
+                                "properties": {
+                                    "file_name": {"type": "string", "minLength": 1},
+                                    "mends": {
+                                        "type": "string",
+                                        "description": "Id of an execution of this import: the file will have its bad "
+                                        "rows, mended.",
+                                    },
+                                },
+                                "additionalProperties": False,
+                            },
+                            "example": {"file_name": "monday.ndjson"},
+                        }
+                    },
+                },
             ),
         },
         f"{one}/previews": {
@@ -833,7 +853,9 @@ def _execution() -> Schema:
         "import_mode": {"const": "MANUAL_FILE"},
         "import_type": _NULL,
     }
-    return _object(properties)
+    parent = {"type": "string", "description": "Of a replay: the execution whose archived file it reads again."}
+    whole = _object(properties)
+    return {**whole, "properties": {**properties, "parent": parent}}
 
 
 def _watched() -> Schema:
@@ -850,13 +872,11 @@ def _watched() -> Schema:
             "bad": count,
         }
     )
-    return _object(
-        said["properties"]
-        | {
-            "progress": {"anyOf": [progress, _NULL], "description": "null once it has ended."},
-            "receipt": {"type": ["object", "null"], "description": "`receipt/1`; null while there is none."},
-        }
-    )
+    more: Schema = {
+        "progress": {"anyOf": [progress, _NULL], "description": "null once it has ended."},
+        "receipt": {"type": ["object", "null"], "description": "`receipt/1`; null while there is none."},
+    }
+    return _object(said["properties"] | more) | {"required": [*said["required"], *more]}
 
 
 def _object(properties: Schema) -> Schema:
