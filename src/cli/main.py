@@ -12,6 +12,7 @@ from pathlib import Path
 import click
 
 from cli import (
+    browsing,
     converting,
     definitions,
     dropping,
@@ -247,6 +248,7 @@ for verb in (
     forgetting.forget,
     tokens.token,
     presigning.presign,
+    browsing.console,
 ):
     main.add_command(verb)
 
