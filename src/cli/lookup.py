@@ -57,6 +57,11 @@ def execution_of(connection: Connection, name: str, version_id: str | None = Non
     return found
 
 
+def is_id(text: str) -> bool:
+    """Whether a text is an execution's id, by its look."""
+    return _ID.fullmatch(text) is not None
+
+
 def execution_by_id(connection: Connection, execution_id: str) -> Execution:
     """Raises click.UsageError: there is none, and what to do."""
     with explained(connection.name):

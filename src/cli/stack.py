@@ -42,6 +42,7 @@ class Stack:
     errors_retention_days: int = 0
     receipt_retention_days: int = 0
     execution_retention_days: int = 0  # … and the imports table forgets imports that SUCCEEDED
+    explained_topic_arn: str | None = None  # of alarms, for people; None before they were explained
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), indent=2)
@@ -91,5 +92,6 @@ def described(
         errors_retention_days=int(outputs.get("ErrorsRetentionDays", 0)),
         receipt_retention_days=int(outputs.get("ReceiptRetentionDays", 0)),
         execution_retention_days=int(outputs.get("ExecutionRetentionDays", 0)),
+        explained_topic_arn=outputs.get("ExplainedTopicArn"),
         upload_max_mib=int(outputs["UploadMaxMiB"]) if "UploadMaxMiB" in outputs else None,
     )

@@ -10,7 +10,7 @@ import orjson
 from aws_lambda_powertools import Metrics
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from importer.assembly import doorway_maker, fetch_place_maker, herald, preview_maker, workplace_maker
+from importer.assembly import doorway_maker, explainer, fetch_place_maker, herald, preview_maker, workplace_maker
 from importer.aws import clients
 from importer.aws.dispatch import send_run, task_of
 from importer.aws.settings import Settings
@@ -22,6 +22,7 @@ from importer.telemetry import NAMESPACE, discreet, failed, make_logger, not_ser
 if TYPE_CHECKING:
     from importer.doors.api import Api
     from importer.doors.dropped_previews import PreviewPlace
+    from importer.doors.explaining import Explainer
     from importer.doors.fetching import FetchPlace
     from importer.doors.ports import Doorway
     from importer.doors.telling import Herald
@@ -49,6 +50,11 @@ def _preview_places() -> "Callable[[Callable[[], int]], PreviewPlace]":
 @cache
 def _herald() -> "Herald":
     return herald(Settings.of(), logger, metrics)
+
+
+@cache
+def _explainer() -> "Explainer":
+    return explainer(Settings.of(), logger, metrics)
 
 
 @discreet(logger)
@@ -305,16 +311,24 @@ def preview_handler(event: dict[str, Value], context: LambdaContext) -> dict[str
 
 @discreet(logger)
 @metrics.log_metrics
-def notify_handler(event: dict[str, Value], context: LambdaContext) -> dict[str, int]:
+def notify_handler(event: dict[str, Value], context: LambdaContext) -> dict[str, Value]:
     """The imports table's stream has told that an execution was closed: tell of it. Or a person, with a dead letter.
+    Or SNS: an alarm rings, or rings no more: explain it to people.
 
-    One record a batch (BatchSize 1): what it raises is that record's alone.
+    One record of the stream a batch (BatchSize 1): what it raises is that record's alone.
 
+    Returns:
+        For a person invoking by hand: how many were told; of alarms what was told.
     Raises:
-        Unavailable: Lambda invokes again, in the order of the stream, for up to 24 hours.
+        Unavailable: Lambda invokes again; for a closing in the order of the stream, for up to 24 hours, for an alarm
+            twice, after which it is a dead letter.
         Misconfigured: another event.
     """
-    from importer.aws.events import closings  # no other function has to import it
+    # No other function has to import them.
+    from importer.aws.events import closings
+    from importer.doors.explaining import notes_in
 
+    if notes := notes_in(event):
+        return {"messages": list[Value](_explainer().tell(notes))}
     told = [_herald().tell(closing) for closing in closings(event)]
     return {"told": sum(told), "dead_letters": len(told) - sum(told)}

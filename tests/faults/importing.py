@@ -19,7 +19,7 @@ import json
 import random
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any, Final
 from unittest import mock
@@ -36,6 +36,7 @@ from importer.aws.settings import Settings
 from importer.aws.stored import StoredTables
 from importer.doors.telling import Herald
 from importer.executions import import_dropped, importing, joining, notebook, plain_text
+from importer.executions.pinned import definition_of
 from importer.executions.ports import Found, Swept, Waiting, Workplace
 from importer.ledger import Books, CannotRecount, verify
 from importer.model import Execution, PartState, S3Object, Unavailable
@@ -230,6 +231,26 @@ class Importer:
     def by_hand(self, verb: str, execution_id: str) -> Attempt:
         """A person's "cancel" or "redrive"."""
         return self.invoke(verb, 900, lambda place: getattr(executions, verb)(place, execution_id))
+
+    def replay(self, execution_id: str, name: str, **changed: Any) -> None:
+        """A person replays what an execution has archived, and asks again, by the same name, until it is on its way."""
+
+        def begin(place: Workplace) -> Execution:
+            parent = place.records.execution(execution_id)
+            assert parent is not None
+            archive = executions.archive_of(place, parent)
+            assert archive is not None
+            definition = replace(definition_of(parent), **changed)
+            return executions.replay(
+                place, executions.replay_of(place, parent, archive, definition, parent.sinks, name)
+            )
+
+        def ask() -> None:
+            ended = self.invoke("replay", 900, begin)
+            if ended.killed or ended.error:
+                self._at(600, ask)
+
+        self._at(0, ask)
 
     # -- a run: until nobody has anything to do ------------------------------------------------------------------------
 

@@ -16,7 +16,8 @@ from typing import Any
 import pytest
 
 from importer.aws.dispatch import task_of
-from importer.executions import sweep_unfinished, sweep_waiting, work_on
+from importer.executions import archive_of, replay, replay_of, sweep_unfinished, sweep_waiting, work_on
+from importer.executions.pinned import definition_of
 from importer.executions.ports import Workplace
 from importer.model import Unavailable
 from tests.faults.files import many_rows, row
@@ -229,6 +230,27 @@ def sweep_of_unfinished_executions(importer: Importer) -> Prepared:
     return Prepared(importer, _sweeping(importer, "unfinished"), prepared.sources, swept=True)
 
 
+def replayed_file(importer: Importer) -> Prepared:
+    """A person has begun its replay: the workers read what lies in completed_imports/."""
+    notification, prepared = _import_of(importer, "imports/parts.json", many_rows(40), **TAGGED)
+    importer.notify(notification)
+    importer.run_until_quiet()
+    [parent] = importer.executions()
+    place = _workplace(importer, 900)
+    archived = place.records.execution(parent["id"])
+    assert archived is not None
+    archive = archive_of(place, archived)
+    assert archive is not None
+    replay(place, replay_of(place, archived, archive, definition_of(archived), archived.sinks, "again"))
+
+    def deliver() -> None:
+        for message in dict.fromkeys(importer.cloud.messages()):
+            work_on(_workplace(importer, importer.hop_seconds), task_of(message))
+
+    prepared.deliver, prepared.whole = deliver, False
+    return prepared
+
+
 def _sweeping(importer: Importer, which: str) -> Callable[[], None]:
     """What it could not take up, it tells and goes on: here that is raised, so that it is read."""
 
@@ -291,6 +313,7 @@ ALL = [
         for versioned in (True, False)
     ),
     Workload(sweep_of_unfinished_executions, True, "SweepRole", IN_PARTS),
+    *(Workload(replayed_file, versioned, "PartRole", IN_PARTS) for versioned in (True, False)),
 ]
 
 

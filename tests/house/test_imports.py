@@ -22,6 +22,7 @@ FLOORS = [
     {"doors", "ledger"},
     {"executions", "preview", "preview_page", "forecast", "telemetry"},
     {"sinks", "aws"},
+    {"repairs"},
     {"batches"},
     {"layouts", "recognition"},
     {"formats", "rows", "csv_rows", "plain_rows", "lines", "parts", "compression", "receipts", "diagnosis"},

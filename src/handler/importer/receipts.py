@@ -96,6 +96,7 @@ def receipt(execution: Execution, outcome: Outcome, reasons: FoldedReasons | Non
     document: dict[str, Value] = {
         "schema": "receipt/1",
         "execution_id": execution.id,
+        **({"parent": execution.replayed.parent} if execution.replayed else {}),
         "status": (execution.status if failed else Status.SUCCEEDED).value,
         "complete": not failed,
         "error": {"code": execution.error.code, "message": execution.error.message} if execution.error else None,
@@ -139,8 +140,8 @@ def receipt(execution: Execution, outcome: Outcome, reasons: FoldedReasons | Non
 
 def cost(execution: Execution, outcome: Outcome) -> dict[str, Value]:
     """What was spent until the outcome was fixed, by whoever lived to say so, and about what the rest will take."""
-    failed = execution.status in (Status.FAILED, Status.CANCELED)
-    still = last_steps(bool(outcome.sums.bad), 0 if failed else execution.source.size_bytes)
+    stays = execution.status in (Status.FAILED, Status.CANCELED) or execution.replayed is not None
+    still = last_steps(bool(outcome.sums.bad), 0 if stays else execution.source.size_bytes)
     return {
         **bill(outcome.spent.plus(still)),
         "units": cast("Value", outcome.spent.counts()),

@@ -75,6 +75,7 @@ class Metric(StrEnum):
     FETCHED_BYTES = "FetchedBytes"
     NOTICES_SENT = "NoticesSent"
     NOTICES_NOT_SENT = "NoticesNotSent"
+    ALARMS_TOLD = "AlarmsTold"
 
 
 MEANING: Final[dict[Metric, str]] = {
@@ -96,6 +97,7 @@ MEANING: Final[dict[Metric, str]] = {
     Metric.FETCHED_BYTES: "bytes of the files fetched from URIs",
     Metric.NOTICES_SENT: "events and messages that told of files that ended",
     Metric.NOTICES_NOT_SENT: "tries to tell of a file that ended which did not succeed, or not by every way",
+    Metric.ALARMS_TOLD: "alarms, and other messages to the alarm topic, that were explained and passed on to people",
 }
 UNIT: Final[dict[Metric, MetricUnit]] = dict.fromkeys(Metric, MetricUnit.Count) | {
     Metric.IMPORT_MILLISECONDS: MetricUnit.Milliseconds,
@@ -127,6 +129,8 @@ class Message(StrEnum):
     PREVIEWED = "previewed"
     TOLD = "told"
     NOT_TOLD = "not told"
+    EXPLAINED = "explained"
+    NOT_EXPLAINED = "not explained"
 
 
 class LogKey(StrEnum):
@@ -166,6 +170,9 @@ class LogKey(StrEnum):
     RESULT = "result"
     WAY = "way"
     KEPT = "kept"
+    ALARM = "alarm"
+    KIND = "kind"
+    LEFT_OUT = "left_out"
 
 
 _FILE: Final = (LogKey.BUCKET, LogKey.KEY)
@@ -240,13 +247,21 @@ SAYS: Final[dict[Message, tuple[str, tuple[LogKey, ...]]]] = {
         "level WARNING: a notice was not sent, or not by every way",
         (LogKey.EXECUTION_ID, LogKey.TROUBLE, LogKey.KEPT),
     ),
+    Message.EXPLAINED: (
+        "an alarm, or what else was published to the alarm topic, was passed on to people",
+        (LogKey.ALARM, LogKey.STATUS, LogKey.KIND, LogKey.LEFT_OUT),
+    ),
+    Message.NOT_EXPLAINED: (
+        "level ERROR, with the exception: an alarm could not be explained, or not be passed on",
+        (LogKey.ALARM,),
+    ),
 }
 HOLDS: Final[dict[LogKey, str]] = {
     LogKey.BUCKET: "the bucket of the file",
     LogKey.KEY: "the file's key, control characters escaped",
     LogKey.VERSION_ID: "the version of the file; none without versioning",
     LogKey.EXECUTION_ID: "id of the execution",
-    LogKey.STATUS: "its status",
+    LogKey.STATUS: "its status; of an alarm its state",
     LogKey.PHASE: "its phase",
     LogKey.ERROR_CODE: "why it FAILED: a file reason",
     LogKey.GOOD: "rows in the store",
@@ -276,6 +291,9 @@ HOLDS: Final[dict[LogKey, str]] = {
     LogKey.RESULT: "key of the page of a preview",
     LogKey.WAY: "event (to the bus) or message (to the topic)",
     LogKey.KEPT: "true: it is among the dead letters now; false: it is tried again",
+    LogKey.ALARM: "name of the alarm",
+    LogKey.KIND: "its section in docs/operations.md; other, or none, if it is none of the template's",
+    LogKey.LEFT_OUT: "how many things could not be looked up; the message says which",
 }
 
 
@@ -414,6 +432,14 @@ class PowertoolsTelemetry:
             Message.NOT_TOLD,
             extra={LogKey.EXECUTION_ID: execution_id, LogKey.TROUBLE: _told(trouble), LogKey.KEPT: kept},
         )
+
+    def explained(self, alarm: str, state: str, kind: str, left_out: int) -> None:
+        self._count(Metric.ALARMS_TOLD, 1)
+        said = zip((LogKey.ALARM, LogKey.STATUS, LogKey.KIND), (alarm, state, kind), strict=True)
+        self._log.info(Message.EXPLAINED, extra=dict(said) | {LogKey.LEFT_OUT: left_out})
+
+    def not_explained(self, alarm: str, trouble: Exception) -> None:
+        self._log.error(Message.NOT_EXPLAINED, extra={LogKey.ALARM: alarm}, exc_info=trouble)
 
     def _count(self, metric: Metric, value: float) -> None:
         self._metrics.add_metric(metric, UNIT[metric], value)

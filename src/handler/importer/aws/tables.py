@@ -1,11 +1,11 @@
 """The imports table on DynamoDB: executions, their parts, import definitions, stems.
 
-`EXEC#id/EXEC` holds the public document at the top level and what only workers need in `state`; `EXEC#id/PART#start`
-a part (its `rules_version` is the execution's round); `EXEC#id/NOTES` how far a long settling is; `EXEC#id/WATCH` what
-the sweep last saw; `IMPORT#id/IMPORT` an import definition, `IMPORT#id/TURN` where a recurring one
-stands; `STEM#day#stem/STEM` who has a stem; `KEY#hash/KEY` a request that came with an Idempotency-Key, which DynamoDB
-forgets some time after `expires_at`. Every decision reads
-consistently (F10).
+`EXEC#id/EXEC` holds the public document at the top level and what only workers need in `state`; `EXEC#id/PART#start` a
+part (its `rules_version` is the execution's round); `EXEC#id/NOTES` how far a long settling is; `EXEC#id/WATCH` what
+the sweep last saw; `IMPORT#id/IMPORT` an import definition, `IMPORT#id/TURN` where a recurring one stands;
+`EXEC#id/MENDED#child` that an execution's file has its bad rows, mended; `STEM#day#stem/STEM` who has a stem;
+`KEY#hash/KEY` a request that came with an Idempotency-Key, which DynamoDB forgets some time after `expires_at`. Every
+decision reads consistently (F10).
 
 All that is kept of an execution that SUCCEEDED may have an `expires_at`, too. One that FAILED or was CANCELED has none:
 its source lies in `imports/`, and without the record the sweep would take it for a file nobody has imported.
@@ -35,6 +35,7 @@ from importer.model import (
     FileError,
     KeptRequest,
     LeaseHeld,
+    Mending,
     Noted,
     Outcome,
     Part,
@@ -45,6 +46,7 @@ from importer.model import (
     Tally,
     Turn,
     Unavailable,
+    Upload,
     Usage,
     Value,
     Watched,
@@ -428,6 +430,17 @@ class ImportsTable:
                 return found, False
             page = {"ExclusiveStartKey": answer["LastEvaluatedKey"]}
 
+    def created_between(self, after_ms: int, before_ms: int) -> Iterator[Execution]:
+        """Executions that were created in [after_ms, before_ms), oldest first, by the index: it may lag by a second."""
+        if before_ms <= after_ms:
+            return iter(())
+        items = self._pages(
+            IndexName="by_time",
+            KeyConditionExpression="listed = :listed AND creation_date BETWEEN :after AND :last",
+            ExpressionAttributeValues=_marshalled({":listed": _LISTED, ":after": after_ms, ":last": before_ms - 1}),
+        )
+        return map(_execution_of, map(plain, items))
+
     def stem_owner(self, day: str, name: str) -> str | None:
         item = self._get(f"STEM#{day}#{name}", "STEM")
         return None if item is None else str(item["execution_id"])
@@ -689,6 +702,23 @@ class ImportsTable:
         item = {"pk": f"EXEC#{execution_id}", "sk": "WATCH", **asdict(watched)}
         self._call("put_item", Item=_marshalled(item))
 
+    # -- mending ------------------------------------------------------------------------------------------------
+
+    def link_mending(self, parent_id: str, mending: Mending) -> None:
+        # Absolute: however often it is said, it is said once.
+        key = {"pk": f"EXEC#{parent_id}", "sk": f"MENDED#{mending.execution_id}"}
+        parent = self._get(f"EXEC#{parent_id}", "EXEC") if self._kept_days else None
+        forgotten = {"expires_at": parent["expires_at"]} if parent and "expires_at" in parent else {}  # with it
+        self._call("put_item", Item=_marshalled({**key, "rows": mending.rows, **forgotten}))
+
+    def mendings(self, parent_id: str) -> list[Mending]:
+        items = self._pages(
+            KeyConditionExpression="pk = :pk AND begins_with(sk, :mended)",
+            ExpressionAttributeValues=_marshalled({":pk": f"EXEC#{parent_id}", ":mended": "MENDED#"}),
+            ConsistentRead=True,
+        )
+        return [Mending(item["sk"].removeprefix("MENDED#"), item["rows"]) for item in map(plain, items)]
+
     # -- recurring imports --------------------------------------------------------------------------------------
 
     def turn(self, import_id: str) -> Turn:
@@ -841,7 +871,7 @@ def _execution_item(execution: Execution) -> dict[str, Any]:
     """The public document, and as `state` (JSON text) what is not in it."""
     outcome = execution.outcome
     state = {
-        "source": asdict(execution.source),
+        "source": {name: value for name, value in asdict(execution.source).items() if name != "mends"},
         "definition": execution.definition,
         "sinks": execution.sinks,
         "part_bytes": execution.part_bytes,
@@ -853,6 +883,7 @@ def _execution_item(execution: Execution) -> dict[str, Any]:
             "spent": outcome.spent.counts(),
         },
         "attempt": execution.attempt,
+        **({"replayed": asdict(execution.replayed)} if execution.replayed else {}),
     }
     return {
         **document(execution),
@@ -914,4 +945,6 @@ def _read(item: dict[str, Any]) -> Execution:
         error=None if error is None else FileError(error["code"], error["message"]),
         attempt=state["attempt"],
         checked=item.get("checked", False),  # not said before there was a check
+        mends=item.get("mends", ""),
+        replayed=Upload(**state["replayed"]) if "replayed" in state else None,
     )

@@ -274,7 +274,14 @@ def _paths() -> Schema:
                             "schema": {
                                 "type": "object",
                                 "required": ["file_name"],
-                                "properties": {"file_name": {"type": "string", "minLength": 1}},
+                                "properties": {
+                                    "file_name": {"type": "string", "minLength": 1},
+                                    "mends": {
+                                        "type": "string",
+                                        "description": "Id of an execution of this import: the file will have its bad "
+                                        "rows, mended.",
+                                    },
+                                },
                                 "additionalProperties": False,
                             },
                             "example": {"file_name": "monday.ndjson"},

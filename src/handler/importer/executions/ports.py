@@ -11,6 +11,7 @@ from importer.model import (
     Clock,
     Execution,
     LeaseHeld,
+    Mending,
     Outcome,
     Part,
     PartState,
@@ -247,6 +248,12 @@ class Records(Protocol):
         """What the sweep last saw of an execution."""
 
     def watch(self, execution_id: str, watched: Watched) -> None: ...
+
+    def link_mending(self, parent_id: str, mending: Mending) -> None:
+        """Note at an execution that another's file has its bad rows, mended. Repeating it changes nothing."""
+
+    def mendings(self, parent_id: str) -> list[Mending]:
+        """What was noted so of an execution."""
 
     def claim_stem(self, day: str, stem: str, execution_id: str) -> bool:
         """Whether this execution has this day's stem for its four objects, now or since an earlier try."""

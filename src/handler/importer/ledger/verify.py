@@ -203,6 +203,11 @@ class _Recount:
                 f"{self._store.unproven:,} items that name another row of this file as the last to write them: "
                 "whether it is such a row"
             )
+        if self._store.replayed:
+            said.append(
+                f"the values of {self._store.replayed:,} events that a replay of this file wrote last, under other "
+                "settings: verify that one"
+            )
         return self._findings.verdict(self._execution.id, self._sums, self._scan, said, self._store.gone)
 
     # -- the walk -----------------------------------------------------------------------------------------------
