@@ -87,7 +87,12 @@ def books(connection: Connection) -> Books:
         connection.imports,
         StoredTables(connection.dynamodb, *tables, clock),
         clock.now_ms(),
-        Kept(stack.archive_retention_days, stack.errors_retention_days, stack.receipt_retention_days),
+        Kept(
+            stack.archive_retention_days,
+            stack.errors_retention_days,
+            stack.receipt_retention_days,
+            stack.execution_retention_days,
+        ),
     )
 
 

@@ -853,7 +853,9 @@ class ImportsTable:
     def link_mending(self, parent_id: str, mending: Mending) -> None:
         # Absolute: however often it is said, it is said once.
         key = {"pk": f"EXEC#{parent_id}", "sk": f"MENDED#{mending.execution_id}"}
-        self._call("put_item", Item=_marshalled({**key, "rows": mending.rows}))
+        parent = self._get(f"EXEC#{parent_id}", "EXEC") if self._kept_days else None
+        forgotten = {"expires_at": parent["expires_at"]} if parent and "expires_at" in parent else {}  # with it
+        self._call("put_item", Item=_marshalled({**key, "rows": mending.rows, **forgotten}))
 
     def mendings(self, parent_id: str) -> list[Mending]:
         items = self._pages(

@@ -214,6 +214,11 @@ class _Recount:
             said.append("the tables: this execution did not write to them")
         elif not self._scan:
             said.append("items that no row accounts for: --all searches for them")
+        if self._store.of_forgotten:
+            said.append(
+                f"{self._store.of_forgotten:,} items whose last writer is not known any more: records are kept for "
+                f"{self._books.kept.execution_days} days (ExecutionRetentionDays)"
+            )
         if self._store.unproven:
             said.append(
                 f"{self._store.unproven:,} items that name another row of this file as the last to write them: "
