@@ -210,7 +210,7 @@ def _mends(request: Request, door: Doorway, import_id: str) -> str:
     if parent is None or parent.document_import_id != import_id:
         raise Problem(
             HTTPStatus.UNPROCESSABLE_ENTITY,
-            "not_found",
+            "no_such_execution",
             "mends must be the id of an execution of this import: the one whose bad rows the file has, mended",
             field="mends",
         )
