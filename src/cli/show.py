@@ -560,8 +560,8 @@ def outstanding(
         address(out, "mended by", f"{child.execution_id}  {said}")
     if left.rows:
         out.print(Text(f"  `importer fix {execution.id}{options}` shows what can be done about them."), soft_wrap=True)
-    said = {child.execution_id for child in left.mended}
-    for other in [other for other in perhaps if other.id not in said and other.status is Status.SUCCEEDED][
+    known = {child.execution_id for child in left.mended}
+    for other in [other for other in perhaps if other.id not in known and other.status is Status.SUCCEEDED][
         :SHOWN_NAMES
     ]:
         rows = other.outcome.sums.rows if other.outcome is not None else 0
