@@ -12,7 +12,7 @@ from cli.verbs import DIFFERS, DONE, Trouble, json_option, stack_option, version
 from importer.aws.clock import SystemClock
 from importer.aws.stored import StoredTables
 from importer.bad_rows import shown
-from importer.ledger import Books, CannotRecount, Finding, Kind, Place, Verdict, verify
+from importer.ledger import Books, CannotRecount, Finding, Kept, Kind, Place, Verdict, verify
 from importer.ledger.verify import MOST_FINDINGS
 from importer.model import Execution, Status, Tally
 
@@ -83,7 +83,11 @@ def books(connection: Connection) -> Books:
     tables = (stack.events_table, stack.users_table, stack.imports_table)
     clock = SystemClock()
     return Books(
-        connection.objects, connection.imports, StoredTables(connection.dynamodb, *tables, clock), clock.now_ms()
+        connection.objects,
+        connection.imports,
+        StoredTables(connection.dynamodb, *tables, clock),
+        clock.now_ms(),
+        Kept(stack.archive_retention_days, stack.errors_retention_days, stack.receipt_retention_days),
     )
 
 
@@ -122,6 +126,9 @@ def _page(out: Console, execution: Execution, verdict: Verdict) -> None:
     if verdict.gone:
         items = show.many(verdict.gone, "item")
         show.paragraph(out, f"Since then {items} expired, or went with persons who were erased.", indent=0)
+    if verdict.forgotten:
+        rows = show.many(verdict.forgotten, "row")
+        show.paragraph(out, f"Since then {rows} were blanked: of persons who were forgotten.", indent=0)
     for sentence in verdict.unchecked:
         show.paragraph(out, f"Not checked: {sentence}.", "dim", indent=0)
 

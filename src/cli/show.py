@@ -606,7 +606,7 @@ def fetch_page(out: Console, fetch: Fetch, bucket: str, options: str) -> None:
 
 def dropped_name(execution: Execution) -> str:
     """The whole name its file was dropped by, below imports/."""
-    return shown_whole(execution.source.key.removeprefix("imports/"))
+    return shown_whole(execution.upload.key.removeprefix("imports/")) + (" (replay)" if execution.replayed else "")
 
 
 def _standing(execution: Execution) -> str:
@@ -621,6 +621,8 @@ def execution_page(out: Console, execution: Execution, receipt: Mapping[str, Any
     address(out, "source", execution.source.uri)
     if execution.source.version_id:
         address(out, "version", execution.source.version_id)
+    if execution.replayed is not None:
+        label(out, "replay of", f"{execution.replayed.parent}; the source stays where it is")
     label(out, "size", in_bytes(execution.source.size_bytes))
     label(out, "import", f"{execution.document_import_id}, dialect {execution.format}")
     label(out, "created", utc(execution.created_ms))

@@ -6,6 +6,10 @@ the sweep last saw; `IMPORT#id/IMPORT` an import definition, `IMPORT#id/TURN` wh
 `EXEC#id/MENDED#child` that an execution's file has its bad rows, mended; `STEM#day#stem/STEM` who has a stem;
 `KEY#hash/KEY` a request that came with an Idempotency-Key, which DynamoDB forgets some time after `expires_at`. Every
 decision reads consistently (F10).
+
+All that is kept of an execution that SUCCEEDED may have an `expires_at`, too. One that FAILED or was CANCELED has none:
+its source lies in `imports/`, and without the record the sweep would take it for a file nobody has imported.
+
 botocore repeats a write whose reply was lost and then sees its own success refused: each conditional write here is
 followed, when refused, by a read that asks "was it me?" (F8).
 """
@@ -42,6 +46,7 @@ from importer.model import (
     Tally,
     Turn,
     Unavailable,
+    Upload,
     Usage,
     Value,
     Watched,
@@ -63,9 +68,11 @@ MOST_LOOKED_AT: Final = 3_000  # executions of other imports or statuses, while 
 class ImportsTable:
     """See `executions.ports.Records`. What a person does with import definitions is here too; no worker does it."""
 
-    def __init__(self, client: "DynamoDBClient", table: str) -> None:
+    def __init__(self, client: "DynamoDBClient", table: str, kept_days: int = 0) -> None:
+        """`kept_days`: after which what has ended well is forgotten; 0 is never."""
         self._dynamodb = client
         self._table = table
+        self._kept_days = kept_days
 
     # -- executions ---------------------------------------------------------------------------------------------
 
@@ -192,10 +199,39 @@ class ImportsTable:
         status = Status.SUCCEEDED if execution.phase is Phase.FINALISING else execution.status
         closed = replace(execution, status=status, phase=Phase.CLOSED, outcome=outcome)
         closer = uuid.uuid4().hex  # so that a lost reply is not taken for another worker's closing (F8)
-        if self._moved(execution, closed, closer=closer):
+        if self._moved(execution, closed, closer=closer, **self._forgotten(execution, outcome)):
             return True
         item = self._get(f"EXEC#{execution.id}", "EXEC") or {}
         return item.get("closer") == closer
+
+    def let_go(self, execution: Execution, day: str, stem: str) -> None:
+        if execution.outcome is None or not (forgotten := self._forgotten(execution, execution.outcome)):
+            return
+        beside = self._pages(
+            KeyConditionExpression="pk = :pk",
+            ExpressionAttributeValues=_marshalled({":pk": f"EXEC#{execution.id}"}),
+            ProjectionExpression="pk, sk, expires_at",
+            ConsistentRead=True,
+        )
+        for item in beside:
+            if item["sk"]["S"] != "EXEC" and "expires_at" not in item:
+                self._let_go(item["pk"]["S"], item["sk"]["S"], forgotten, "attribute_exists(pk)")
+        # A day's names are claimed by the executions created on it, and that day is over.
+        self._let_go(f"STEM#{day}#{stem}", "STEM", forgotten | {"me": execution.id}, "execution_id = :me")
+
+    def _let_go(self, pk: str, sk: str, values: dict[str, Any], condition: str) -> None:
+        self._conditional(
+            "update_item",
+            Key=_key(pk, sk),
+            UpdateExpression="SET expires_at = :expires_at",
+            ConditionExpression=condition,
+            ExpressionAttributeValues=_marshalled({f":{name}": value for name, value in values.items()}),
+        )
+
+    def _forgotten(self, execution: Execution, outcome: Outcome) -> dict[str, Any]:
+        if not self._kept_days or execution.phase is not Phase.FINALISING:
+            return {}
+        return {"expires_at": forget_s(outcome.end_date, self._kept_days)}
 
     def part_done(self, execution: Execution, start: int) -> Execution:
         # A set, not a counter: repeating the call changes nothing (I2).
@@ -224,7 +260,7 @@ class ImportsTable:
         self._moved(before, after)
         return self._now(before.id)
 
-    def _moved(self, before: Execution, after: Execution, only_if_open: bool = False, **more: str) -> bool:
+    def _moved(self, before: Execution, after: Execution, only_if_open: bool = False, **more: Any) -> bool:
         """Whether this call made the move. Status, phase and rules are its condition: together they only go forward.
 
         Args:
@@ -241,6 +277,8 @@ class ImportsTable:
             if after.round != before.round or (after.attempt != before.attempt and not after.parts_done)
             else []
         )
+        if after.phase is not Phase.CLOSED:  # whatever is at work on it again, it is not forgotten meanwhile
+            remove.append("expires_at")
         if remove:
             update += " REMOVE " + ", ".join(remove)
         by_name = {name: index for index, name in names.items()}
@@ -391,6 +429,17 @@ class ImportsTable:
             if len(found) >= enough or looked_at >= MOST_LOOKED_AT:
                 return found, False
             page = {"ExclusiveStartKey": answer["LastEvaluatedKey"]}
+
+    def created_between(self, after_ms: int, before_ms: int) -> Iterator[Execution]:
+        """Executions that were created in [after_ms, before_ms), oldest first, by the index: it may lag by a second."""
+        if before_ms <= after_ms:
+            return iter(())
+        items = self._pages(
+            IndexName="by_time",
+            KeyConditionExpression="listed = :listed AND creation_date BETWEEN :after AND :last",
+            ExpressionAttributeValues=_marshalled({":listed": _LISTED, ":after": after_ms, ":last": before_ms - 1}),
+        )
+        return map(_execution_of, map(plain, items))
 
     def stem_owner(self, day: str, name: str) -> str | None:
         item = self._get(f"STEM#{day}#{name}", "STEM")
@@ -595,6 +644,7 @@ class ImportsTable:
                 UpdateExpression=(
                     "SET #owner = :fence, fenced = :attempt, lease_until_ms = :never, #start = :start, #stop = :stop,"
                     " hops = :none, waits = :none, tries = :none"  # the next attempt has as many as this one had
+                    " REMOVE expires_at"  # of a settling that came to nothing in its last step
                 ),
                 # Refused: it is fenced already; by this attempt, or the next one has begun and is none of ours.
                 ConditionExpression=(
@@ -740,6 +790,11 @@ class ImportsTable:
             raise Unavailable(f"{operation} on the imports table: {error}") from error
 
 
+def forget_s(ended_ms: int, kept_days: int) -> int:
+    """When something that ended then is forgotten, as `expires_at` says it: in seconds."""
+    return ended_ms // 1000 + kept_days * 86_400
+
+
 class _Refused(Exception):
     """A conditional write was not accepted."""
 
@@ -826,6 +881,7 @@ def _execution_item(execution: Execution) -> dict[str, Any]:
             "spent": outcome.spent.counts(),
         },
         "attempt": execution.attempt,
+        **({"replayed": asdict(execution.replayed)} if execution.replayed else {}),
     }
     return {
         **document(execution),
@@ -888,4 +944,5 @@ def _read(item: dict[str, Any]) -> Execution:
         attempt=state["attempt"],
         checked=item.get("checked", False),  # not said before there was a check
         mends=item.get("mends", ""),
+        replayed=Upload(**state["replayed"]) if "replayed" in state else None,
     )

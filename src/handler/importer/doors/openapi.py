@@ -690,7 +690,9 @@ def _execution() -> Schema:
         "import_mode": {"const": "MANUAL_FILE"},
         "import_type": _NULL,
     }
-    return _object(properties)
+    parent = {"type": "string", "description": "Of a replay: the execution whose archived file it reads again."}
+    whole = _object(properties)
+    return {**whole, "properties": {**properties, "parent": parent}}
 
 
 def _object(properties: Schema) -> Schema:

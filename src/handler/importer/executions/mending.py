@@ -35,6 +35,7 @@ class Mended:
         rows: which: see `Mending`.
         counts: it took them over; it did not if it has not SUCCEEDED.
         taken: how many rows its file has.
+        lines: … and with the blank ones, as those of persons are who were forgotten.
         bad: of those, the ones that are bad again: outstanding there, unless others have taken them over in turn.
     """
 
@@ -44,6 +45,7 @@ class Mended:
     counts: bool
     taken: int
     bad: int
+    lines: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +153,7 @@ def _mended(said: Mending, child: Execution | None) -> Mended:
     if child is None or child.outcome is None or child.status is not Status.SUCCEEDED:
         return Mended(said.execution_id, said.rows, child.status if child else None, False, 0, 0)
     sums = child.outcome.sums
-    return Mended(said.execution_id, said.rows, child.status, True, sums.rows, sums.bad)
+    return Mended(said.execution_id, said.rows, child.status, True, sums.rows, sums.bad, sums.lines)
 
 
 def _hash(child: Execution) -> str:
@@ -167,7 +169,7 @@ def _taken_over(bad: int, mended: Iterable[Mended], hashes: dict[str, str]) -> i
             continue
         intervals = _intervals(child.rows, bad)
         # Fewer rows than it says: whoever wrote it has left some out, and nobody knows which.
-        if intervals and child.taken >= _length(intervals):
+        if intervals and child.lines >= _length(intervals):
             named += intervals
         else:
             others[hashes[child.execution_id]] = child.taken
