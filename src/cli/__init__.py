@@ -6,6 +6,7 @@ converting.py  convert: a file's rows in another dialect
 recount.py     verify
 people.py      user, segment: what is known of a person
 standing.py    status
+ringing.py     alarms: those that ring, each explained
 definitions.py imports: definitions created, listed, shown, changed, deleted
 stopping.py    cancel, redrive; with dead_letters.py
 verbs.py       what all verbs have in common: options, exit codes, how trouble is told

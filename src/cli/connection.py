@@ -6,7 +6,7 @@ Everything that can be wrong before the first call says here what to do about it
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import boto3
 from botocore.config import Config
@@ -70,6 +70,16 @@ class Connection:
     def signer(self) -> "S3Client":
         """A new client, to sign what others will send."""
         return self.session.client("s3", endpoint_url=self.stack.endpoint_url, config=SIGNING)
+
+    def client(self, service: str) -> Any:
+        """A new client of a service that few commands need."""
+        return self.session.client(service, endpoint_url=self.stack.endpoint_url, config=_CONFIG)  # type: ignore[call-overload]
+
+    @property
+    def stack_name(self) -> str:
+        """What CloudFormation calls it, also for the twin; "" of an older stack, which does not say."""
+        path = self.stack.tokens_path or ""
+        return path.removeprefix("/importer/").partition("/")[0] if path.startswith("/importer/") else ""
 
     @property
     def objects(self) -> S3Objects:

@@ -10,6 +10,7 @@ from importer.bad_rows import ObjectProblem
 from importer.definitions import DEFAULT, Definition
 from importer.doors.addresses import file_name_of, source_of
 from importer.doors.requested import Asked
+from importer.executions import mending
 from importer.executions.plain_text import HEAD_STORED_BYTES
 from importer.fetches import Fetch, Refused
 from importer.notification import IMPORTS_PREFIX
@@ -25,8 +26,12 @@ def import_files(
     deadline: float,
     bad_rows: int,
     quiet: bool = False,
+    mends: str = "",
 ) -> list[importing.Outcome]:
     """What became of each file, in the order given. `deadline` is of time.monotonic.
+
+    Args:
+        mends: the execution whose bad rows the files here have, mended; "" for none.
 
     Raises:
         click.UsageError: one of the URIs can be no file's; nothing was imported.
@@ -49,8 +54,8 @@ def import_files(
                     importing.judge(path.name, file.read(HEAD_STORED_BYTES), definition)
                 key = f"{folder}{path.name}"
                 if definition.has_in_series(key):
-                    return _leave_one(connection, path, key, definition, bars)
-                return _import_one(connection, path, key, deadline, bad_rows, bars)
+                    return _leave_one(connection, path, key, definition, bars, mends)
+                return _import_one(connection, path, key, deadline, bad_rows, bars, mends)
             except ObjectProblem as problem:
                 return importing.Outcome(path, trouble=problem.message, exit_code=FILE_REFUSED)
             except (CannotReach, OSError) as error:
@@ -69,22 +74,22 @@ def _judged(connection: Connection, asked: Asked, definition: Definition) -> Fet
 
 
 def _leave_one(
-    connection: Connection, path: Path, key: str, definition: Definition, bars: show.Bars
+    connection: Connection, path: Path, key: str, definition: Definition, bars: show.Bars, mends: str
 ) -> importing.Outcome:
     """A file of a recurring import: it is uploaded, and imported when it is its turn."""
     bar = bars.file(path)
     size = path.stat().st_size
-    uploaded = importing.upload(connection, path, key, lambda count: bar.sent(count, size))
+    uploaded = importing.upload(connection, path, key, lambda count: bar.sent(count, size), mending.metadata_of(mends))
     bar.uploaded(uploaded.source.uri)
     return importing.left_to_runs(connection, path, uploaded, definition, "uploaded")
 
 
 def _import_one(
-    connection: Connection, path: Path, key: str, deadline: float, bad_rows: int, bars: show.Bars
+    connection: Connection, path: Path, key: str, deadline: float, bad_rows: int, bars: show.Bars, mends: str
 ) -> importing.Outcome:
     bar = bars.file(path)
     size = path.stat().st_size
-    uploaded = importing.upload(connection, path, key, lambda count: bar.sent(count, size))
+    uploaded = importing.upload(connection, path, key, lambda count: bar.sent(count, size), mending.metadata_of(mends))
     bar.uploaded(uploaded.source.uri)
     execution = importing.follow(connection, uploaded, deadline, lambda now: bar.moved(now, uploaded))
     if execution is not None:

@@ -6,7 +6,7 @@ for: the same id that the function computes from its notification is polled here
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +22,8 @@ from importer.compression import is_compressed
 from importer.csv_rows import Csv
 from importer.definitions import Definition
 from importer.documents import document
+from importer.executions.mending import Outstanding
+from importer.executions.mending import outstanding as outstanding_of
 from importer.executions.starting import execution_id_of, judge_name
 from importer.model import TO_THE_END, Execution, Phase, S3Object, Status, Tally, Value
 from importer.notification import IMPORTS_PREFIX, Dropped
@@ -106,9 +108,17 @@ def judge(name: str, head: bytes, definition: Definition) -> None:
 # ---- Upload --------------------------------------------------------------------------------------------------------
 
 
-def upload(connection: Connection, path: Path, key: str, sent: Callable[[int], None]) -> Uploaded:
+def upload(
+    connection: Connection,
+    path: Path,
+    key: str,
+    sent: Callable[[int], None],
+    metadata: Mapping[str, str] | None = None,
+) -> Uploaded:
     """Put a file at `key`; `sent` hears the number of bytes each time some have arrived.
 
+    Args:
+        metadata: of the object; its import may look at them (`executions.mending`).
     Raises:
         CannotReach. OSError: the file cannot be read, or changed while it was.
     """
@@ -120,11 +130,13 @@ def upload(connection: Connection, path: Path, key: str, sent: Callable[[int], N
         file.seek(0)
         if size <= PIECE_BYTES:
             body = file.read(PIECE_BYTES + 1)
-            answer: Any = connection.s3.put_object(Bucket=bucket, Key=key, Body=body, ContentType=kind)
+            answer: Any = connection.s3.put_object(
+                Bucket=bucket, Key=key, Body=body, ContentType=kind, Metadata=dict(metadata or {})
+            )
             sent(len(body))
             size = len(body)
         else:
-            answer = _upload_pieces(connection, path, key, size, kind, sent)
+            answer = _upload_pieces(connection, path, key, size, kind, sent, metadata or {})
         version = answer.get("VersionId")
         etag = answer["ETag"].strip('"')
         source = S3Object(bucket, key, version, etag, size, 0)
@@ -143,11 +155,17 @@ def upload(connection: Connection, path: Path, key: str, sent: Callable[[int], N
 
 
 def _upload_pieces(
-    connection: Connection, path: Path, key: str, size: int, kind: str, sent: Callable[[int], None]
+    connection: Connection,
+    path: Path,
+    key: str,
+    size: int,
+    kind: str,
+    sent: Callable[[int], None],
+    metadata: Mapping[str, str],
 ) -> Any:
     where: Any = {"Bucket": connection.stack.bucket, "Key": key}
     piece_bytes = max(PIECE_BYTES, -(-size // MAX_PIECES))
-    upload_id = connection.s3.create_multipart_upload(**where, ContentType=kind)["UploadId"]
+    upload_id = connection.s3.create_multipart_upload(**where, ContentType=kind, Metadata=dict(metadata))["UploadId"]
 
     def put(number: int) -> dict[str, Any]:
         with path.open("rb") as file:
@@ -303,6 +321,34 @@ def newest(connection: Connection, count: int) -> list[str]:
 def executions(connection: Connection, count: int) -> list[Execution]:
     """The newest executions, newest first, as they stand now (the index may lag behind)."""
     return _standing_now(connection, newest(connection, count))
+
+
+def with_bad_rows(connection: Connection) -> Iterator[Execution]:
+    """The executions that have ended and refused rows, newest first, as they stand now (the index may lag behind)."""
+    page: dict[str, Any] = {}
+    while True:
+        with explained(connection.name):
+            answer: Any = connection.dynamodb.query(
+                TableName=connection.stack.imports_table,
+                IndexName="by_time",
+                KeyConditionExpression="listed = :all",
+                FilterExpression="#result.#failure > :none",
+                ExpressionAttributeNames={"#result": "result", "#failure": "total_failure"},
+                ExpressionAttributeValues={":all": {"S": "EXECUTION"}, ":none": {"N": "0"}},
+                ProjectionExpression="pk",
+                ScanIndexForward=False,
+                **page,
+            )
+        yield from _standing_now(connection, [item["pk"]["S"].removeprefix("EXEC#") for item in answer["Items"]])
+        if "LastEvaluatedKey" not in answer:
+            return
+        page = {"ExclusiveStartKey": answer["LastEvaluatedKey"]}
+
+
+def outstanding(connection: Connection, execution: Execution) -> Outstanding:
+    """How its bad rows stand now."""
+    with explained(connection.name):
+        return outstanding_of(connection.imports, execution)
 
 
 def executions_of(connection: Connection, import_id: str, count: int) -> list[Execution]:

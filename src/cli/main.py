@@ -15,7 +15,10 @@ from cli import (
     converting,
     definitions,
     dropping,
+    expected,
+    explaining,
     fetching,
+    fixing,
     forgetting,
     importing,
     lookup,
@@ -24,6 +27,8 @@ from cli import (
     previewing,
     recount,
     recurring,
+    replaying,
+    ringing,
     show,
     standing,
     stopping,
@@ -74,6 +79,7 @@ def main() -> None:
 )
 @click.option("--role-arn", metavar="ARN", default="", help="Of a private s3:// source: the role to assume.")
 @click.option("--external-id", metavar="ID", default="", help="What the owner of that role wants to be told.")
+@click.option("--mends", metavar="EXECUTION", help="Whose bad rows the file has, mended: no longer outstanding there.")
 @timeout_option(900.0, "How long to wait for the imports to end.")
 @click.option(
     "--bad-rows",
@@ -92,6 +98,7 @@ def import_(
     credentials: str,
     role_arn: str,
     external_id: str,
+    mends: str | None,
     timeout_s: float,
     bad_rows: int,
     as_json: bool,
@@ -110,10 +117,13 @@ def import_(
       importer import events/files/logins.json
       importer import --stack s3-event-importer monday.json.gz tuesday.json.gz
       importer import --json logins.json | jq '.files[].receipt.bad'
+      importer import by-hand.json --mends 8c2f…
       importer import https://files.example.com/exports/monday.json.gz
       importer import s3://partner-bucket/exports/monday.json --credentials ssm:partner
     """
     uris = [file for file in files if isinstance(file, str)]
+    if mends is not None and (uris or len(files) > 1):
+        raise click.UsageError("--mends is for one file of this machine")
     if (credentials or role_arn or external_id) and not uris:
         raise click.UsageError("--credentials, --role-arn and --external-id are for URIs: name one")
     names = [fetching.name_of(file) if isinstance(file, str) else file.name for file in files]
@@ -124,8 +134,9 @@ def import_(
     definition = DEFAULT if import_id is None else lookup.stored_definition(connection, import_id)
     asked = Asked("", import_id or "", credentials, role_arn, external_id)
     wanted = tuple(replace(asked, uri=file) if isinstance(file, str) else file for file in files)
+    parent_id = "" if mends is None else lookup.execution_of(connection, mends).id
     outcomes = dropping.import_files(
-        connection, wanted, definition, time.monotonic() + timeout_s, bad_rows, quiet=as_json
+        connection, wanted, definition, time.monotonic() + timeout_s, bad_rows, quiet=as_json, mends=parent_id
     )
     if as_json:
         click.echo(show.to_json({"files": [outcome.document() for outcome in outcomes]}))
@@ -152,22 +163,44 @@ def import_(
     type=click.IntRange(0),
     help="Refused rows of one execution to show in full.",
 )
+@click.option("--outstanding", "only_outstanding", is_flag=True, help="List those with bad rows nobody has mended.")
 @json_option
 @click.pass_context
 def executions(
-    ctx: click.Context, name: str | None, stack_name: str | None, limit: int, bad_rows: int, as_json: bool
+    ctx: click.Context,
+    name: str | None,
+    stack_name: str | None,
+    limit: int,
+    bad_rows: int,
+    only_outstanding: bool,
+    as_json: bool,
 ) -> None:
     """List imports, newest first, or show one with its receipt: by its id, or the newest one of a key.
+
+    Bad rows are outstanding until a file that has them, mended, is imported: `importer fix` says how.
 
     \b
     Examples:
       importer executions
       importer executions imports/logins.json
+      importer executions --outstanding
       importer executions --limit 100 --json | jq -r '.executions[] | select(.status=="FAILED").id'
       importer executions 8c2f… --stack s3-event-importer
     """
+    if only_outstanding and name is not None:
+        raise click.UsageError("--outstanding is for the list: name no execution")
     connection = connected(stack_name)
     out = show.console()
+    if only_outstanding:
+        left = fixing.still_outstanding(connection, limit)
+        if as_json:
+            documents = [execution_document(execution) | rows.document() for execution, rows in left]
+            click.echo(show.to_json({"executions": documents, "outstanding": sum(rows.rows for _, rows in left)}))
+        elif left:
+            show.outstanding_list(out, left)
+        else:
+            show.paragraph(out, f"No bad row is outstanding in {connection.name}.", indent=0)
+        return
     if name is None:
         found = importing.executions(connection, limit)
         if as_json:
@@ -181,11 +214,14 @@ def executions(
         return
     execution = lookup.execution_of(connection, name)
     receipt = importing.receipt_of(connection, execution)
+    stands = importing.outstanding(connection, execution)
     if as_json:
-        click.echo(show.to_json({"execution": execution_document(execution), "receipt": receipt}))
+        said = execution_document(execution) | stands.document()
+        click.echo(show.to_json({"execution": said, "receipt": receipt}))
     else:
         rows = importing.first_bad_rows(connection, execution, bad_rows) if receipt else []
         show.execution_page(out, execution, receipt, rows)
+        show.outstanding(out, execution, stands, connection.command)
     ctx.exit(DONE)
 
 
@@ -196,9 +232,14 @@ for verb in (
     fetching.fetches,
     recurring.recurring,
     standing.status,
+    ringing.alarms,
+    expected.expected,
     recount.verify_,
+    fixing.fix,
+    explaining.why,
     stopping.cancel,
     stopping.redrive,
+    replaying.replay,
     people.user,
     people.segment,
     forgetting.forget,

@@ -29,11 +29,18 @@ from importer.executions.plain_text import HEAD_STORED_BYTES
     type=click.IntRange(1, SECONDS),
     help="The upload must begin within so many seconds.",
 )
+@click.option("--mends", metavar="EXECUTION", help="Whose bad rows the file will have, mended.")
 @stack_option
 @json_option
 @click.pass_context
 def presign(
-    ctx: click.Context, file: Path, import_id: str | None, seconds: int, stack_name: str | None, as_json: bool
+    ctx: click.Context,
+    file: Path,
+    import_id: str | None,
+    seconds: int,
+    mends: str | None,
+    stack_name: str | None,
+    as_json: bool,
 ) -> None:
     """Print a line of curl that uploads FILE to imports/, for whoever has neither credentials nor a token.
 
@@ -49,6 +56,7 @@ def presign(
     """
     connection = connected(stack_name)
     definition = DEFAULT if import_id is None else lookup.stored_definition(connection, import_id)
+    parent_id = "" if mends is None else lookup.execution_of(connection, mends).id
     most_bytes = (connection.stack.upload_max_mib or LARGEST_POST_MIB) << 20
     if file.exists():
         with file.open("rb") as opened:
@@ -68,6 +76,7 @@ def presign(
                 most_bytes,
                 SystemClock().now_ms(),
                 seconds,
+                mends=parent_id,
             )
     except BadName as problem:
         raise click.UsageError(str(problem)) from None

@@ -12,7 +12,7 @@ from cli.verbs import DIFFERS, DONE, Trouble, json_option, stack_option, version
 from importer.aws.clock import SystemClock
 from importer.aws.stored import StoredTables
 from importer.bad_rows import shown
-from importer.ledger import Books, CannotRecount, Finding, Kind, Place, Verdict, verify
+from importer.ledger import Books, CannotRecount, Finding, Kept, Kind, Place, Verdict, verify
 from importer.ledger.verify import MOST_FINDINGS
 from importer.model import Execution, Status, Tally
 
@@ -83,7 +83,11 @@ def books(connection: Connection) -> Books:
     tables = (stack.events_table, stack.users_table, stack.imports_table)
     clock = SystemClock()
     return Books(
-        connection.objects, connection.imports, StoredTables(connection.dynamodb, *tables, clock), clock.now_ms()
+        connection.objects,
+        connection.imports,
+        StoredTables(connection.dynamodb, *tables, clock),
+        clock.now_ms(),
+        Kept(stack.archive_retention_days, stack.errors_retention_days, stack.receipt_retention_days),
     )
 
 

@@ -25,6 +25,7 @@ from cli.importing import Outcome
 from importer.bad_rows import BadRow, row_text, shown
 from importer.costs import dollars
 from importer.diagnosis import diagnosis as whole_file
+from importer.executions.mending import Outstanding
 from importer.fetches import Fetch
 from importer.forecast import Forecast
 from importer.known import Where
@@ -521,6 +522,40 @@ def execution_list(out: Console, found: Sequence[Execution]) -> None:
     put_lines(out, ("execution", "created (UTC)", "status", "good", "bad", "file"), rows, ("good", "bad"))
 
 
+def outstanding_list(out: Console, found: Sequence[tuple[Execution, Outstanding]]) -> None:
+    """One a line, with the whole id and the whole name; then how many rows that is."""
+    rows: list[list[str | Text]] = [
+        [
+            execution.id,
+            utc(execution.created_ms)[:16].replace("T", " "),
+            Text(f"{left.rows:,}", style="red"),
+            f"{left.bad:,}",
+            dropped_name(execution),
+        ]
+        for execution, left in found
+    ]
+    put_lines(out, ("execution", "created (UTC)", "outstanding", "bad", "file"), rows, ("outstanding", "bad"))
+    total = sum(left.rows for _, left in found)
+    paragraph(out, f"{many(total, 'bad row')} outstanding in {many(len(found), 'import')}.")
+
+
+def outstanding(out: Console, execution: Execution, left: Outstanding, options: str) -> None:
+    """Of an execution's page: which of its bad rows nobody has mended, and who was to."""
+    if execution.mends:
+        address(out, "mends", execution.mends)
+    if not left.bad:
+        return
+    heading(out, f"Outstanding: {left.rows:,} of {many(left.bad, 'bad row')}")
+    for child in left.mended:
+        status = child.status.value if child.status else "unknown"
+        said = (
+            f"took over {many(child.taken, 'row')}, {child.bad:,} bad again" if child.counts else f"{status}: nothing"
+        )
+        address(out, "mended by", f"{child.execution_id}  {said}")
+    if left.rows:
+        out.print(Text(f"  `importer fix {execution.id}{options}` shows what can be done about them."), soft_wrap=True)
+
+
 def fetch_list(out: Console, found: Sequence[Fetch]) -> None:
     """One a line, with the whole id and the whole URI."""
     rows: list[list[str | Text]] = [
@@ -557,7 +592,7 @@ def fetch_page(out: Console, fetch: Fetch, bucket: str, options: str) -> None:
 
 def dropped_name(execution: Execution) -> str:
     """The whole name its file was dropped by, below imports/."""
-    return shown_whole(execution.source.key.removeprefix("imports/"))
+    return shown_whole(execution.upload.key.removeprefix("imports/")) + (" (replay)" if execution.replayed else "")
 
 
 def _standing(execution: Execution) -> str:
@@ -572,6 +607,8 @@ def execution_page(out: Console, execution: Execution, receipt: Mapping[str, Any
     address(out, "source", execution.source.uri)
     if execution.source.version_id:
         address(out, "version", execution.source.version_id)
+    if execution.replayed is not None:
+        label(out, "replay of", f"{execution.replayed.parent}; the source stays where it is")
     label(out, "size", in_bytes(execution.source.size_bytes))
     label(out, "import", f"{execution.document_import_id}, dialect {execution.format}")
     label(out, "created", utc(execution.created_ms))

@@ -148,11 +148,11 @@ def _redrive_one(connection: Connection, execution: Execution, yes: bool, as_jso
         show.paragraph(show.console(), f"`{command}` shows how it goes.", indent=0)
 
 
-def _preview_again(connection: Connection) -> Callable[[bytes], object]:
-    """Invokes the preview function as Lambda itself does; a stack of before there was one has none of its letters."""
+def _invoked_again(connection: Connection) -> Callable[[str, bytes], object]:
+    """Invokes a function as Lambda itself does; a stack of before there was one has none of its letters."""
 
-    def invoke(payload: bytes) -> object:
-        name = connection.stack.functions["PreviewFunction"]
+    def invoke(function: str, payload: bytes) -> object:
+        name = connection.stack.functions[function]
         return connection.functions().invoke(FunctionName=name, InvocationType="Event", Payload=payload)
 
     return invoke
@@ -171,14 +171,14 @@ def _redrive_letters(connection: Connection, dry_run: bool, yes: bool, as_json: 
             confirm(yes, f"Deliver {show.many(len(letters), 'dead letter')} again?")
             settings = settings_of(connection) if any(letter.dropped for letter in letters) else None
             place = workplace(connection, settings)
-            preview = _preview_again(connection)
+            invoke = _invoked_again(connection)
             fetches_url = connection.stack.fetch_queue_url
             send_fetch = FetchQueue(connection.sqs, fetches_url).send if fetches_url else None
             for letter in letters:
                 try:
                     with explained(connection.name):
                         tell, options = teller_of(connection), connection.command
-                        dead_letters.deliver(place, queue, letter, tell, preview, options, send_fetch)
+                        dead_letters.deliver(place, queue, letter, tell, invoke, options, send_fetch)
                 except CannotReach as trouble:
                     letter.outcome, letter.failed = str(trouble), True
     finally:

@@ -10,18 +10,35 @@ import orjson
 from aws_lambda_powertools import Metrics
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from importer.assembly import doorway_maker, fetch_place_maker, herald, preview_maker, workplace_maker
+from importer.assembly import (
+    doorway_maker,
+    explainer,
+    fetch_place_maker,
+    herald,
+    preview_maker,
+    series_table,
+    workplace_maker,
+)
 from importer.aws import clients
 from importer.aws.dispatch import send_run, task_of
 from importer.aws.settings import Settings
 from importer.executions import Workplace, import_dropped, sweep_unfinished, sweep_waiting, work_on
 from importer.model import Misconfigured, S3Object, Unavailable, Value
 from importer.notification import PREVIEWS_PREFIX, UnknownNotification, dropped_objects
-from importer.telemetry import NAMESPACE, discreet, failed, make_logger, not_served, previewed
+from importer.telemetry import (
+    NAMESPACE,
+    PowertoolsTelemetry,
+    discreet,
+    failed,
+    make_logger,
+    not_served,
+    previewed,
+)
 
 if TYPE_CHECKING:
     from importer.doors.api import Api
     from importer.doors.dropped_previews import PreviewPlace
+    from importer.doors.explaining import Explainer
     from importer.doors.fetching import FetchPlace
     from importer.doors.ports import Doorway
     from importer.doors.telling import Herald
@@ -49,6 +66,11 @@ def _preview_places() -> "Callable[[Callable[[], int]], PreviewPlace]":
 @cache
 def _herald() -> "Herald":
     return herald(Settings.of(), logger, metrics)
+
+
+@cache
+def _explainer() -> "Explainer":
+    return explainer(Settings.of(), logger, metrics)
 
 
 @discreet(logger)
@@ -170,6 +192,9 @@ def sweep_handler(event: dict[str, Value], context: LambdaContext) -> dict[str, 
     `{"sweep": "waiting"}`, every 15 minutes: files in imports/ that nobody told of are taken up; the age of the oldest
     is told as a metric.
 
+    `{"sweep": "expected"}`, every 15 minutes: series of files that did not come at their usual rhythm, or came thin,
+    are told of.
+
     Raises:
         Unavailable, or whatever a bug raises: then there are no metrics, and the alarm on them rings.
         Misconfigured: another event.
@@ -185,8 +210,13 @@ def sweep_handler(event: dict[str, Value], context: LambdaContext) -> dict[str, 
         case "waiting":
             waiting = sweep_waiting(place, Settings.of().bucket)
             return {"waiting_files": waiting.files, "oldest_waiting_seconds": waiting.oldest_seconds}
+        case "expected":
+            from importer.doors.expecting import look_for_expected  # here: the other functions need none of it
+
+            looked = look_for_expected(place, series_table(Settings.of()), PowertoolsTelemetry(logger, metrics))
+            return {"missing": looked.missing, "thin": looked.thin, "complete": int(looked.complete)}
         case other:
-            raise Misconfigured(f'the event says "sweep": {other!r}; it must be "unfinished" or "waiting"')
+            raise Misconfigured(f'the event says "sweep": {other!r}; it must be "unfinished", "waiting" or "expected"')
 
 
 def _sweep_fetches(context: LambdaContext) -> None:
@@ -305,16 +335,24 @@ def preview_handler(event: dict[str, Value], context: LambdaContext) -> dict[str
 
 @discreet(logger)
 @metrics.log_metrics
-def notify_handler(event: dict[str, Value], context: LambdaContext) -> dict[str, int]:
+def notify_handler(event: dict[str, Value], context: LambdaContext) -> dict[str, Value]:
     """The imports table's stream has told that an execution was closed: tell of it. Or a person, with a dead letter.
+    Or SNS: an alarm rings, or rings no more: explain it to people.
 
-    One record a batch (BatchSize 1): what it raises is that record's alone.
+    One record of the stream a batch (BatchSize 1): what it raises is that record's alone.
 
+    Returns:
+        For a person invoking by hand: how many were told; of alarms what was told.
     Raises:
-        Unavailable: Lambda invokes again, in the order of the stream, for up to 24 hours.
+        Unavailable: Lambda invokes again; for a closing in the order of the stream, for up to 24 hours, for an alarm
+            twice, after which it is a dead letter.
         Misconfigured: another event.
     """
-    from importer.aws.events import closings  # no other function has to import it
+    # No other function has to import them.
+    from importer.aws.events import closings
+    from importer.doors.explaining import notes_in
 
+    if notes := notes_in(event):
+        return {"messages": list[Value](_explainer().tell(notes))}
     told = [_herald().tell(closing) for closing in closings(event)]
     return {"told": sum(told), "dead_letters": len(told) - sum(told)}

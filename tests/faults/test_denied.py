@@ -15,8 +15,12 @@ from typing import Any
 
 import pytest
 
+from importer.aws import clients
 from importer.aws.dispatch import task_of
-from importer.executions import sweep_unfinished, sweep_waiting, work_on
+from importer.aws.series import SeriesTable
+from importer.doors.expecting import look_for_expected
+from importer.executions import archive_of, replay, replay_of, sweep_unfinished, sweep_waiting, work_on
+from importer.executions.pinned import definition_of
 from importer.executions.ports import Workplace
 from importer.model import Unavailable
 from tests.faults.files import many_rows, row
@@ -229,6 +233,27 @@ def sweep_of_unfinished_executions(importer: Importer) -> Prepared:
     return Prepared(importer, _sweeping(importer, "unfinished"), prepared.sources, swept=True)
 
 
+def replayed_file(importer: Importer) -> Prepared:
+    """A person has begun its replay: the workers read what lies in completed_imports/."""
+    notification, prepared = _import_of(importer, "imports/parts.json", many_rows(40), **TAGGED)
+    importer.notify(notification)
+    importer.run_until_quiet()
+    [parent] = importer.executions()
+    place = _workplace(importer, 900)
+    archived = place.records.execution(parent["id"])
+    assert archived is not None
+    archive = archive_of(place, archived)
+    assert archive is not None
+    replay(place, replay_of(place, archived, archive, definition_of(archived), archived.sinks, "again"))
+
+    def deliver() -> None:
+        for message in dict.fromkeys(importer.cloud.messages()):
+            work_on(_workplace(importer, importer.hop_seconds), task_of(message))
+
+    prepared.deliver, prepared.whole = deliver, False
+    return prepared
+
+
 def _sweeping(importer: Importer, which: str) -> Callable[[], None]:
     """What it could not take up, it tells and goes on: here that is raised, so that it is read."""
 
@@ -243,6 +268,22 @@ def _sweeping(importer: Importer, which: str) -> Callable[[], None]:
             raise Unavailable("; ".join(importer.telemetry.troubles[told:]))
 
     return sweep
+
+
+def sweep_of_expected_files(importer: Importer) -> Prepared:
+    """One is late, and looked for among those that wait."""
+    cloud = importer.cloud
+    for day in range(9):
+        importer.deliver(cloud.drop(f"imports/logins-{day}.json", row(day)))
+        cloud.clock.advance(86_400_000)
+    cloud.clock.sleep(4 * 3600)
+
+    def sweep() -> None:
+        place = _workplace(importer, 300)
+        found = look_for_expected(place, SeriesTable(clients.records(), cloud.imports_table), importer.telemetry)
+        assert found.missing == 1
+
+    return Prepared(importer, sweep, {}, whole=False)
 
 
 IN_PARTS = {"part_bytes": 2048}
@@ -291,6 +332,8 @@ ALL = [
         for versioned in (True, False)
     ),
     Workload(sweep_of_unfinished_executions, True, "SweepRole", IN_PARTS),
+    *(Workload(replayed_file, versioned, "PartRole", IN_PARTS) for versioned in (True, False)),
+    Workload(sweep_of_expected_files, True, "SweepRole"),
 ]
 
 

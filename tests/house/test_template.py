@@ -22,6 +22,7 @@ from importer.doors import openapi
 from importer.doors.routes import ROUTES
 from importer.doors.telling import PATIENCE_MS
 from importer.forecast import MEMORY_MB
+from importer.sinks.items import EXPIRES
 from tests.bench import rig
 from tests.faults import importing
 from tests.support import cloud
@@ -158,6 +159,16 @@ def test_only_workers_are_started_by_what_our_functions_send(expanded):
         ("events:PutEvents", "event-bus"),
         ("sns:Publish", "NoticeTopic"),
         ("sqs:SendMessage", "DeadLetterQueue"),
+        # To explain alarms; the log groups are held by a test of their own.
+        ("s3:GetObject", "errors/"),
+        ("s3:GetObject", "imports/"),
+        ("s3:GetObjectVersion", "imports/"),
+        ("s3:ListBucketVersions", "list imports/"),
+        ("dynamodb:GetItem", "ImportsTable"),
+        ("dynamodb:Query", "ImportsTable"),
+        ("dynamodb:Query", "ImportsTable/index/unfinished"),
+        ("dynamodb:Query", "ImportsTable/index/by_time"),
+        ("sns:Publish", "ExplainedTopic"),
     }
 
 
@@ -221,12 +232,47 @@ def test_leftovers_in_the_bucket_go_away_by_themselves(expanded):
 
 
 def test_no_rule_deletes_a_file_nobody_has_imported(expanded):
-    """Only work/ and previews expire: files, bad rows, receipts and events stay until a person removes them."""
+    """By default only work/ and previews expire: files, bad rows, receipts and events stay until a person removes
+    them. Nothing under imports/ ever does."""
     expiring = {
         name: [rule["Prefix"] for rule in lifecycle_of(expanded, name) if "ExpirationInDays" in rule]
         for name in of_type(expanded, "AWS::S3::Bucket")
     }
     assert expiring == {"Bucket": ["work/", "previews/", "preview_results/"], "StreamBucket": []}
+
+
+KEPT = {  # parameter → condition, bucket and prefix
+    "ArchiveRetentionDays": ("ArchiveExpires", "Bucket", "completed_imports/"),
+    "ErrorsRetentionDays": ("ErrorsExpire", "Bucket", "errors/"),
+    "ReceiptRetentionDays": ("ReceiptsExpire", "Bucket", "receipts/"),
+    "StreamRetentionDays": ("StreamExpires", "StreamBucket", None),
+}
+
+
+@pytest.mark.parametrize("parameter", KEPT)
+def test_what_is_kept_for_ever_may_be_kept_for_some_days(expanded, parameter):
+    """0, the default, makes no rule: S3 takes none of 0 days. Old versions outlive it by OldVersionRetentionDays."""
+    condition, bucket, prefix = KEPT[parameter]
+    assert expanded["Parameters"][parameter]["Default"] == 0
+    assert expanded["Conditions"][condition] == {"Fn::Not": [{"Fn::Equals": [{"Ref": parameter}, 0]}]}
+    rules = expanded["Resources"][bucket]["Properties"]["LifecycleConfiguration"]["Rules"]
+    (rule,) = (rule["Fn::If"] for rule in rules if rule.get("Fn::If", [""])[0] == condition)
+    assert rule[1]["ExpirationInDays"] == {"Ref": parameter}
+    assert (rule[1].get("Prefix"), rule[1]["Status"]) == (prefix, "Enabled")
+    assert "NoncurrentVersionExpiration" not in rule[1]
+    assert rule[2] == {"Ref": "AWS::NoValue"}
+
+
+def test_every_table_forgets_by_the_attribute_our_code_writes(expanded):
+    """Items expire where they say so; the days of executions reach the functions that close them."""
+    attributes = {
+        name: table["Properties"]["TimeToLiveSpecification"]
+        for name, table in of_type(expanded, "AWS::DynamoDB::Table").items()
+    }
+    assert attributes == {name: {"AttributeName": EXPIRES, "Enabled": True} for name in attributes}
+    assert expanded["Parameters"]["ExecutionRetentionDays"]["Default"] == 0
+    variables = expanded["Resources"]["PartFunction"]["Properties"]["Environment"]["Variables"]
+    assert variables["EXECUTION_RETENTION_DAYS"] == {"Ref": "ExecutionRetentionDays"}
 
 
 def test_previews_are_soon_gone_with_all_their_versions(expanded):
@@ -253,7 +299,8 @@ def test_a_preview_can_write_its_result_and_nothing_else(expanded):
 
 
 def lifecycle_of(template: dict[str, Any], bucket: str) -> list[dict[str, Any]]:
-    return template["Resources"][bucket]["Properties"]["LifecycleConfiguration"]["Rules"]
+    """Its rules by default: those that a parameter asks for are not among them."""
+    return [r for r in template["Resources"][bucket]["Properties"]["LifecycleConfiguration"]["Rules"] if "Id" in r]
 
 
 def test_what_customers_gave_us_outlives_the_stack(expanded):
@@ -273,6 +320,7 @@ def test_tables_are_on_demand_recoverable_and_encrypted(expanded):
         assert properties["BillingMode"] == "PAY_PER_REQUEST", name
         assert properties["PointInTimeRecoverySpecification"] == {"PointInTimeRecoveryEnabled": True}, name
         assert properties["SSESpecification"] == {"SSEEnabled": True}, name
+        assert properties["DeletionProtectionEnabled"] is True, name
 
 
 def test_the_events_table_has_no_index(expanded):
@@ -307,17 +355,20 @@ def test_a_notification_that_cannot_be_handled_is_kept(expanded):
     assert configured == {
         "ImportFunction": {"Destination": dead_letters},
         "PreviewFunction": {"Destination": dead_letters},
+        "NotifyFunction": {"Destination": dead_letters},
         **dict.fromkeys(nothing_to_keep),
     }
     by_queue = {m["Properties"]["FunctionName"]["Ref"] for m in mappings_of(expanded)}  # see the test below
     by_request = {"ApiFunction"}  # it has whoever asks for a witness
     assert set(configured) | by_queue | by_request == set(of_type(expanded, "AWS::Lambda::Function"))
-    assert {"sqs:SendMessage"} == {
+    # Who explains alarms looks at what lies there; nobody may take a letter away.
+    assert {"sqs:SendMessage", "sqs:ReceiveMessage"} == {
         action
         for statement in allowed(expanded)
         if statement["Resource"] == dead_letters
         for action in as_list(statement["Action"])
     }
+    assert may(expanded, "NotifyRole", "DeadLetterQueue") == {"sqs:SendMessage", "sqs:ReceiveMessage"}
 
 
 def mappings_of(template: dict[str, Any]) -> list[dict[str, Any]]:
@@ -371,9 +422,8 @@ def test_only_workers_take_parts_and_whoever_finds_work_may_send_them(expanded):
         "FetchRole": [],
         "PreviewRole": [],
         "StreamRole": [],
-        "ScheduleFunctionRecurringRole": [],
-        "SweepFunctionUnfinishedRole": [],  # the schedules': each may invoke the sweep
-        "SweepFunctionWaitingRole": [],
+        "RecurringScheduleRole": [],  # the schedules': each may invoke one function
+        "SweepScheduleRole": [],
         "NotifyRole": [],
     }
 
@@ -551,6 +601,57 @@ def test_requests_are_bounded_logged_without_what_is_secret_and_answered_in_time
     assert expanded["Resources"]["ApiFunction"]["Properties"]["Timeout"] < 30
 
 
+# ---- Who may make others act for them ----------------------------------------------------------------------------
+
+
+def test_no_service_acts_here_for_another_account(expanded):
+    """The confused deputy: whoever invokes a function or assumes a role for a service is bound to this account, or to
+    one thing in it. Lambda assumes a function's role for that function only."""
+    for name, permission in of_type(expanded, "AWS::Lambda::Permission").items():
+        properties = permission["Properties"]
+        assert {"SourceAccount", "SourceArn"} & set(properties), name
+        assert properties.get("SourceAccount", {"Ref": "AWS::AccountId"}) == {"Ref": "AWS::AccountId"}, name
+    this_account = {"StringEquals": {"aws:SourceAccount": {"Ref": "AWS::AccountId"}}}
+    by_id = {"StringEquals": {"sts:ExternalId": {"Ref": "AWS::AccountId"}}}
+    conditions = {
+        "scheduler.amazonaws.com": this_account,
+        "firehose.amazonaws.com": by_id,
+        "lambda.amazonaws.com": None,
+    }
+    for name, role in of_type(expanded, "AWS::IAM::Role").items():
+        (statement,) = role["Properties"]["AssumeRolePolicyDocument"]["Statement"]
+        assert statement.get("Condition") == conditions[statement["Principal"]["Service"]], name
+
+
+def test_queues_and_topics_refuse_what_is_not_encrypted_on_the_way(expanded):
+    """As buckets do; a queue allows nobody anything beside what roles may do, a topic the alarms of this account."""
+    over_http = {"Bool": {"aws:SecureTransport": "false"}}
+    policies = [*of_type(expanded, "AWS::SQS::QueuePolicy").values(), *topic_policies(expanded).values()]
+    covered = {
+        subject["Ref"] for p in policies for subject in p["Properties"].get("Queues", p["Properties"].get("Topics"))
+    }
+    assert covered == {*of_type(expanded, "AWS::SQS::Queue"), *of_type(expanded, "AWS::SNS::Topic")}
+    for policy in policies:
+        statements = policy["Properties"]["PolicyDocument"]["Statement"]
+        (denied,) = (s for s in statements if s["Effect"] == "Deny")
+        assert (denied["Principal"], denied["Condition"]) == ("*", over_http)
+        for allow in (s for s in statements if s["Effect"] == "Allow"):
+            assert allow["Principal"] == {"Service": "cloudwatch.amazonaws.com"}
+            assert allow["Condition"]["StringEquals"] == {"aws:SourceAccount": {"Ref": "AWS::AccountId"}}
+
+
+def topic_policies(template: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    return of_type(template, "AWS::SNS::TopicPolicy")
+
+
+def test_dropped_files_may_be_bounded_and_are_not_by_default(expanded):
+    """A new account has less concurrency than AWS lets anybody reserve: the default must deploy there."""
+    function = expanded["Resources"]["ImportFunction"]["Properties"]
+    bound = {"Fn::If": ["ImportsAreBounded", {"Ref": "ImportConcurrency"}, {"Ref": "AWS::NoValue"}]}
+    assert function["ReservedConcurrentExecutions"] == bound
+    assert expanded["Parameters"]["ImportConcurrency"]["Default"] == 0
+
+
 # ---- People ------------------------------------------------------------------------------------------------------
 
 
@@ -591,10 +692,43 @@ def metrics_of(alarm: dict[str, Any]) -> list[tuple[str, str]]:
     return [(metric["Namespace"], metric["MetricName"]) for metric in looked_at]
 
 
+# About the function that explains all others: whoever is told of these is told by CloudWatch itself.
+PAST_THE_FUNCTION = ("notify-errors", "alarms-not-told")
+
+
+def test_alarms_are_explained_and_one_that_cannot_be_is_kept_and_rings(expanded):
+    """The raw topic starts the function, it publishes to people's, and what it fails at is tried twice more."""
+    subscriptions = [s["Properties"] for s in of_type(expanded, "AWS::SNS::Subscription").values()]
+    told = [(s["TopicArn"], s["Protocol"]) for s in subscriptions if s["TopicArn"] != {"Ref": "NoticeTopic"}]
+    assert sorted(told, key=str) == [({"Ref": "AlarmTopic"}, "lambda"), ({"Ref": "ExplainedTopic"}, "email")]
+    [config] = [
+        c["Properties"]
+        for c in of_type(expanded, "AWS::Lambda::EventInvokeConfig").values()
+        if c["Properties"]["FunctionName"] == NOTIFIES
+    ]
+    assert config["MaximumRetryAttempts"] == 2
+    assert config["DestinationConfig"] == {"OnFailure": {"Destination": arn("DeadLetterQueue")}}
+    variables = expanded["Resources"]["NotifyFunction"]["Properties"]["Environment"]["Variables"]
+    assert variables["ALARM_TOPIC"] == {"Ref": "ExplainedTopic"}
+    reads = [
+        r["Fn::GetAtt"][0]
+        for s in statements_of(expanded, "NotifyRole")
+        if as_list(s["Action"]) == ["logs:FilterLogEvents"]
+        for r in as_list(s["Resource"])
+    ]
+    ours = {"ImportLogs", "PartLogs", "FetchLogs", "ScheduleLogs", "SweepLogs", "ApiLogs", "NotifyLogs"}
+    assert set(reads) == ours
+
+
+def statements_of(template: dict[str, Any], role: str) -> list[dict[str, Any]]:
+    return [s for p in template["Resources"][role]["Properties"]["Policies"] for s in p["PolicyDocument"]["Statement"]]
+
+
 def test_every_alarm_reaches_somebody_and_says_what_to_do(expanded):
     """An alarm at night is one sentence and the place in the runbook, not a metric's name."""
     for anchor, alarm in alarms(expanded).items():
-        assert alarm["AlarmActions"] == [{"Ref": "AlarmTopic"}], anchor
+        topic = "ExplainedTopic" if anchor in PAST_THE_FUNCTION else "AlarmTopic"
+        assert alarm["AlarmActions"] == [{"Ref": topic}], anchor
         assert ", so " in words_of(alarm) or "; " in words_of(alarm), anchor  # what happened; what to do
         assert len(words_of(alarm)) <= 1024, anchor  # Quota: AlarmDescription of API_PutMetricAlarm
 
@@ -606,6 +740,9 @@ def test_the_alarms_cover_every_way_an_import_can_fail(expanded):
         "function-throttles": [("AWS/Lambda", "Throttles")],
         "part-errors": [("AWS/Lambda", "Errors")],
         "fetch-errors": [("AWS/Lambda", "Errors")],
+        "failed-fetches": [("S3EventImporter", "FetchesFailed")],
+        "notify-errors": [("AWS/Lambda", "Errors")],
+        "alarms-not-told": [("AWS/Lambda", "AsyncEventsDropped")],
         "part-throttles": [("AWS/Lambda", "Throttles")],
         "schedule-errors": [("AWS/Lambda", "Errors")],
         "parts-old": [("AWS/SQS", "ApproximateAgeOfOldestMessage")],
@@ -615,6 +752,8 @@ def test_the_alarms_cover_every_way_an_import_can_fail(expanded):
         "failed-executions": [("S3EventImporter", "ExecutionsFailed")],
         "missed-notifications": [("S3EventImporter", "MissedNotifications")],
         "resumed-executions": [("S3EventImporter", "ResumedExecutions")],
+        "missing-files": [("S3EventImporter", "FilesMissing")],
+        "thin-files": [("S3EventImporter", "FilesThin")],
         "api-errors": [("AWS/ApiGateway", "5xx")],
         "bad-rows": [("S3EventImporter", f"Rows{fate}") for fate in ("Good", "Bad", "NotStored")],
         "oldest-waiting": [("S3EventImporter", "OldestWaitingSeconds")],
@@ -636,6 +775,7 @@ def test_each_sweep_has_its_schedule(expanded):
     """Dead workers are found within minutes; a listing costs more, and a notification may take a while (A3)."""
     schedules = sweeps_of(expanded)
     assert sorted((s["ScheduleExpression"], json.loads(s["Target"]["Input"])["sweep"]) for s in schedules) == [
+        ("rate(15 minutes)", "expected"),
         ("rate(15 minutes)", "waiting"),
         ("rate(5 minutes)", "unfinished"),
     ]
@@ -674,9 +814,9 @@ def test_the_fault_tests_live_by_the_times_of_the_template(expanded):
     assert resources["SweepFunction"]["Properties"]["Timeout"] == importing.SWEEP_SECONDS
     assert expanded["Parameters"]["PartSeconds"]["Default"] == importing.HOP_SECONDS
     schedules = sweeps_of(expanded)
-    assert {json.loads(s["Target"]["Input"])["sweep"]: s["ScheduleExpression"] for s in schedules} == {
-        which: f"rate({every_s // 60} minutes)" for which, every_s in importing.SWEEPS_EVERY_S.items()
-    }
+    told = {json.loads(s["Target"]["Input"])["sweep"]: s["ScheduleExpression"] for s in schedules}
+    del told["expected"]  # it changes no file and no execution, so it is not among what happens there
+    assert told == {which: f"rate({every_s // 60} minutes)" for which, every_s in importing.SWEEPS_EVERY_S.items()}
 
 
 def test_each_alarm_on_a_function_or_queue_watches_the_one_it_speaks_of(expanded):
@@ -688,7 +828,7 @@ def test_each_alarm_on_a_function_or_queue_watches_the_one_it_speaks_of(expanded
     }
     names = dict.fromkeys(("function-errors", "function-throttles", "events-old", "events-dropped"), "ImportFunction")
     names |= {"part-errors": "PartFunction", "part-throttles": "PartFunction", "fetch-errors": "FetchFunction"}
-    names["notices-late"] = "NotifyFunction"
+    names |= dict.fromkeys(("notices-late", "notify-errors", "alarms-not-told"), "NotifyFunction")
     names["schedule-errors"] = "ScheduleFunction"
     assert watched == {anchor: [{"Ref": name}] for anchor, name in names.items()} | {
         "parts-old": [{"Fn::GetAtt": ["PartQueue", "QueueName"]}],

@@ -201,7 +201,7 @@ def check_bad_rows(cloud: Cloud, sources: Sources, receipts: Iterable[tuple[str,
         for bad_row, document in zip(bad_rows, documents, strict=True):
             assert document["schema"] == "bad_row/1"
             assert document["reason"] in bad_row.reasons, f"{document['reason']} for {bad_row.row!r}"
-            assert document["source"]["key"] == key
+            assert document["source"]["key"] in (key, receipt["source"]["key"])  # of a replay, the archived object
 
 
 def check_sources_moved(

@@ -139,6 +139,8 @@ class Watcher:
         assert after, "an execution was deleted"
         assert ("unfinished" in after) is (after["phase"] != "CLOSED"), f"{after['phase']}, and in the index otherwise"
         if before is None:
+            if "replayed" in _state(after):
+                return  # one object may be replayed as often as somebody likes
             mine = _state(after)["source"]
             same = [
                 item["id"]
@@ -222,6 +224,9 @@ class Watcher:
 
     def _upload_of(self, execution: Item) -> Dropped | None:
         """What was dropped for this execution; None for something the test did not drop through `cloud.drop`."""
+        replayed = _state(execution).get("replayed")
+        if replayed is not None:
+            execution = self._items[f"EXEC#{replayed['execution_id']}", "EXEC"]
         source = _state(execution)["source"]
         found = [
             upload

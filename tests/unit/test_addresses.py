@@ -243,6 +243,7 @@ def test_a_name_that_makes_too_long_a_key_is_refused():
         ("https://bbb.s3.dualstack.eu-west-1.amazonaws.com/a.json", S3Source("bbb", "a.json", "")),
         ("https://s3.eu-west-1.amazonaws.com/bbb/c/a.json", S3Source("bbb", "c/a.json", "")),
         ("https://s3-eu-west-1.amazonaws.com/bbb/a.json", S3Source("bbb", "a.json", "")),
+        ("https://bbb.s3.amazonaws.com/a.json?x=1&versionId=v.1_-", S3Source("bbb", "a.json", "v.1_-")),
         ("s3://bbb/a.json", S3Source("bbb", "a.json", "")),
         ("https://s3.amazonaws.com.evil.example/bbb/a.json", None),
         ("https://evil.example/bbb.s3.amazonaws.com/a.json", None),

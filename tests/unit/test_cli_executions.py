@@ -282,8 +282,8 @@ def test_each_kind_of_dead_letter_is_delivered_again_and_then_deleted(installati
 
 def test_a_letter_of_a_preview_invokes_the_preview_function_again(installation: Importer, monkeypatch) -> None:
     """The import function would pass it over, and nobody would hear of it again."""
-    invoked: list[bytes] = []
-    monkeypatch.setattr(stopping, "_preview_again", lambda connection: invoked.append)
+    invoked: list[tuple[str, bytes]] = []
+    monkeypatch.setattr(stopping, "_invoked_again", lambda connection: lambda *told: invoked.append(told))
     notification = installation.cloud.drop("previews/one.json", VENDOR_ROWS)
     letter(installation, asynchronous_failure(notification))
     told = json.loads(run(installation, "redrive", "--dead-letters", "--dry-run", "--json").stdout)["dead_letters"]
@@ -294,7 +294,7 @@ def test_a_letter_of_a_preview_invokes_the_preview_function_again(installation: 
     result = run(installation, "redrive", "--dead-letters", "--yes")
     assert (result.exit_code, left(installation)) == (0, 0), result.output
     assert "previews/one.json: sent to the preview function" in result.stdout
-    assert [json.loads(payload) for payload in invoked] == [notification]
+    assert [(name, json.loads(payload)) for name, payload in invoked] == [("PreviewFunction", notification)]
     assert installation.executions() == []
 
 

@@ -212,7 +212,11 @@ def test_text_that_is_not_utf_8_matches_no_pattern():
     assert [type(event) for event in found] == [PlainEvent, PlainEvent, type(None), type(None), type(None)]
 
 
-@pytest.mark.parametrize("path", sorted(CASES.glob("*/*.json")), ids=lambda path: f"{path.parent.name}/{path.stem}")
+@pytest.mark.parametrize(
+    "path",
+    [p for p in sorted(CASES.glob("*/*.json")) if p.parent.name != "repairs"],
+    ids=lambda path: f"{path.parent.name}/{path.stem}",
+)
 def test_cases_of_every_dialect_come_out_the_same(path: Path):
     """A row of another dialect is never taken for one of this."""
     texts = [row for row in json.loads(path.read_text(encoding="utf-8")).get("rows", []) if isinstance(row, str)]

@@ -1,6 +1,7 @@
 """The ports of `executions` filled with the real things. Made once per execution environment, on its first event."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 from typing import TYPE_CHECKING, Final
 
@@ -25,7 +26,9 @@ from importer.sinks.pace import Rate
 from importer.telemetry import PowertoolsTelemetry
 
 if TYPE_CHECKING:
+    from importer.aws.series import SeriesTable
     from importer.doors.dropped_previews import PreviewPlace
+    from importer.doors.explaining import Explainer
     from importer.doors.fetching import FetchPlace
     from importer.doors.ports import Doorway
     from importer.doors.telling import Herald
@@ -107,7 +110,7 @@ def fetch_maker(
     buckets = ForeignBuckets(made_by_botocore(), settings.uri_credentials, clock, settings.uri_most_bytes)
     client = clients.s3()
     landing = Landing(client, S3Objects(client, clock), settings.bucket)
-    records = FetchesTable(clients.records(), settings.imports_table)
+    records = FetchesTable(clients.records(), settings.imports_table, settings.execution_days)
     queue = FetchQueue(clients.queues, settings.fetch_queue_url)
 
     def web(source: HttpSource, offset: int, validator: str, time_ms: int) -> HttpBody:
@@ -140,7 +143,7 @@ def uri_door(settings: Settings) -> "UriDoor | None":
     if not settings.fetch_queue_url:
         return None
     return UriDoor(
-        FetchesTable(clients.records(), settings.imports_table),
+        FetchesTable(clients.records(), settings.imports_table, settings.execution_days),
         FetchQueue(clients.queues, settings.fetch_queue_url),
         AllowedHosts.of(settings.uri_allowed_hosts),
     )
@@ -173,6 +176,13 @@ def preview_maker(settings: Settings, clock: Clock | None = None) -> "Callable[[
     return place
 
 
+def series_table(settings: Settings) -> "SeriesTable":
+    """What is remembered of series of files."""
+    from importer.aws.series import SeriesTable  # only one sweep needs it
+
+    return SeriesTable(clients.records(), settings.imports_table)
+
+
 def herald(settings: Settings, logger: Logger, metrics: Metrics) -> "Herald":
     """Who tells of executions that have ended."""
     return herald_of(settings, PowertoolsTelemetry(logger, metrics), SystemClock())
@@ -194,6 +204,49 @@ def herald_of(settings: Settings, telemetry: PowertoolsTelemetry, clock: Clock) 
     )
 
 
+def explainer(settings: Settings, logger: Logger, metrics: Metrics) -> "Explainer":
+    """Who explains alarms."""
+    return explainer_of(settings, PowertoolsTelemetry(logger, metrics), SystemClock())
+
+
+def explainer_of(settings: Settings, telemetry: PowertoolsTelemetry, clock: Clock) -> "Explainer":
+    """As `explainer`, with the clock and telemetry a test wants."""
+    # Imported here: no other function has to.
+    from importer.aws.events import Topic
+    from importer.aws.looking import AlarmTable, Logs, Papers, Peek
+    from importer.doors.explaining import Explainer, Looking
+    from importer.doors.explanations import Here
+    from importer.executions import files_waiting
+    from importer.executions.ports import Found
+    from importer.executions.waiting import RESERVE_MS
+    from importer.model import S3Object
+
+    table = AlarmTable(clients.prompt_records(), settings.imports_table)
+    objects = S3Objects(clients.prompt_s3(), clock)
+    workplaces = cache(lambda: maker(settings, telemetry, clock, 1, PROGRESS_EVERY_MS))
+
+    def walk_waiting(remaining_ms: Callable[[], int], each: Callable[[S3Object, Found], None]) -> object:
+        # The sweep's own eyes, with clients that do not wait: what they see is what rang.
+        place = replace(workplaces()(lambda: remaining_ms() + RESERVE_MS), records=table, objects=objects)
+        return files_waiting(place, settings.bucket, each)
+
+    options = f" --stack {settings.stack}" if settings.stack and not settings.is_twin else ""
+    return Explainer(
+        Looking(
+            table,
+            Papers(clients.prompt_s3),
+            Logs(clients.logs, settings.stack),
+            Peek(clients.prompt_queues, settings.dead_letter_queue_url),
+            walk_waiting,
+            clock,
+        ),
+        Topic(clients.topics, settings.alarm_topic) if settings.alarm_topic else None,
+        settings.alarm_topic,
+        Here(settings.stack, settings.bucket, options),
+        telemetry,
+    )
+
+
 def maker(
     settings: Settings,
     telemetry: PowertoolsTelemetry,
@@ -209,7 +262,7 @@ def maker(
     )
     of_priority = {"HIGH": settings.high_part_queue_url, "LOW": settings.low_part_queue_url}
     dispatch = PartQueue(lambda: metered(clients.queues(), meter), settings.part_queue_url, clock, of_priority)
-    records = ImportsTable(metered(clients.records(), meter), settings.imports_table)
+    records = ImportsTable(metered(clients.records(), meter), settings.imports_table, settings.execution_days)
     # Every other client is made when it is first needed.
     table_client = cache(lambda: metered(clients.sinks(), meter, events_table))
     stream_client = cache(lambda: metered(clients.stream(), meter, events_table))
@@ -224,7 +277,7 @@ def maker(
 
     def uploaded_ms(execution_id: str) -> int | None:
         execution = records.execution(execution_id)
-        return None if execution is None else execution.source.last_modified_ms
+        return None if execution is None else execution.upload.uploaded_ms
 
     def dynamodb(source: Provenance, meanwhile: Callable[[], None]) -> Sink:
         names = settings.events_table, settings.users_table

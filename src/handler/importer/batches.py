@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from heapq import nsmallest
-from typing import Final
+from typing import Final, TypeAlias
 
 from importer.bad_rows import BadRow, FileReason, ObjectProblem, Reason, Reject, row_text, shown
 from importer.definitions import Definition
@@ -158,6 +158,22 @@ def batches(lines: Iterable[Line], rules: Rules, layout: Layout = JSON_LINES, li
     if batch is not None:
         last_offset, last_raw = batch.lines[-1]
         yield _ended(batch, last_offset + len(last_raw))
+
+
+Judge: TypeAlias = Callable[[Line], Batch]  # of one line
+
+
+def judge(rules: Rules, layout: Layout = JSON_LINES) -> "Judge":
+    """Gives a line's own batch, as `batches` would judge it in the midst of a file: for who asks of one row again and
+    again, with other bytes."""
+    read = reader(rules.format, rules.definition, rules.now_ms, rules.execution_id)
+
+    def judged(line: Line) -> Batch:
+        batch = Batch(line[0], 1, [line])
+        _judge(line, 1, batch, layout, read, rules.limits)
+        return _ended(batch, line[0] + len(line[1]))
+
+    return judged
 
 
 def _surely_fits(limits: Sequence[Limit]) -> Callable[[int, Event], bool]:

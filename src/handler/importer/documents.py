@@ -40,6 +40,8 @@ def document(execution: Execution) -> dict[str, Value]:
             "possible_issue_on_identifiers": _is_suspicious(outcome.sums, top),
             "top_identifiers": top,
         }
+    # Only of a replay: what was written before there were replays says nothing of it, and is to stay as it is.
+    parent: dict[str, Value] = {"parent": execution.replayed.parent} if execution.replayed else {}
     end_date = outcome.end_date if outcome is not None else None
     start_date = execution.start_date
     return {
@@ -75,6 +77,8 @@ def document(execution: Execution) -> dict[str, Value]:
         "job_type": "DOCUMENT_IMPORT",
         "import_mode": "MANUAL_FILE",
         "import_type": None,
+        **({"parent": execution.mends, "mends": execution.mends} if execution.mends else {}),
+        **parent,
     }
 
 

@@ -51,7 +51,8 @@ Line: TypeAlias = tuple[int, bytes | LongLine]  # (address, bytes with their lin
 class S3Object:
     """One version of one object, as HEAD described it before anything was read.
 
-    `version_id` is None in a bucket without versioning; `last_modified_ms` has one-second resolution (N2).
+    `version_id` is None in a bucket without versioning; `last_modified_ms` has one-second resolution (N2). `mends` is
+    what its metadata say of the execution whose bad rows it has, mended (`executions.mending`): no part of what it is.
     """
 
     bucket: str
@@ -60,6 +61,7 @@ class S3Object:
     etag: str
     size_bytes: int
     last_modified_ms: int
+    mends: str = field(default="", compare=False)
 
     @property
     def uri(self) -> str:
@@ -132,6 +134,7 @@ class Provenance:
     """Where events and user changes come from; the same for every row of an execution.
 
     `ranked` says that an event's id is not made of all of its row: of two rows with one id, the higher rank is kept.
+    `order` is the execution's place among those that read one upload; "" is its id, as for all but replays.
     """
 
     format: str
@@ -140,6 +143,7 @@ class Provenance:
     key: str
     uploaded_ms: int
     ranked: bool = False
+    order: str = ""
 
 
 def event_id(format_name: str, row_text: bytes, index: int) -> str:
@@ -175,7 +179,8 @@ def rank(change: UserChange, source: Provenance) -> str:
     """Order of changes to one user record; the highest wins, so any order of processing gives the same table.
 
     The row's time decides (without one, the upload's); then the upload's time, so that a mended file dropped again
-    wins over its first version; key, execution, address and index only make the order total.
+    wins over its first version; key, execution, address and index only make the order total. A replay counts as of the
+    upload it reads again, and behind that upload's earlier readings: it wins over them, and over nothing newer.
     """
     time_ms = source.uploaded_ms if change.event_time_ts is None else change.event_time_ts
     return _rank(time_ms, source, change.address, change.index)
@@ -187,7 +192,8 @@ def event_rank(event: Event, source: Provenance) -> str:
 
 
 def _rank(time_ms: int, source: Provenance, address: int, index: int) -> str:
-    return f"{time_ms:013d}#{source.uploaded_ms:013d}#{source.key}#{source.execution_id}#{address:016d}#{index:06d}"
+    order = source.order or source.execution_id
+    return f"{time_ms:013d}#{source.uploaded_ms:013d}#{source.key}#{order}#{address:016d}#{index:06d}"
 
 
 def uploaded_ms_of(rank_text: str) -> int:
@@ -284,6 +290,7 @@ class Usage:
         lambda_mb_ms: memory × time of the functions.
         s3_writes, s3_reads: as S3 bills them: PUT, COPY, POST and LIST; all others but DELETE.
         table_requests, stream_requests: for information; only their units are billed.
+        throttled_requests: for information: those of which all or a part was put off as too much at once.
     """
 
     event_write_units: int = 0
@@ -299,6 +306,7 @@ class Usage:
     sqs_requests: int = 0
     table_requests: int = 0
     stream_requests: int = 0
+    throttled_requests: int = 0
 
     def plus(self, other: "Usage") -> "Usage":
         return Usage(**{name: getattr(self, name) + getattr(other, name) for name in USAGE})
@@ -468,12 +476,34 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True)
+class Upload:
+    """What a replay reads again.
+
+    Attributes:
+        parent: the execution whose archived file it reads.
+        execution_id: the one that read the upload first: the parent, or where that is a replay, its own first.
+        key: where it was dropped, below imports/.
+        uploaded_ms: when.
+        created_ms: when that first execution was created: the clock of every rule that needs one.
+    """
+
+    parent: str
+    execution_id: str
+    key: str
+    uploaded_ms: int
+    created_ms: int
+
+
+@dataclass(frozen=True, slots=True)
 class Execution:
     """One import of one object version, with everything a worker must not decide anew.
 
-    `created_ms` is the clock of every rule that needs one; `definition` and `sinks` are those it began with, so that
-    every destination gets all of a file or none of it. `part_bytes` is what its object is cut by; 0: it is one part.
+    `created_ms` is the clock of every rule that needs one (of a replay, its upload's is); `definition` and `sinks` are
+    those it began with, so that every destination gets all of a file or none of it. `part_bytes` is what its object is
+    cut by; 0: it is one part.
     `checked`: every row of a file that is stored as a whole or not at all was found to be good.
+    `mends`: the execution whose bad rows its file has, mended; "" for none.
+    `replayed`: of a replay, whose source is an archived object and stays where it is; None of any other.
     """
 
     id: str
@@ -493,6 +523,14 @@ class Execution:
     error: FileError | None = None
     attempt: int = 1
     checked: bool = False
+    mends: str = ""
+    replayed: Upload | None = None
+
+    @property
+    def upload(self) -> Upload:
+        """The upload whose rows it reads: its source, but for a replay."""
+        source = self.source
+        return self.replayed or Upload("", self.id, source.key, source.last_modified_ms, self.created_ms)
 
     @property
     def round(self) -> int:
@@ -519,6 +557,19 @@ class Execution:
     def document_import_id(self) -> str:
         """Id of the import definition it runs under; "default" where the key named none."""
         return str(self.definition.get("id", "default"))
+
+
+@dataclass(frozen=True, slots=True)
+class Mending:
+    """That an execution's file has bad rows of another, mended.
+
+    Attributes:
+        execution_id: the one whose file it is.
+        rows: which of the other's bad rows, counted from 0: "all", or as in "0-411,500"; "" where nobody said.
+    """
+
+    execution_id: str
+    rows: str
 
 
 @dataclass(frozen=True, slots=True)

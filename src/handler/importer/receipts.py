@@ -64,6 +64,13 @@ class FoldedReasons:
         if len(group.samples) < SAMPLES:
             group.samples.append({"line": line, "offset": row.offset, "message": row.message, "hint": row.hint})
 
+    def by_code(self) -> dict[str, int]:
+        """Bad rows by their reason alone: all of them, however many fields there were."""
+        counts: dict[str, int] = {}
+        for group in self._groups.values():
+            counts[group.code] = counts.get(group.code, 0) + group.count
+        return counts
+
     def folded(self) -> list[dict[str, Value]]:
         """Largest group first; equal ones in the order of their first rows."""
         return [
@@ -96,6 +103,7 @@ def receipt(execution: Execution, outcome: Outcome, reasons: FoldedReasons | Non
     document: dict[str, Value] = {
         "schema": "receipt/1",
         "execution_id": execution.id,
+        **({"parent": execution.replayed.parent} if execution.replayed else {}),
         "status": (execution.status if failed else Status.SUCCEEDED).value,
         "complete": not failed,
         "error": {"code": execution.error.code, "message": execution.error.message} if execution.error else None,
@@ -139,8 +147,8 @@ def receipt(execution: Execution, outcome: Outcome, reasons: FoldedReasons | Non
 
 def cost(execution: Execution, outcome: Outcome) -> dict[str, Value]:
     """What was spent until the outcome was fixed, by whoever lived to say so, and about what the rest will take."""
-    failed = execution.status in (Status.FAILED, Status.CANCELED)
-    still = last_steps(bool(outcome.sums.bad), 0 if failed else execution.source.size_bytes)
+    stays = execution.status in (Status.FAILED, Status.CANCELED) or execution.replayed is not None
+    still = last_steps(bool(outcome.sums.bad), 0 if stays else execution.source.size_bytes)
     return {
         **bill(outcome.spent.plus(still)),
         "units": cast("Value", outcome.spent.counts()),

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
 
     from importer.aws.events import EventBridgeClient
+    from importer.aws.looking import LogsClient
     from importer.aws.secrets import ParameterClient
     from importer.sinks.firehose import FirehoseClient
 
@@ -128,3 +129,23 @@ def events() -> "EventBridgeClient":
 
 def topics() -> "SNSClient":
     return cast("SNSClient", session().create_client("sns", config=_BRIEF))
+
+
+# ---- Alarms: somebody waits, and what does not answer within seconds is left out ------------------------------------
+
+
+def prompt_s3() -> "S3Client":
+    return cast("S3Client", session().create_client("s3", config=_PROMPT))
+
+
+def prompt_records() -> "DynamoDBClient":
+    return cast("DynamoDBClient", session().create_client("dynamodb", config=_PROMPT))
+
+
+def prompt_queues() -> "SQSClient":
+    # Its answers may wait for a second themselves.
+    return cast("SQSClient", session().create_client("sqs", config=_BRIEF))
+
+
+def logs() -> "LogsClient":
+    return cast("LogsClient", session().create_client("logs", config=_BRIEF))

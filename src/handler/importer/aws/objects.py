@@ -2,7 +2,7 @@
 
 import base64
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -87,6 +87,7 @@ class S3Objects:
             found["ETag"].strip('"'),
             found["ContentLength"],
             int(found["LastModified"].timestamp() * 1000),
+            _mends(found.get("Metadata", {})),
         )
 
     def read(self, source: S3Object, start: int, stop: int | None = None) -> Iterator[bytes]:
@@ -397,3 +398,8 @@ def _nothing_left() -> Iterator[None]:
     except ClientError as error:
         if not (is_gone(error) or is_replaced(error)):
             raise
+
+
+def _mends(metadata: Mapping[str, str]) -> str:
+    """What an object's metadata say of the execution whose bad rows it has (`executions.mending`)."""
+    return f"{metadata.get('mends', '')} {metadata.get('mends-rows', '')}".strip()

@@ -4,7 +4,7 @@ A form and not a signed PUT, which could not limit the size. It holds the creden
 time, and ends with them, though it be sooner than it says. All of its fields are a secret: never log one.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -40,19 +40,30 @@ class Forms:
     def __init__(self, client: Callable[[], "S3Client"]) -> None:
         self._client = cache(client)
 
-    def form(self, bucket: str, key: str, content_type: str, most_bytes: int, seconds: int) -> Form:
+    def form(
+        self,
+        bucket: str,
+        key: str,
+        content_type: str,
+        most_bytes: int,
+        seconds: int,
+        metadata: Mapping[str, str] | None = None,
+    ) -> Form:
         """A form for one object with this key and Content-Type and at most so many bytes, good for so many seconds.
 
         Args:
             key: without `$`, which policies of forms read in a way of their own.
+            metadata: of the object; the form allows these and no others.
         Raises:
             Unavailable: there are no credentials to sign with.
         """
-        conditions: list[Any] = [{"Content-Type": content_type}, ["content-length-range", 0, most_bytes]]
+        fixed = {"Content-Type": content_type} | {
+            f"x-amz-meta-{name}": value for name, value in (metadata or {}).items()
+        }
+        conditions: list[Any] = [{name: value} for name, value in fixed.items()]
+        conditions.append(["content-length-range", 0, most_bytes])
         try:
-            signed = self._client().generate_presigned_post(
-                bucket, key, {"Content-Type": content_type}, conditions, seconds
-            )
+            signed = self._client().generate_presigned_post(bucket, key, dict(fixed), conditions, seconds)
         except BotoCoreError as error:
             raise Unavailable(f"an upload cannot be signed: {error}") from error
         return Form(signed["url"], signed["fields"])

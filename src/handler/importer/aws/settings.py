@@ -37,7 +37,11 @@ class Settings:
         uri_credentials: the folder of the secrets that fetches may name.
         notice_bus: name of the event bus that is told of ended executions; "" tells none.
         notice_topic: ARN of the topic that is told of them in words; "" tells none.
+        alarm_topic: ARN of the topic that alarms are explained to; "" explains them to whoever invokes by hand.
+        stack: its name; "" where nothing says it.
+        is_twin: calls go to an emulator: a command needs no name of a stack.
         dead_letter_queue_url: where notices that cannot be sent wait for a person.
+        execution_days: after which an import that SUCCEEDED, or a fetch, is forgotten; 0 is never.
     """
 
     bucket: str
@@ -66,7 +70,11 @@ class Settings:
     uri_credentials: str = ""
     notice_bus: str = ""
     notice_topic: str = ""
+    alarm_topic: str = ""
+    stack: str = ""
+    is_twin: bool = False
     dead_letter_queue_url: str = ""
+    execution_days: int = 0
 
     @classmethod
     def of(cls, environment: Mapping[str, str] = os.environ) -> "Settings":
@@ -127,7 +135,11 @@ class Settings:
             uri_credentials=environment.get("URI_CREDENTIALS", ""),
             notice_bus=environment.get("NOTICE_BUS", ""),
             notice_topic=environment.get("NOTICE_TOPIC", ""),
+            alarm_topic=environment.get("ALARM_TOPIC", ""),
+            stack=environment.get("POWERTOOLS_SERVICE_NAME", ""),
+            is_twin=bool(environment.get("AWS_ENDPOINT_URL")),
             dead_letter_queue_url=environment.get("DEAD_LETTER_QUEUE_URL", ""),
+            execution_days=_whole(environment, "EXECUTION_RETENTION_DAYS", 0, 0, 36_500),
         )
 
 

@@ -1,11 +1,15 @@
 """The imports table on DynamoDB: executions, their parts, import definitions, stems.
 
-`EXEC#id/EXEC` holds the public document at the top level and what only workers need in `state`; `EXEC#id/PART#start`
-a part (its `rules_version` is the execution's round); `EXEC#id/NOTES` how far a long settling is; `EXEC#id/WATCH` what
-the sweep last saw; `IMPORT#id/IMPORT` an import definition, `IMPORT#id/TURN` where a recurring one
-stands; `STEM#day#stem/STEM` who has a stem; `KEY#hash/KEY` a request that came with an Idempotency-Key, which DynamoDB
-forgets some time after `expires_at`. Every decision reads
-consistently (F10).
+`EXEC#id/EXEC` holds the public document at the top level and what only workers need in `state`; `EXEC#id/PART#start` a
+part (its `rules_version` is the execution's round); `EXEC#id/NOTES` how far a long settling is; `EXEC#id/WATCH` what
+the sweep last saw; `IMPORT#id/IMPORT` an import definition, `IMPORT#id/TURN` where a recurring one stands;
+`EXEC#id/MENDED#child` that an execution's file has its bad rows, mended; `STEM#day#stem/STEM` who has a stem;
+`KEY#hash/KEY` a request that came with an Idempotency-Key, which DynamoDB forgets some time after `expires_at`. Every
+decision reads consistently (F10).
+
+All that is kept of an execution that SUCCEEDED may have an `expires_at`, too. One that FAILED or was CANCELED has none:
+its source lies in `imports/`, and without the record the sweep would take it for a file nobody has imported.
+
 botocore repeats a write whose reply was lost and then sees its own success refused: each conditional write here is
 followed, when refused, by a read that asks "was it me?" (F8).
 """
@@ -31,6 +35,7 @@ from importer.model import (
     FileError,
     KeptRequest,
     LeaseHeld,
+    Mending,
     Noted,
     Outcome,
     Part,
@@ -41,6 +46,7 @@ from importer.model import (
     Tally,
     Turn,
     Unavailable,
+    Upload,
     Usage,
     Value,
     Watched,
@@ -62,9 +68,11 @@ MOST_LOOKED_AT: Final = 3_000  # executions of other imports or statuses, while 
 class ImportsTable:
     """See `executions.ports.Records`. What a person does with import definitions is here too; no worker does it."""
 
-    def __init__(self, client: "DynamoDBClient", table: str) -> None:
+    def __init__(self, client: "DynamoDBClient", table: str, kept_days: int = 0) -> None:
+        """`kept_days`: after which what has ended well is forgotten; 0 is never."""
         self._dynamodb = client
         self._table = table
+        self._kept_days = kept_days
 
     # -- executions ---------------------------------------------------------------------------------------------
 
@@ -191,10 +199,39 @@ class ImportsTable:
         status = Status.SUCCEEDED if execution.phase is Phase.FINALISING else execution.status
         closed = replace(execution, status=status, phase=Phase.CLOSED, outcome=outcome)
         closer = uuid.uuid4().hex  # so that a lost reply is not taken for another worker's closing (F8)
-        if self._moved(execution, closed, closer=closer):
+        if self._moved(execution, closed, closer=closer, **self._forgotten(execution, outcome)):
             return True
         item = self._get(f"EXEC#{execution.id}", "EXEC") or {}
         return item.get("closer") == closer
+
+    def let_go(self, execution: Execution, day: str, stem: str) -> None:
+        if execution.outcome is None or not (forgotten := self._forgotten(execution, execution.outcome)):
+            return
+        beside = self._pages(
+            KeyConditionExpression="pk = :pk",
+            ExpressionAttributeValues=_marshalled({":pk": f"EXEC#{execution.id}"}),
+            ProjectionExpression="pk, sk, expires_at",
+            ConsistentRead=True,
+        )
+        for item in beside:
+            if item["sk"]["S"] != "EXEC" and "expires_at" not in item:
+                self._let_go(item["pk"]["S"], item["sk"]["S"], forgotten, "attribute_exists(pk)")
+        # A day's names are claimed by the executions created on it, and that day is over.
+        self._let_go(f"STEM#{day}#{stem}", "STEM", forgotten | {"me": execution.id}, "execution_id = :me")
+
+    def _let_go(self, pk: str, sk: str, values: dict[str, Any], condition: str) -> None:
+        self._conditional(
+            "update_item",
+            Key=_key(pk, sk),
+            UpdateExpression="SET expires_at = :expires_at",
+            ConditionExpression=condition,
+            ExpressionAttributeValues=_marshalled({f":{name}": value for name, value in values.items()}),
+        )
+
+    def _forgotten(self, execution: Execution, outcome: Outcome) -> dict[str, Any]:
+        if not self._kept_days or execution.phase is not Phase.FINALISING:
+            return {}
+        return {"expires_at": forget_s(outcome.end_date, self._kept_days)}
 
     def part_done(self, execution: Execution, start: int) -> Execution:
         # A set, not a counter: repeating the call changes nothing (I2).
@@ -223,7 +260,7 @@ class ImportsTable:
         self._moved(before, after)
         return self._now(before.id)
 
-    def _moved(self, before: Execution, after: Execution, only_if_open: bool = False, **more: str) -> bool:
+    def _moved(self, before: Execution, after: Execution, only_if_open: bool = False, **more: Any) -> bool:
         """Whether this call made the move. Status, phase and rules are its condition: together they only go forward.
 
         Args:
@@ -240,6 +277,8 @@ class ImportsTable:
             if after.round != before.round or (after.attempt != before.attempt and not after.parts_done)
             else []
         )
+        if after.phase is not Phase.CLOSED:  # whatever is at work on it again, it is not forgotten meanwhile
+            remove.append("expires_at")
         if remove:
             update += " REMOVE " + ", ".join(remove)
         by_name = {name: index for index, name in names.items()}
@@ -390,6 +429,17 @@ class ImportsTable:
             if len(found) >= enough or looked_at >= MOST_LOOKED_AT:
                 return found, False
             page = {"ExclusiveStartKey": answer["LastEvaluatedKey"]}
+
+    def created_between(self, after_ms: int, before_ms: int) -> Iterator[Execution]:
+        """Executions that were created in [after_ms, before_ms), oldest first, by the index: it may lag by a second."""
+        if before_ms <= after_ms:
+            return iter(())
+        items = self._pages(
+            IndexName="by_time",
+            KeyConditionExpression="listed = :listed AND creation_date BETWEEN :after AND :last",
+            ExpressionAttributeValues=_marshalled({":listed": _LISTED, ":after": after_ms, ":last": before_ms - 1}),
+        )
+        return map(_execution_of, map(plain, items))
 
     def stem_owner(self, day: str, name: str) -> str | None:
         item = self._get(f"STEM#{day}#{name}", "STEM")
@@ -594,6 +644,7 @@ class ImportsTable:
                 UpdateExpression=(
                     "SET #owner = :fence, fenced = :attempt, lease_until_ms = :never, #start = :start, #stop = :stop,"
                     " hops = :none, waits = :none, tries = :none"  # the next attempt has as many as this one had
+                    " REMOVE expires_at"  # of a settling that came to nothing in its last step
                 ),
                 # Refused: it is fenced already; by this attempt, or the next one has begun and is none of ours.
                 ConditionExpression=(
@@ -650,6 +701,21 @@ class ImportsTable:
     def watch(self, execution_id: str, watched: Watched) -> None:
         item = {"pk": f"EXEC#{execution_id}", "sk": "WATCH", **asdict(watched)}
         self._call("put_item", Item=_marshalled(item))
+
+    # -- mending ------------------------------------------------------------------------------------------------
+
+    def link_mending(self, parent_id: str, mending: Mending) -> None:
+        # Absolute: however often it is said, it is said once.
+        key = {"pk": f"EXEC#{parent_id}", "sk": f"MENDED#{mending.execution_id}"}
+        self._call("put_item", Item=_marshalled({**key, "rows": mending.rows}))
+
+    def mendings(self, parent_id: str) -> list[Mending]:
+        items = self._pages(
+            KeyConditionExpression="pk = :pk AND begins_with(sk, :mended)",
+            ExpressionAttributeValues=_marshalled({":pk": f"EXEC#{parent_id}", ":mended": "MENDED#"}),
+            ConsistentRead=True,
+        )
+        return [Mending(item["sk"].removeprefix("MENDED#"), item["rows"]) for item in map(plain, items)]
 
     # -- recurring imports --------------------------------------------------------------------------------------
 
@@ -722,6 +788,11 @@ class ImportsTable:
             _unavailable(error, operation, code)
         except LOST as error:
             raise Unavailable(f"{operation} on the imports table: {error}") from error
+
+
+def forget_s(ended_ms: int, kept_days: int) -> int:
+    """When something that ended then is forgotten, as `expires_at` says it: in seconds."""
+    return ended_ms // 1000 + kept_days * 86_400
 
 
 class _Refused(Exception):
@@ -798,7 +869,7 @@ def _execution_item(execution: Execution) -> dict[str, Any]:
     """The public document, and as `state` (JSON text) what is not in it."""
     outcome = execution.outcome
     state = {
-        "source": asdict(execution.source),
+        "source": {name: value for name, value in asdict(execution.source).items() if name != "mends"},
         "definition": execution.definition,
         "sinks": execution.sinks,
         "part_bytes": execution.part_bytes,
@@ -810,6 +881,7 @@ def _execution_item(execution: Execution) -> dict[str, Any]:
             "spent": outcome.spent.counts(),
         },
         "attempt": execution.attempt,
+        **({"replayed": asdict(execution.replayed)} if execution.replayed else {}),
     }
     return {
         **document(execution),
@@ -871,4 +943,6 @@ def _read(item: dict[str, Any]) -> Execution:
         error=None if error is None else FileError(error["code"], error["message"]),
         attempt=state["attempt"],
         checked=item.get("checked", False),  # not said before there was a check
+        mends=item.get("mends", ""),
+        replayed=Upload(**state["replayed"]) if "replayed" in state else None,
     )

@@ -12,7 +12,7 @@ import ipaddress
 import re
 from dataclasses import dataclass
 from typing import Final
-from urllib.parse import quote, unquote, urljoin
+from urllib.parse import parse_qsl, quote, unquote, urljoin
 
 from importer.fetches import FetchReason, Refused
 from importer.model import Misconfigured
@@ -237,14 +237,16 @@ def s3_source_of(source: Source) -> S3Source | None:
     """The object that an https URL of S3 names, for which a role or an access key may be given; None for other URLs."""
     if isinstance(source, S3Source):
         return source
-    path = unquote(source.target.partition("?")[0]).removeprefix("/")
+    target, _, query = source.target.partition("?")
+    path = unquote(target).removeprefix("/")
     if found := _OF_A_BUCKET.fullmatch(source.host):
         bucket, key = found["bucket"], path
     elif _OF_ALL_BUCKETS.fullmatch(source.host):
         bucket, _, key = path.partition("/")
     else:
         return None
-    return S3Source(bucket, key, "") if _BUCKET.fullmatch(bucket) and key else None
+    version = next((value for name, value in parse_qsl(query) if name == "versionId"), "")
+    return S3Source(bucket, key, version) if _BUCKET.fullmatch(bucket) and key else None
 
 
 def _bad(why: str) -> Refused:

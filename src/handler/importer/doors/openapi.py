@@ -274,7 +274,14 @@ def _paths() -> Schema:
                             "schema": {
                                 "type": "object",
                                 "required": ["file_name"],
-                                "properties": {"file_name": {"type": "string", "minLength": 1}},
+                                "properties": {
+                                    "file_name": {"type": "string", "minLength": 1},
+                                    "mends": {
+                                        "type": "string",
+                                        "description": "Id of an execution of this import: the file will have its bad "
+                                        "rows, mended.",
+                                    },
+                                },
                                 "additionalProperties": False,
                             },
                             "example": {"file_name": "monday.ndjson"},
@@ -683,7 +690,9 @@ def _execution() -> Schema:
         "import_mode": {"const": "MANUAL_FILE"},
         "import_type": _NULL,
     }
-    return _object(properties)
+    parent = {"type": "string", "description": "Of a replay: the execution whose archived file it reads again."}
+    whole = _object(properties)
+    return {**whole, "properties": {**properties, "parent": parent}}
 
 
 def _object(properties: Schema) -> Schema:

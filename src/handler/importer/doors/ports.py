@@ -1,6 +1,6 @@
 """What routes work with: the workplace of `executions`, and what only doors need of the imports table and of S3."""
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -83,7 +83,15 @@ class SignedForm(Protocol):
 class Forms(Protocol):
     """Signs forms that post a file to the bucket: `aws.posting.Forms`. Raises Unavailable."""
 
-    def form(self, bucket: str, key: str, content_type: str, most_bytes: int, seconds: int) -> SignedForm: ...
+    def form(
+        self,
+        bucket: str,
+        key: str,
+        content_type: str,
+        most_bytes: int,
+        seconds: int,
+        metadata: Mapping[str, str] | None = None,
+    ) -> SignedForm: ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ from importer.doors.asking import definition_of, judge_datamart, permitted
 from importer.doors.http import Answer, Problem, Request, ok
 from importer.doors.ports import Doorway, Forms
 from importer.doors.tokens import Right
+from importer.executions import mending
 from importer.executions.destinations import without_compression
 from importer.executions.starting import judge_name
 from importer.model import Value
@@ -29,7 +30,7 @@ LONGEST_KEY: Final = 1024  # Quota: bytes of a key (docs.aws.amazon.com/AmazonS3
 _CHANCE_BYTES: Final = (
     6  # beside the second: of a million uploads of one name in one second, two share a key once in 500
 )
-_ASKED: Final = ("file_name",)
+_ASKED: Final = ("file_name", "mends")
 
 
 class BadName(ValueError):
@@ -81,19 +82,22 @@ def upload(
     now_ms: int,
     seconds: int = SECONDS,
     chance: Callable[[int], str] = secrets.token_hex,
+    mends: str = "",
 ) -> Upload:
     """A form for one file of an import.
 
     Args:
         definition: `DEFAULT` is for files in imports/ itself.
         file_name: judged as that of a dropped file is.
+        mends: the execution whose bad rows the file will have, mended; "" for none.
     Raises:
         ObjectProblem: wrong_kind: an import of this kind refuses files of such a name.
         BadName: no key can be made of it.
         Unavailable: there is nothing to sign with.
     """
     key = upload_key(definition, file_name, now_ms, chance)
-    form = forms.form(bucket, key, content_type(file_name, definition.mime_type), most_bytes, seconds)
+    kind = content_type(file_name, definition.mime_type)
+    form = forms.form(bucket, key, kind, most_bytes, seconds, mending.metadata_of(mends))
     fields = {"key": form.fields["key"], **form.fields}
     return Upload(key, form.url, fields, most_bytes, now_ms // 1000 * 1000 + seconds * 1000)
 
@@ -145,7 +149,8 @@ def content_type(file_name: str, mime_type: str) -> str:
 
 
 def create_upload(request: Request, door: Doorway) -> Answer:
-    """`POST /v1/datamarts/{datamart_id}/document_imports/{import_id}/uploads` with `{"file_name": "monday.ndjson"}`.
+    """`POST /v1/datamarts/{datamart_id}/document_imports/{import_id}/uploads` with `{"file_name": "monday.ndjson"}`;
+    with `"mends"`, an execution of this import, the file will have its bad rows, mended.
 
     Raises:
         Problem: 400 for a body that asks for nothing we know, 403, 404 and 409 for the import, 422 for the name.
@@ -156,10 +161,10 @@ def create_upload(request: Request, door: Doorway) -> Answer:
     permitted(request, Right.WRITE, import_id)
     definition = definition_of(door, import_id)
     file_name = _file_name(request)
+    now_ms = door.work.clock.now_ms()
+    mends = _mends(request, door, import_id)
     try:
-        made = upload(
-            door.forms, door.bucket, definition, file_name, door.upload_bytes, door.work.clock.now_ms(), SECONDS
-        )
+        made = upload(door.forms, door.bucket, definition, file_name, door.upload_bytes, now_ms, SECONDS, mends=mends)
     except ObjectProblem as problem:
         raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, problem.code.value, problem.message, field="file_name") from None
     except BadName as problem:
@@ -193,6 +198,23 @@ def _file_name(request: Request) -> str:
             field="file_name",
         )
     return file_name
+
+
+def _mends(request: Request, door: Doorway, import_id: str) -> str:
+    """The execution whose bad rows the file will have; of this import only, which the token is for."""
+    asked = request.json()
+    mends = asked.get("mends") if isinstance(asked, dict) else None
+    if mends is None:
+        return ""
+    parent = door.work.records.execution(mends) if isinstance(mends, str) and mends else None
+    if parent is None or parent.document_import_id != import_id:
+        raise Problem(
+            HTTPStatus.UNPROCESSABLE_ENTITY,
+            "not_found",
+            "mends must be the id of an execution of this import: the one whose bad rows the file has, mended",
+            field="mends",
+        )
+    return parent.id
 
 
 def _iso(time_ms: int) -> str:

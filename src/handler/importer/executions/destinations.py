@@ -20,7 +20,7 @@ def day_of(execution: Execution) -> str:
 
 def stem_of(execution: Execution) -> str:
     """The file's path below `imports/`, shortened where what is put around it would make a key too long (A12)."""
-    path = execution.source.key.removeprefix(IMPORTS_PREFIX)
+    path = execution.upload.key.removeprefix(IMPORTS_PREFIX)
     encoded = path.encode()
     most = KEY_BYTES - _LONGEST_ADDED
     if len(encoded) <= most:
@@ -54,19 +54,30 @@ def _claimed(stem: str) -> str:
     return name
 
 
+def replay_name(execution: Execution) -> str:
+    """What a replay claims for the day: the stem that has its id in it, which a mended file may be dropped under."""
+    return _claimed(_with_id(execution))
+
+
 def destination(execution: Execution, stem_is_free: bool) -> Destination:
-    """The four keys. Where the day's name is another execution's, this one's id goes before the suffix, in all four."""
-    day, stem = day_of(execution), stem_of(execution)
-    if not stem_is_free:
-        base, suffix = _split(stem)
-        stem = f"{base}.{execution.id}{suffix}"
+    """The four keys. Where the day's name is another execution's, this one's id goes before the suffix, in all four.
+
+    A replay's source lies where it is to lie, and its papers have its id in any case.
+    """
+    day = day_of(execution)
+    stem = stem_of(execution) if stem_is_free and not execution.replayed else _with_id(execution)
     plain = without_compression(stem)
     return Destination(
-        completed=f"completed_imports/{day}/{stem}",
+        completed=execution.source.key if execution.replayed else f"completed_imports/{day}/{stem}",
         errors=f"errors/{day}/{plain}",
         reasons=f"errors/{day}/{plain}{REASONS_SUFFIX}",
         receipt=f"receipts/{day}/{stem}.json",
     )
+
+
+def _with_id(execution: Execution) -> str:
+    base, suffix = _split(stem_of(execution))
+    return f"{base}.{execution.id}{suffix}"
 
 
 def without_compression(name: str) -> str:

@@ -178,7 +178,7 @@ def _import_part(place: Workplace, execution: Execution, part: Part) -> Executio
         ObjectProblem: the file is at fault, or the part kills its workers.
         Unavailable, Fenced.
     """
-    judge_name(execution.source.key, execution.format, execution.mime_type)
+    judge_name(execution.upload.key, execution.format, execution.mime_type)
     said = None
     if execution.format in (UNREAD, UNKNOWN):
         said = _recognised(place, execution)

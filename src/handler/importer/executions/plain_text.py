@@ -71,6 +71,10 @@ class PlainText:
         self._at = 0  # of `_text`, with `_rest` before it
         self._rest = b""
 
+    @property
+    def is_compressed(self) -> bool:
+        return bool(self._compression)
+
     def layout(self, mime_type: str) -> Layout:
         """How its rows stand; see `layouts.layout_of`."""
         return layout_of(mime_type, self._head)

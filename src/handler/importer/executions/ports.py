@@ -1,6 +1,6 @@
 """What executions need from the world, as narrow as their order of effects allows. `aws/` has the real ones."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import IO, Final, Protocol
@@ -11,6 +11,7 @@ from importer.model import (
     Clock,
     Execution,
     LeaseHeld,
+    Mending,
     Outcome,
     Part,
     PartState,
@@ -248,6 +249,12 @@ class Records(Protocol):
 
     def watch(self, execution_id: str, watched: Watched) -> None: ...
 
+    def link_mending(self, parent_id: str, mending: Mending) -> None:
+        """Note at an execution that another's file has its bad rows, mended. Repeating it changes nothing."""
+
+    def mendings(self, parent_id: str) -> list[Mending]:
+        """What was noted so of an execution."""
+
     def claim_stem(self, day: str, stem: str, execution_id: str) -> bool:
         """Whether this execution has this day's stem for its four objects, now or since an earlier try."""
 
@@ -265,6 +272,15 @@ class Records(Protocol):
 
     def close(self, execution: Execution, outcome: Outcome) -> bool:
         """Nothing is left to do: FINALISING becomes SUCCEEDED. False if another worker closed it."""
+
+    def let_go(self, execution: Execution, day: str, stem: str) -> None:
+        """Let what is kept beside an execution, of which nothing is left but to close it, be forgotten when it will be.
+
+        Nothing to do where all is kept; again it changes nothing.
+
+        Args:
+            day, stem: as `claim_stem` has them.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -329,7 +345,8 @@ class Telemetry(Protocol):
     def handed_on(self, execution: Execution, part: PartState | None) -> None:
         """The time of an invocation was up; None: while settling."""
 
-    def closed(self, execution: Execution) -> None: ...
+    def closed(self, execution: Execution, now_ms: int, refused: Mapping[str, int]) -> None:
+        """It has ended, now; `refused` are its bad rows by their reason, as far as it is known."""
 
     def swept(self, bucket: str, waiting: Waiting) -> None: ...
 

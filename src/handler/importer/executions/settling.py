@@ -11,7 +11,7 @@ from functools import reduce
 from typing import Final
 
 from importer.bad_rows import FileReason, ObjectProblem
-from importer.executions.destinations import claimed_name, day_of, destination
+from importer.executions.destinations import claimed_name, day_of, destination, replay_name
 from importer.executions.joining import SegmentsMissing, join, work_of
 from importer.executions.notebook import SettlingNotebook
 from importer.executions.plain_text import hash_of
@@ -69,18 +69,22 @@ def settle(place: Workplace, execution: Execution) -> Execution:
     if over is None:
         return place.records.execution(execution.id) or execution
     try:
-        _write_papers(place, execution, outcome, notebook, over)
-        place.objects.copy(execution.source, outcome.destination.completed, _known(outcome.sha256), notebook)
+        reasons = _write_papers(place, execution, outcome, notebook, over)
+        if execution.replayed is None:  # else it was read from where it lies, and stays
+            place.objects.copy(execution.source, outcome.destination.completed, _known(outcome.sha256), notebook)
     except SegmentsMissing as missing:
         if _segments_are_old(place, execution):
             return _failed(place, execution, ObjectProblem(FileReason.GAVE_UP, _SEGMENTS_GONE))
         return _closed_by_another(place, execution, missing)
     except ObjectProblem as problem:  # neither the source nor a proven copy of it is there: someone took it away
         return _failed(place, execution, problem)
-    # Trade-off: a crash before this leaves the file twice until the next delivery; deleting first loses it (I3).
-    place.objects.delete_version(execution.source)
-    _hide_what_it_replaced(place, execution.source)
-    return _closed(place, execution, outcome)
+    if execution.replayed is None:
+        # Trade-off: a crash before this leaves the file twice until the next delivery; deleting first loses it (I3).
+        place.objects.delete_version(execution.source)
+        _hide_what_it_replaced(place, execution.source)
+    # Before it is closed, or a crash in between would leave them for ever: what is closed is nobody's job any more.
+    place.records.let_go(execution, day_of(execution), claimed_name(execution))
+    return _closed(place, execution, outcome, reasons)
 
 
 def _failed(place: Workplace, execution: Execution, problem: ObjectProblem) -> Execution:
@@ -121,13 +125,14 @@ def close_failed(place: Workplace, execution: Execution) -> Execution:
     if over is None:
         return place.records.execution(execution.id) or execution
     try:
-        _write_papers(place, execution, outcome, notebook, over)
+        reasons = _write_papers(place, execution, outcome, notebook, over)
     except SegmentsMissing as missing:
         now = place.records.execution(execution.id) or execution
         if not _segments_are_old(place, execution) or (now.phase, now.attempt) != (Phase.CLOSING, attempt):
             return _closed_by_another(place, execution, missing)
-        _write_receipt(place, execution, outcome, None, over)
-    return _closed(place, execution, outcome)
+        reasons = None
+        _write_receipt(place, execution, outcome, reasons, over)
+    return _closed(place, execution, outcome, reasons)
 
 
 def _written_over(place: Workplace, execution: Execution, outcome: Outcome) -> Mapping[str, str] | None:
@@ -147,8 +152,11 @@ def _written_over(place: Workplace, execution: Execution, outcome: Outcome) -> M
 
 def _write_papers(
     place: Workplace, execution: Execution, outcome: Outcome, notebook: SettlingNotebook, over: Mapping[str, str]
-) -> None:
-    _write_receipt(place, execution, outcome, join(place, execution, outcome, notebook, over), over)
+) -> FoldedReasons | None:
+    """The reasons of the bad rows; None if there are none."""
+    reasons = join(place, execution, outcome, notebook, over)
+    _write_receipt(place, execution, outcome, reasons, over)
+    return reasons
 
 
 def _write_receipt(
@@ -178,11 +186,11 @@ def _closed_by_another(place: Workplace, execution: Execution, missing: Segments
     return now
 
 
-def _closed(place: Workplace, execution: Execution, outcome: Outcome) -> Execution:
+def _closed(place: Workplace, execution: Execution, outcome: Outcome, reasons: FoldedReasons | None) -> Execution:
     was_us = place.records.close(execution, outcome)
     closed = place.records.execution(execution.id) or execution
     if was_us:
-        place.telemetry.closed(closed)
+        place.telemetry.closed(closed, place.clock.now_ms(), reasons.by_code() if reasons is not None else {})
     # Not by what it was when we began: it may have ended FAILED meanwhile, and a redrive goes on with them.
     if closed.phase is Phase.CLOSED and closed.status is not Status.FAILED:
         _clear_away(place, execution)
@@ -203,6 +211,8 @@ def _clear_away(place: Workplace, execution: Execution) -> None:
 
 def _move_again(place: Workplace, execution: Execution) -> Execution:
     """A SUCCEEDED execution whose source is still, or again, in `imports/`: the same bytes, so only the move is due."""
+    if execution.replayed is not None:
+        return execution
     outcome = execution.outcome
     source = execution.source
     there = place.objects.head(Dropped(source.bucket, source.key, source.version_id, source.etag))
@@ -253,6 +263,10 @@ def _sums(parts: list[PartState]) -> Tally:
 
 
 def _destination(place: Workplace, execution: Execution) -> Destination:
+    if execution.replayed is not None:
+        # Its id is in the name, and nobody drops a file of that name before the papers tell it.
+        place.records.claim_stem(day_of(execution), replay_name(execution), execution.id)
+        return destination(execution, False)
     free = place.records.claim_stem(day_of(execution), claimed_name(execution), execution.id)
     wanted = destination(execution, free)
     # Something no execution of ours has put there (an older tool's archive, a person's copy) is not overwritten.

@@ -2,11 +2,13 @@
 
 import hashlib
 from collections.abc import Callable
+from dataclasses import replace
 
 from importer import formats
 from importer.bad_rows import ObjectProblem
 from importer.compression import is_compressed
 from importer.definitions import DEFAULT, NDJSON, SINK_CHOICES, Definition
+from importer.executions import mending
 from importer.executions.destinations import without_compression
 from importer.executions.plain_text import HEAD_STORED_BYTES
 from importer.executions.ports import Workplace
@@ -40,8 +42,22 @@ def start(place: Workplace, dropped: Dropped, in_a_run: bool = False) -> list[Ex
     if serial and not in_a_run:
         place.telemetry.left_to_schedule(dropped)
         return begun_before
-    # A file of a series is read by one worker from its first row to its last, however large: the run's time is to bound
-    # it, and it is to be over before the next one begins. Trade-off: many workers would be quicker.
+    execution = execution_of(place, execution_id, source, definition, serial)
+    # Before it is begun: from then on no delivery asks again whose rows these are.
+    execution = replace(execution, mends=mending.linked(place.records, source, execution_id))
+    return [*begun_before, place.records.create(execution)]
+
+
+def execution_of(
+    place: Workplace, execution_id: str, source: S3Object, definition: Definition, serial: bool = False
+) -> Execution:
+    """An object's execution as it begins: created now, its dialect and its parts by its first bytes. Written nowhere.
+
+    Args:
+        serial: it is a file of a series, read by one worker from its first row to its last, however large: the run's
+            time is to bound it, and it is to be over before the next one begins. Trade-off: many workers would be
+            quicker.
+    """
     cut = definition.mime_type == NDJSON and not serial
     part_bytes = part_bytes_of(source.size_bytes, place.part_bytes) if cut else 0
     # One that may not be read is found out here, before it is begun and others have to wait for its end.
@@ -51,7 +67,7 @@ def start(place: Workplace, dropped: Dropped, in_a_run: bool = False) -> list[Ex
     format_name = definition.format
     if not format_name:
         format_name = formats.UNREAD if head is None else recognised_stored([head], definition).format
-    execution = Execution(
+    return Execution(
         id=execution_id,
         source=source,
         status=Status.PENDING,
@@ -63,7 +79,6 @@ def start(place: Workplace, dropped: Dropped, in_a_run: bool = False) -> list[Ex
         part_bytes=part_bytes,
         sinks=SINK_CHOICES[definition.sinks] if definition.sinks else place.sinks,
     )
-    return [*begun_before, place.records.create(execution)]
 
 
 def execution_id_of(source: S3Object) -> str:
@@ -84,6 +99,8 @@ def waits_for_a_run(place: Workplace, execution: Execution) -> bool:
     """
     key = execution.source.key
     if execution.phase is not Phase.IMPORTING or not execution.definition.get("base_file_name"):
+        return False
+    if execution.replayed:  # it is nobody's turn: the series is over with its file
         return False
     if execution.source.bucket != place.own_bucket:
         return False

@@ -50,6 +50,7 @@ class StoreCheck:
         self._claims: dict[_Claim, tuple[int, int, str]] = {}  # → line, offset and what the item should say instead
         self.unproven = 0
         self.gone = 0  # items that are rightly not there any more
+        self.replayed = 0  # events as a replay of the same upload has written them, under other settings
         self._mark_ms: int | None = None
         self._other = lru_cache(256)(books.records.execution)
 
@@ -99,7 +100,7 @@ class StoreCheck:
             where = (line_of(event.address), event.address, "/".join(key))
             if event.user_id in erased:
                 writer = None if item is None else self._other(_text(item.get("execution_id")))
-                written_ms = None if writer is None else writer.source.last_modified_ms
+                written_ms = None if writer is None else writer.upload.uploaded_ms
                 self._judge_erased(Place.EVENTS, where, item, erased[event.user_id], written_ms)
                 continue
             if item is None and self._is_over(event):
@@ -126,8 +127,21 @@ class StoreCheck:
                 self._claim((Place.EVENTS, address, event.user_id, event.event_key, ""), where, str(event.address))
                 return
         if not ours:
+            if different and self._is_of_another_reading(item):
+                self.replayed += 1
+                different = []
             different += self._differences_by_writer(item)
         self._tell(Place.EVENTS, where, different)
+
+    def _is_of_another_reading(self, item: Item) -> bool:
+        """Whether an item was written last by who has read the same upload under other settings: its values are its."""
+        writer = self._other(_text(item.get("execution_id")))
+        ours = self._execution
+        return (
+            writer is not None
+            and writer.upload.execution_id == ours.upload.execution_id
+            and (writer.definition, writer.format) != (ours.definition, ours.format)
+        )
 
     def _compare_higher_ranked(self, event: Event, item: Item, found_rank: str, where: tuple[int, int, str]) -> None:
         """Another row with the same identity was kept. It must be a row of an execution that is known."""

@@ -24,6 +24,7 @@ from array import array
 from bisect import bisect_left
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import Any, Final
 
 import orjson
@@ -143,6 +144,7 @@ class _Recount:
         self._last = max(outcome.read_to.values(), default=0)
         self._numbered = {} if self._is_whole else self._numbered_parts()
         self._keys = _Keys()
+        self._expired_papers: dict[str, None] = {}  # sentences, each once
         self._sums = Tally()
         self._folded = FoldedReasons()
         self._damage: ObjectProblem | None = None  # where the walk of a SUCCEEDED execution's archive broke off
@@ -161,7 +163,13 @@ class _Recount:
     def verdict(self) -> Verdict:
         archive = self._archive()
         if archive is None:
-            key = self._outcome.destination.completed
+            key, days = self._outcome.destination.completed, self._books.kept.archive_days
+            if self._may_have_expired(days):
+                raise CannotRecount(
+                    f"{key} has expired: it was imported on {_day(self._outcome.end_date)}, and the archive keeps "
+                    f"files for {days} days (ArchiveRetentionDays). What its import counted is in "
+                    f"{self._outcome.destination.receipt}, as long as that is kept"
+                )
             self._findings.add(Kind.MISSING, Place.ARCHIVE, key=key, found="there is no such object")
             return self._ended("no row was recounted: that needs the archived object")
         sha256 = self._walk(archive)
@@ -173,6 +181,11 @@ class _Recount:
             self._store.refute_claims()
         if self._scan and self._in_tables and self._damage is None:
             self._search()
+        if self._expired_papers and self._sums.bad != self._outcome.sums.bad:
+            raise CannotRecount(
+                f"execution {self._execution.id}: a destination refused rows, and only the reasons said which. They "
+                f"have expired: errors/ is kept for {self._books.kept.errors_days} days (ErrorsRetentionDays)"
+            )
         self._compare_sums()
         self._compare_receipt()
         self._compare_document()
@@ -180,8 +193,11 @@ class _Recount:
         self._compare_archive(archive, sha256)
         return self._ended()
 
+    def _may_have_expired(self, kept_days: int) -> bool:
+        return self._books.may_have_expired(self._outcome.end_date, kept_days)
+
     def _ended(self, *unchecked: str) -> Verdict:
-        said = list(unchecked)
+        said = [*unchecked, *self._expired_papers]
         if self._papers.unfinished:
             said.append(
                 "the archive's hash: somebody is being forgotten, or `importer forget` was interrupted; run it again"
@@ -196,6 +212,11 @@ class _Recount:
             said.append(
                 f"{self._store.unproven:,} items that name another row of this file as the last to write them: "
                 "whether it is such a row"
+            )
+        if self._store.replayed:
+            said.append(
+                f"the values of {self._store.replayed:,} events that a replay of this file wrote last, under other "
+                "settings: verify that one"
             )
         gone, forgotten = self._store.gone, self._blanked.total
         return self._findings.verdict(self._execution.id, self._sums, self._scan, said, gone, forgotten)
@@ -269,9 +290,17 @@ class _Recount:
     ) -> tuple[ErrorRows, Reasons]:
         destination = self._outcome.destination
         return (
-            ErrorRows(errors, destination.errors, header, self._findings),
-            Reasons(reasons, destination.reasons, self._execution, self._findings),
+            ErrorRows(errors, destination.errors, header, self._findings_of(errors, destination.errors)),
+            Reasons(reasons, destination.reasons, self._execution, self._findings_of(reasons, destination.reasons)),
         )
+
+    def _findings_of(self, paper: Iterator[bytes] | None, key: str) -> Findings:
+        """Where differences in a paper are written down: nowhere, if it has expired."""
+        days = self._books.kept.errors_days
+        if paper is not None or not self._outcome.sums.bad or not self._may_have_expired(days):
+            return self._findings
+        self._expired_papers[f"{key}: errors/ is kept for {days} days (ErrorsRetentionDays), and it has expired"] = None
+        return Findings(0)
 
     def _judge_damage(self, problem: ObjectProblem) -> None:
         if problem.code in _NOT_THERE:
@@ -477,7 +506,12 @@ class _Recount:
         source, key = self._execution.source, self._outcome.destination.receipt
         body = self._books.objects.get(source.bucket, key)
         if body is None:
-            self._findings.add(Kind.MISSING, Place.RECEIPT, key=key, found="there is no such object")
+            days = self._books.kept.receipt_days
+            if self._may_have_expired(days):
+                told = f"{key}: receipts are kept for {days} days (ReceiptRetentionDays), and it has expired"
+                self._expired_papers[told] = None
+            else:
+                self._findings.add(Kind.MISSING, Place.RECEIPT, key=key, found="there is no such object")
             return
         try:
             found = orjson.loads(body)
@@ -574,6 +608,10 @@ def _differences(
             yield from _differences(f"{path}[{index}]", one, another, must_be_said)
     elif expected != found or type(expected) is not type(found):
         yield path, expected, found
+
+
+def _day(time_ms: int) -> str:
+    return datetime.fromtimestamp(time_ms / 1000, UTC).strftime("%Y-%m-%d")
 
 
 def _json(value: Any) -> str:
