@@ -825,10 +825,10 @@ class _Forgetting:
                 continue
             self._what = execution.source.key
             if execution.phase is not Phase.CLOSED:
-                if execution.source.last_modified_ms <= self._progress.before_ms:
+                if execution.upload.uploaded_ms <= self._progress.before_ms:
                     still_open.append(execution_id)
                 continue
-            if execution.source.last_modified_ms > self._progress.before_ms or execution.outcome is None:
+            if execution.upload.uploaded_ms > self._progress.before_ms or execution.outcome is None:
                 continue  # what was uploaded later is the person's new life
             self._one(execution)
         return still_open
