@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 
 # Those `importer.aws.clients` makes clients of; sts may be asked for credentials.
-SERVICES = {"dynamodb", "events", "firehose", "lambda", "s3", "secretsmanager", "sns", "sqs", "ssm", "sts"}
+SERVICES = {"dynamodb", "events", "firehose", "lambda", "logs", "s3", "secretsmanager", "sns", "sqs", "ssm", "sts"}
 LAMBDA_FOLDER = "/var/task"  # named in the bytecode, so that it is the same wherever it is made
 
 

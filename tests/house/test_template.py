@@ -13,7 +13,7 @@ import pytest
 from samtranslator.translator.transform import transform
 from samtranslator.yaml_helper import yaml_parse
 
-from cli.api_gateway import routes_of
+from cli.api_gateway import DEFAULT, routes_of
 from cli.previewing import PART_BYTES
 from importer import telemetry
 from importer.aws.settings import LOW_WORKERS
@@ -159,6 +159,16 @@ def test_only_workers_are_started_by_what_our_functions_send(expanded):
         ("events:PutEvents", "event-bus"),
         ("sns:Publish", "NoticeTopic"),
         ("sqs:SendMessage", "DeadLetterQueue"),
+        # To explain alarms; the log groups are held by a test of their own.
+        ("s3:GetObject", "errors/"),
+        ("s3:GetObject", "imports/"),
+        ("s3:GetObjectVersion", "imports/"),
+        ("s3:ListBucketVersions", "list imports/"),
+        ("dynamodb:GetItem", "ImportsTable"),
+        ("dynamodb:Query", "ImportsTable"),
+        ("dynamodb:Query", "ImportsTable/index/unfinished"),
+        ("dynamodb:Query", "ImportsTable/index/by_time"),
+        ("sns:Publish", "ExplainedTopic"),
     }
 
 
@@ -345,17 +355,20 @@ def test_a_notification_that_cannot_be_handled_is_kept(expanded):
     assert configured == {
         "ImportFunction": {"Destination": dead_letters},
         "PreviewFunction": {"Destination": dead_letters},
+        "NotifyFunction": {"Destination": dead_letters},
         **dict.fromkeys(nothing_to_keep),
     }
     by_queue = {m["Properties"]["FunctionName"]["Ref"] for m in mappings_of(expanded)}  # see the test below
     by_request = {"ApiFunction"}  # it has whoever asks for a witness
     assert set(configured) | by_queue | by_request == set(of_type(expanded, "AWS::Lambda::Function"))
-    assert {"sqs:SendMessage"} == {
+    # Who explains alarms looks at what lies there; nobody may take a letter away.
+    assert {"sqs:SendMessage", "sqs:ReceiveMessage"} == {
         action
         for statement in allowed(expanded)
         if statement["Resource"] == dead_letters
         for action in as_list(statement["Action"])
     }
+    assert may(expanded, "NotifyRole", "DeadLetterQueue") == {"sqs:SendMessage", "sqs:ReceiveMessage"}
 
 
 def mappings_of(template: dict[str, Any]) -> list[dict[str, Any]]:
@@ -534,7 +547,8 @@ def test_listing_the_bucket_is_bound_to_prefixes(expanded):
     ours = [s for s in listings if s["Resource"] == {"Fn::GetAtt": ["Bucket", "Arn"]}]
     assert [s["Resource"] for s in listings if s not in ours] == [{"Fn::GetAtt": ["StreamBucket", "Arn"]}]  # Firehose's
     bounds = {p for s in ours for p in as_list(s["Condition"]["StringLike"]["s3:prefix"])}
-    assert bounds == {"imports/*", "work/*", "completed_imports/*", "errors/*", "receipts/*", "previews/*"}
+    results = {"completed_imports/*", "errors/*", "receipts/*", "preview_results/*"}
+    assert bounds == {"imports/*", "work/*", "previews/*"} | results
 
 
 def test_an_empty_endpoint_means_aws(expanded):
@@ -548,8 +562,10 @@ def test_an_empty_endpoint_means_aws(expanded):
 
 
 def test_the_gateway_has_the_routes_of_the_door_and_no_other(expanded):
-    """Each is named: a request that no route is for starts no function. The description has them, too."""
-    in_template = {(route.method, route.path) for route in routes_of(ROOT / "template.yaml")}
+    """Each is named, and the description has them, too. What is none of them the function answers by `$default`."""
+    routes = routes_of(ROOT / "template.yaml")
+    assert routes.pop() == DEFAULT
+    in_template = {(route.method, route.path) for route in routes}
     in_code = {(route.method, route.path) for route in ROUTES}
     described = openapi.document()["paths"].items()
     in_document = {
@@ -558,7 +574,16 @@ def test_the_gateway_has_the_routes_of_the_door_and_no_other(expanded):
     assert in_template == in_code == in_document
     assert not [path for _, path in in_template if "+" in path or path.startswith("$")]
     (api,) = of_type(expanded, "AWS::ApiGatewayV2::Api").values()
-    assert len(in_template) == sum(len(methods) for methods in api["Properties"]["Body"]["paths"].values())
+    paths = dict(api["Properties"]["Body"]["paths"])
+    assert [*paths.pop("/$default")] == ["x-amazon-apigateway-any-method"]
+    assert len(in_template) == sum(len(methods) for methods in paths.values())
+
+
+def test_browsers_may_post_to_the_bucket_and_read_nothing_of_it(expanded):
+    """Who posts has a signed form, which is worth the same without a browser; no header is sent or told."""
+    (bucket,) = [b for b in of_type(expanded, "AWS::S3::Bucket").values() if "CorsConfiguration" in b["Properties"]]
+    rules = bucket["Properties"]["CorsConfiguration"]["CorsRules"]
+    assert rules == [{"AllowedMethods": ["POST"], "AllowedOrigins": ["*"], "AllowedHeaders": [], "MaxAge": 3000}]
 
 
 def test_the_published_description_is_that_of_the_code():
@@ -679,10 +704,43 @@ def metrics_of(alarm: dict[str, Any]) -> list[tuple[str, str]]:
     return [(metric["Namespace"], metric["MetricName"]) for metric in looked_at]
 
 
+# About the function that explains all others: whoever is told of these is told by CloudWatch itself.
+PAST_THE_FUNCTION = ("notify-errors", "alarms-not-told")
+
+
+def test_alarms_are_explained_and_one_that_cannot_be_is_kept_and_rings(expanded):
+    """The raw topic starts the function, it publishes to people's, and what it fails at is tried twice more."""
+    subscriptions = [s["Properties"] for s in of_type(expanded, "AWS::SNS::Subscription").values()]
+    told = [(s["TopicArn"], s["Protocol"]) for s in subscriptions if s["TopicArn"] != {"Ref": "NoticeTopic"}]
+    assert sorted(told, key=str) == [({"Ref": "AlarmTopic"}, "lambda"), ({"Ref": "ExplainedTopic"}, "email")]
+    [config] = [
+        c["Properties"]
+        for c in of_type(expanded, "AWS::Lambda::EventInvokeConfig").values()
+        if c["Properties"]["FunctionName"] == NOTIFIES
+    ]
+    assert config["MaximumRetryAttempts"] == 2
+    assert config["DestinationConfig"] == {"OnFailure": {"Destination": arn("DeadLetterQueue")}}
+    variables = expanded["Resources"]["NotifyFunction"]["Properties"]["Environment"]["Variables"]
+    assert variables["ALARM_TOPIC"] == {"Ref": "ExplainedTopic"}
+    reads = [
+        r["Fn::GetAtt"][0]
+        for s in statements_of(expanded, "NotifyRole")
+        if as_list(s["Action"]) == ["logs:FilterLogEvents"]
+        for r in as_list(s["Resource"])
+    ]
+    ours = {"ImportLogs", "PartLogs", "FetchLogs", "ScheduleLogs", "SweepLogs", "ApiLogs", "NotifyLogs"}
+    assert set(reads) == ours
+
+
+def statements_of(template: dict[str, Any], role: str) -> list[dict[str, Any]]:
+    return [s for p in template["Resources"][role]["Properties"]["Policies"] for s in p["PolicyDocument"]["Statement"]]
+
+
 def test_every_alarm_reaches_somebody_and_says_what_to_do(expanded):
     """An alarm at night is one sentence and the place in the runbook, not a metric's name."""
     for anchor, alarm in alarms(expanded).items():
-        assert alarm["AlarmActions"] == [{"Ref": "AlarmTopic"}], anchor
+        topic = "ExplainedTopic" if anchor in PAST_THE_FUNCTION else "AlarmTopic"
+        assert alarm["AlarmActions"] == [{"Ref": topic}], anchor
         assert ", so " in words_of(alarm) or "; " in words_of(alarm), anchor  # what happened; what to do
         assert len(words_of(alarm)) <= 1024, anchor  # Quota: AlarmDescription of API_PutMetricAlarm
 
@@ -694,6 +752,9 @@ def test_the_alarms_cover_every_way_an_import_can_fail(expanded):
         "function-throttles": [("AWS/Lambda", "Throttles")],
         "part-errors": [("AWS/Lambda", "Errors")],
         "fetch-errors": [("AWS/Lambda", "Errors")],
+        "failed-fetches": [("S3EventImporter", "FetchesFailed")],
+        "notify-errors": [("AWS/Lambda", "Errors")],
+        "alarms-not-told": [("AWS/Lambda", "AsyncEventsDropped")],
         "part-throttles": [("AWS/Lambda", "Throttles")],
         "schedule-errors": [("AWS/Lambda", "Errors")],
         "parts-old": [("AWS/SQS", "ApproximateAgeOfOldestMessage")],
@@ -703,6 +764,8 @@ def test_the_alarms_cover_every_way_an_import_can_fail(expanded):
         "failed-executions": [("S3EventImporter", "ExecutionsFailed")],
         "missed-notifications": [("S3EventImporter", "MissedNotifications")],
         "resumed-executions": [("S3EventImporter", "ResumedExecutions")],
+        "missing-files": [("S3EventImporter", "FilesMissing")],
+        "thin-files": [("S3EventImporter", "FilesThin")],
         "api-errors": [("AWS/ApiGateway", "5xx")],
         "bad-rows": [("S3EventImporter", f"Rows{fate}") for fate in ("Good", "Bad", "NotStored")],
         "oldest-waiting": [("S3EventImporter", "OldestWaitingSeconds")],
@@ -724,6 +787,7 @@ def test_each_sweep_has_its_schedule(expanded):
     """Dead workers are found within minutes; a listing costs more, and a notification may take a while (A3)."""
     schedules = sweeps_of(expanded)
     assert sorted((s["ScheduleExpression"], json.loads(s["Target"]["Input"])["sweep"]) for s in schedules) == [
+        ("rate(15 minutes)", "expected"),
         ("rate(15 minutes)", "waiting"),
         ("rate(5 minutes)", "unfinished"),
     ]
@@ -762,9 +826,9 @@ def test_the_fault_tests_live_by_the_times_of_the_template(expanded):
     assert resources["SweepFunction"]["Properties"]["Timeout"] == importing.SWEEP_SECONDS
     assert expanded["Parameters"]["PartSeconds"]["Default"] == importing.HOP_SECONDS
     schedules = sweeps_of(expanded)
-    assert {json.loads(s["Target"]["Input"])["sweep"]: s["ScheduleExpression"] for s in schedules} == {
-        which: f"rate({every_s // 60} minutes)" for which, every_s in importing.SWEEPS_EVERY_S.items()
-    }
+    told = {json.loads(s["Target"]["Input"])["sweep"]: s["ScheduleExpression"] for s in schedules}
+    del told["expected"]  # it changes no file and no execution, so it is not among what happens there
+    assert told == {which: f"rate({every_s // 60} minutes)" for which, every_s in importing.SWEEPS_EVERY_S.items()}
 
 
 def test_each_alarm_on_a_function_or_queue_watches_the_one_it_speaks_of(expanded):
@@ -776,7 +840,7 @@ def test_each_alarm_on_a_function_or_queue_watches_the_one_it_speaks_of(expanded
     }
     names = dict.fromkeys(("function-errors", "function-throttles", "events-old", "events-dropped"), "ImportFunction")
     names |= {"part-errors": "PartFunction", "part-throttles": "PartFunction", "fetch-errors": "FetchFunction"}
-    names["notices-late"] = "NotifyFunction"
+    names |= dict.fromkeys(("notices-late", "notify-errors", "alarms-not-told"), "NotifyFunction")
     names["schedule-errors"] = "ScheduleFunction"
     assert watched == {anchor: [{"Ref": name}] for anchor, name in names.items()} | {
         "parts-old": [{"Fn::GetAtt": ["PartQueue", "QueueName"]}],

@@ -84,12 +84,16 @@ class Telling:
     """See `doors.fetching.FetchTelemetry`."""
 
     said: list[str] = field(default_factory=list)
+    troubles: list[str] = field(default_factory=list)
 
     def fetched(self, fetch: Fetch) -> None:
         self.said.append(f"{fetch.status.value} {fetch.error_code}".strip())
 
     def fetch_handed_on(self, fetch: Fetch, why: str) -> None:
         self.said.append(f"handed on at {fetch.next_offset}" + (f": {why}" if why else ""))
+
+    def sweep_failed(self, what: str, trouble: Exception) -> None:
+        self.troubles.append(f"{what}: {trouble}")
 
 
 class Fetching:

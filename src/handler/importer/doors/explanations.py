@@ -313,7 +313,7 @@ def _failed_executions(alarm: Alarm, facts: Facts, here: Here) -> _Body:
     code = _most(codes)[0][0]
     body.headline = f"{many(len(facts.ended), 'file')} {'was' if len(facts.ended) == 1 else 'were'} refused as a whole"
     if facts.outside:
-        body.headline = "none is known that was refused in the time the alarm looked at; these were refused last"
+        body.headline = "no file is known that was refused in the time the alarm looked at; these were refused last"
     _add_sample(body, facts.ended, groups)
     body.fix = _FILE_FIXES[FileReason(code)] if code in set(FileReason) else _FIXES[Kind.FAILED_EXECUTIONS]
     if rows := _rows_fix(facts.ended, groups):

@@ -248,6 +248,26 @@ class StoreCheck:
                 where = (line_of(change.address), change.address, "/".join(key))
                 self._findings.add(Kind.EXTRA, Place.USERS, *where, found=_shown(item))
 
+    def undone(self, events: Iterable[Event], changes: Iterable[UserChange], line_of: LineOf) -> None:
+        """Rows that were undone: whatever is stored under their keys, this execution is not who wrote it."""
+        of_events = {(event.user_id, event.event_key): event.address for event in events}
+        of_users = {(change.user_id, change.record): change.address for change in changes}
+        for place, addresses, get in (
+            (Place.EVENTS, of_events, self._stored.events),
+            (Place.USERS, of_users, self._stored.users),
+        ):
+            for key, item in get(list(addresses)).items() if addresses else ():
+                if _text(item.get("execution_id")) == self._execution.id:
+                    address = addresses[key]
+                    self._findings.add(
+                        Kind.EXTRA,
+                        place,
+                        line_of(address),
+                        address,
+                        "/".join(key),
+                        found=f"an item of this execution, which was undone: {_shown(item)}",
+                    )
+
     # -- claims -------------------------------------------------------------------------------------------------
 
     @property
