@@ -12,8 +12,8 @@ from typing import Any, Final, Protocol, TypeVar
 
 import orjson
 
-from importer.bad_rows import BadRow
-from importer.compression import is_compressed
+from importer.bad_rows import BadRow, ObjectProblem
+from importer.compression import opened
 from importer.csv_rows import Csv
 from importer.definitions import TEXT_CSV
 from importer.doors.alarms import ALARM, LOGS, Alarm, Kind, alarm_of
@@ -349,12 +349,20 @@ class _Look:
         return Ended(execution, receipt, row, head)
 
     def _begin(self, source: S3Object) -> bytes:
-        """The first line of a file that was refused as a whole; nothing of one that is compressed, or gone."""
+        """The first line of a file that was refused as a whole; nothing of one that is no text, or gone."""
         head = self.at.papers.head(source.bucket, source.key, source.version_id)
-        if not head or is_compressed(head):
+        try:
+            _, plain = opened([head])
+            text = next(plain, b"")[:4_096]
+        except ObjectProblem:
             return b""
-        text = head[:4_096].replace(b"\x00", b"").removeprefix(b"\xff\xfe").removeprefix(b"\xfe\xff")  # of UTF-16
-        return text.removeprefix(b"\xef\xbb\xbf").replace(b"\r", b"\n").lstrip(b"\n").partition(b"\n")[0]
+        text = text.replace(b"\x00", b"")  # of UTF-16
+        for mark in (b"\xff\xfe", b"\xfe\xff", b"\xef\xbb\xbf"):
+            text = text.removeprefix(mark)
+        line = text.replace(b"\r", b"\n").lstrip(b"\n").partition(b"\n")[0]
+        seen = line.decode("utf-8", "replace")
+        strange = sum(not c.isprintable() or c == "\ufffd" for c in seen)
+        return line if 10 * strange <= len(seen) else b""
 
     def _row(self, execution: Execution, reason: str) -> BadRow | None:
         """The first refused row of that reason near the begin of the errors file; else the first."""
