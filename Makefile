@@ -14,8 +14,9 @@ IN_VENV := .venv/bin/python -m
 export SAM_CLI_TELEMETRY := 0
 
 SETUP := .venv/.ready .tools/sam/.ready .tools/twin/.ready
+AUDIT := .tools/audit/.ready
 
-.PHONY: help setup build build-twin up down demo lint format test test-full local-invoke bench soak requirements clean
+.PHONY: help setup build sbom build-twin up down demo lint audit format test test-full local-invoke bench soak requirements clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1	\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -33,7 +34,7 @@ down: $(SETUP)  ## stop the local twin and forget what it held
 
 # ---- Checking it ----
 
-lint: $(SETUP)  ## style, types and templates
+lint: $(SETUP) $(AUDIT)  ## style, types, templates, and what is known of weaknesses
 	@echo "lint: ruff"
 	@$(IN_VENV) ruff check --quiet --output-format concise .
 	@$(IN_VENV) ruff format --quiet --check . || { echo "lint: run 'make format'" >&2; exit 1; }
@@ -42,6 +43,11 @@ lint: $(SETUP)  ## style, types and templates
 	@echo "lint: template"
 	@.venv/bin/cfn-lint template.yaml
 	@$(SAM) validate --lint >/dev/null
+	@$(MAKE) audit
+
+audit: $(AUDIT)  ## checkov and cfn-guard on the expanded template, bandit on the code: docs/threat-model.md
+	@echo "lint: audit"
+	@.tools/audit/bin/python scripts/audit
 
 format: .venv/.ready  ## let ruff put style in order
 	@$(IN_VENV) ruff check --quiet --fix .
@@ -70,13 +76,17 @@ build: $(SETUP)  ## build what is deployed (python3.13 on arm64, from wheels) in
 	@echo "build: python3.13 on arm64"
 	@printed=$$(UV="$(CURDIR)/$(UV)" $(SAM) build 2>&1) || { echo "$$printed" >&2; exit 1; }; \
 		echo "$$printed" | grep '^build: ' | sort -u
+	@.venv/bin/python scripts/sbom
+
+sbom: build  ## what the package is made of, as CycloneDX: .aws-sam/sbom.cdx.json, which every build writes
+	@echo .aws-sam/sbom.cdx.json
 
 build-twin: $(SETUP)  ## build the same template for this machine into .twin/build
 	@$(IN_VENV) cli.twin build
 
 # ---- Tools ----
 
-setup: $(SETUP)  ## install everything into the checkout (every target does it when needed)
+setup: $(SETUP) $(AUDIT)  ## install everything into the checkout (every target does it when needed)
 
 .tools/uv/.ready: requirements-uv.txt
 	@$(PYTHON) -c 'import sys, venv; sys.exit(sys.version_info < (3, 11))' \
@@ -108,6 +118,10 @@ endef
 	$(call install,.tools/twin,requirements-twin.txt)
 	@touch $@
 
+.tools/audit/.ready: requirements-audit.txt .tools/uv/.ready
+	$(call install,.tools/audit,requirements-audit.txt)
+	@touch $@
+
 # The baselines' packages: Python's into a virtual environment, Node's beside it; nginx, node and npm are the system's.
 .bench/.ready: requirements-bench.txt tests/bench/baselines/package.json | $(SETUP)
 	@$(IN_VENV) tests.bench.rig
@@ -118,7 +132,7 @@ endef
 	@cd .bench/node && npm install --no-package-lock --no-audit --no-fund --loglevel=error >/dev/null
 	@touch $@
 
-PINS := src/handler/requirements $(addprefix requirements-,bench dev image sam twin uv)
+PINS := src/handler/requirements $(addprefix requirements-,audit bench dev image sam twin uv)
 COMPILE = $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header $(UPGRADE)
 
 requirements: .tools/uv/.ready  ## pin what the .in files ask for; with UPGRADE=--upgrade, the newest there is

@@ -52,7 +52,7 @@ def execution_of(connection: Connection, name: str, version_id: str | None = Non
         version = f", version {version_id}" if version_id else ""
         raise click.UsageError(
             f"no execution of s3://{bucket}/{name}{version} is known in {connection.name}: "
-            f"`importer executions{connection.command}` lists what there is"
+            f"`importer executions{connection.command}` lists what there is{_forgotten(connection)}"
         )
     return found
 
@@ -69,9 +69,16 @@ def execution_by_id(connection: Connection, execution_id: str) -> Execution:
     if execution is None:
         raise click.UsageError(
             f"there is no execution {execution_id} in {connection.name}: "
-            f"`importer executions{connection.command}` lists what there is"
+            f"`importer executions{connection.command}` lists what there is{_forgotten(connection)}"
         )
     return execution
+
+
+def _forgotten(connection: Connection) -> str:
+    days = connection.stack.execution_retention_days
+    return (
+        f". Imports that SUCCEEDED are forgotten {days} days after their end (ExecutionRetentionDays)" if days else ""
+    )
 
 
 def stored_definition(connection: Connection, import_id: str) -> Definition:

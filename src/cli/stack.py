@@ -39,6 +39,10 @@ class Stack:
     upload_max_mib: int | None = None  # of a file posted by a signed form
     fetch_queue_url: str | None = None  # of imports by URI; None before there were any
     explained_topic_arn: str | None = None  # of alarms, for people; None before they were explained
+    archive_retention_days: int = 0  # after which S3 deletes imported files, refused rows, receipts; 0 is never
+    errors_retention_days: int = 0
+    receipt_retention_days: int = 0
+    execution_retention_days: int = 0  # … and the imports table forgets imports that SUCCEEDED
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), indent=2)
@@ -85,5 +89,9 @@ def described(
         tokens_path=outputs.get("TokensPath"),
         fetch_queue_url=outputs.get("FetchQueueUrl"),
         explained_topic_arn=outputs.get("ExplainedTopicArn"),
+        archive_retention_days=int(outputs.get("ArchiveRetentionDays", 0)),
+        errors_retention_days=int(outputs.get("ErrorsRetentionDays", 0)),
+        receipt_retention_days=int(outputs.get("ReceiptRetentionDays", 0)),
+        execution_retention_days=int(outputs.get("ExecutionRetentionDays", 0)),
         upload_max_mib=int(outputs["UploadMaxMiB"]) if "UploadMaxMiB" in outputs else None,
     )

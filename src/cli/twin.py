@@ -39,7 +39,7 @@ REGION = "us-east-1"
 STACK_NAME = "s3-event-importer"
 # The emulator's own administrator. Functions get the credentials of their role.
 ACCESS_KEY_ID = "test"
-SECRET_ACCESS_KEY = "test"
+SECRET_ACCESS_KEY = "test"  # nosec B105  # it opens nothing but the emulator, which listens on this machine alone
 
 SAM: tuple[str | Path, ...] = (ROOT / ".tools/sam/bin/python", "-m", "samcli")
 TWIN_PYTHON = ROOT / ".tools/twin/bin/python"

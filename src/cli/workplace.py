@@ -3,7 +3,7 @@
 Nothing is imported here, so there are no sinks to write to; telemetry is the command's own output.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NoReturn
 
 import orjson
@@ -35,7 +35,7 @@ class _Silent:
 
     def handed_on(self, execution: Execution, part: PartState | None) -> None: ...
 
-    def closed(self, execution: Execution) -> None: ...
+    def closed(self, execution: Execution, now_ms: int, refused: Mapping[str, int]) -> None: ...
 
     def swept(self, bucket: str, waiting: Waiting) -> None: ...
 

@@ -391,6 +391,37 @@ def test_the_sweep_sends_on_what_nobody_is_at(cloud: Cloud):
     assert max(PAUSES_S) * 1000 < SWEPT_AFTER_MS, "else the sweep would shorten the pauses"
 
 
+def test_a_backlog_does_not_grow_by_being_swept(cloud: Cloud):
+    """Messages that wait for a worker for hours: a second one after 20 minutes, the next after 40 more, and so on; at
+    once when a worker was at it since and has died."""
+    made = fetching_of(cloud)
+    swept = []
+    for minute in range(0, 17 * 60, 20):
+        if sweep_fetches(made.place(), SWEPT_AFTER_MS):
+            swept.append(minute)
+        cloud.clock.advance(20 * 60_000)
+    assert swept == [20, 60, 140, 300, 620, 980]
+    with cloud.unseen():
+        made.records.claim_fetch("f", "dies", cloud.clock.now_ms(), cloud.clock.now_ms() + LEASE_MS)
+    cloud.clock.advance(LEASE_MS + SWEPT_AFTER_MS + 1_000)
+    assert [sweep_fetches(made.place(), SWEPT_AFTER_MS) for _ in range(2)] == [1, 0]
+    made.turns()
+    assert sweep_fetches(made.place(), SWEPT_AFTER_MS) == 0
+
+
+def test_a_fetch_that_cannot_be_read_keeps_no_other_waiting(cloud: Cloud):
+    """I8: somebody has changed its item; it is told at every sweep, and the others are sent on."""
+    made = fetching_of(cloud)
+    made.asked(fetch_id="g")
+    (item,) = (one for one in cloud.items(cloud.imports_table) if one["pk"] == "FETCH#f")
+    cloud.put_item(cloud.imports_table, item | {"access": "mine"})
+    cloud.clock.advance(SWEPT_AFTER_MS + 1_000)
+    place = made.place()
+    assert sweep_fetches(place, SWEPT_AFTER_MS) == 1
+    assert cloud.messages() == ['{"schema":"fetch/1","fetch_id":"g"}']
+    assert [what.partition(":")[0] for what in made.telling.troubles] == ["f"]
+
+
 def test_the_sweep_does_not_shorten_a_pause(cloud: Cloud):
     """A fetch of yesterday that waits for its source is nobody's, and its message is on its way."""
     made = fetching_of(cloud, cuts=[6 * MIB, *[0] * 30])

@@ -1,6 +1,9 @@
 """The functions' package as `sam build` has it made: it works where nothing can be written, and by itself."""
 
+import hashlib
+import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -11,7 +14,8 @@ import pytest
 
 from cli import twin
 
-HANDLER = Path(__file__).parents[2] / "src" / "handler"
+ROOT = Path(__file__).parents[2]
+HANDLER = ROOT / "src" / "handler"
 
 # In Python without site-packages, so that all comes from the package or the standard library.
 ALL_OF_IT = """
@@ -62,6 +66,41 @@ def test_every_client_is_made_from_a_folder_that_cannot_be_written(package: Path
         [sys.executable, "-S", "-c", ALL_OF_IT, package], env=environment, capture_output=True, text=True
     )
     assert (done.stdout, done.stderr) == ("False False\n", "")
+
+
+def test_the_bill_of_materials_has_every_file_of_the_package(tmp_path: Path):
+    """Each with its hash, under who made it; versions are the pinned ones; CycloneDX's schema has no objection."""
+    package, told = tmp_path / "package", tmp_path / "sbom.json"
+    built(package)
+    script = [sys.executable, ROOT / "scripts/sbom", "--package", package, "--output", told]
+    subprocess.run(script, check=True)
+    document = json.loads(told.read_text())
+    owners = [document["metadata"]["component"], *document["components"]]
+    files = {file["name"]: file["hashes"][0]["content"] for owner in owners for file in owner["components"]}
+    assert files == {
+        str(path.relative_to(package)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in package.rglob("*")
+        if path.is_file() and path.suffix != ".pyc" and path.name != "RECORD"
+    }
+    assert [name for name in files if name.endswith(".so")]
+    pins = re.findall(r"^([a-z0-9-]+)==(\S+)", (HANDLER / "requirements.txt").read_text(), flags=re.MULTILINE)
+    assert [(c["name"], c["version"]) for c in document["components"]] == sorted(pins)
+    assert all(c["licenses"] and c["properties"] for c in document["components"])
+    assert {file["name"] for file in owners[0]["components"]} >= {"app.py", "importer/__init__.py"}
+    subprocess.run(script, check=True)
+    assert json.loads(told.read_text()) == document, "the same package, the same document"
+    code = (
+        "import sys\n"
+        "from cyclonedx.schema import SchemaVersion\n"
+        "from cyclonedx.validation.json import JsonStrictValidator\n"
+        "found = JsonStrictValidator(SchemaVersion.V1_6).validate_str(open(sys.argv[1]).read())\n"
+        "sys.exit(str(found)[:500] if found else 0)\n"
+    )
+    subprocess.run([ROOT / ".tools/audit/bin/python", "-c", code, told], check=True)
+    (package / "stranger.py").write_text("pass\n")
+    said = subprocess.run(script, capture_output=True, text=True)
+    words = "sbom: stranger.py is in the package, and nothing that is pinned has installed it\n"
+    assert (said.returncode, said.stderr) == (1, words)
 
 
 def test_the_package_for_lambda_has_bytecode_or_the_build_says_why_not(tmp_path: Path):

@@ -17,7 +17,7 @@ order of effects a large file can meet is met by a small one.
 import heapq
 import json
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -29,11 +29,13 @@ from moto.events.models import EventPattern
 from samtranslator.yaml_helper import yaml_parse
 
 from importer import assembly, batches, csv_rows, executions, lines, parts
-from importer.aws import copying, reading
+from importer.aws import clients, copying, reading
 from importer.aws.dispatch import task_of
 from importer.aws.events import closings
+from importer.aws.series import SeriesTable
 from importer.aws.settings import Settings
 from importer.aws.stored import StoredTables
+from importer.doors.expecting import look_for_expected
 from importer.doors.telling import Herald
 from importer.executions import import_dropped, importing, joining, notebook, plain_text
 from importer.executions.pinned import definition_of
@@ -41,6 +43,7 @@ from importer.executions.ports import Found, Swept, Waiting, Workplace
 from importer.ledger import Books, CannotRecount, verify
 from importer.model import Execution, PartState, S3Object, Unavailable
 from importer.notification import Dropped, dropped_objects
+from importer.rhythm import Looked
 from tests.faults.files import FILES as WORKLOADS
 from tests.faults.files import VENDOR_ROWS, row
 from tests.support import oracle
@@ -81,6 +84,10 @@ class QuietTelemetry:
         self.found_files: list[tuple[str, str]] = []
         self.troubles: list[str] = []
         self.letters: list[str] = []
+        self.looks: list[Looked] = []
+
+    def looked(self, looked: Looked) -> None:
+        self.looks.append(looked)
 
     def delivered(self, dropped: Dropped, execution: Execution) -> None: ...
 
@@ -95,7 +102,10 @@ class QuietTelemetry:
 
     def handed_on(self, execution: Execution, part: PartState | None) -> None: ...
 
-    def closed(self, execution: Execution) -> None:
+    def closed(self, execution: Execution, now_ms: int, refused: Mapping[str, int]) -> None:
+        outcome = execution.outcome
+        if refused and outcome is not None:
+            assert sum(refused.values()) == outcome.sums.bad, "each bad row is told by its reason"
         self.closings.append((execution.source.key, execution.status.value))
 
     def swept(self, bucket: str, waiting: Waiting) -> None: ...
@@ -207,12 +217,18 @@ class Importer:
         """The part function with the body of a message."""
         return self.invoke("part", self.hop_seconds, lambda p: executions.work_on(p, task_of(message)), *faults)
 
-    def sweep(self, which: str) -> Attempt:
-        """The sweep function: "unfinished" or "waiting"."""
+    def sweep(self, which: str, *faults: Fault) -> Attempt:
+        """The sweep function: "unfinished", "waiting" or "expected"."""
         if which == "unfinished":
-            return self.invoke("sweep unfinished", SWEEP_SECONDS, executions.sweep_unfinished)
+            return self.invoke("sweep unfinished", SWEEP_SECONDS, executions.sweep_unfinished, *faults)
+        if which == "expected":
+            books = SeriesTable(clients.records(), self.cloud.imports_table)
+            looks = lambda place: look_for_expected(place, books, self.telemetry)  # noqa: E731
+            return self.invoke("sweep expected", SWEEP_SECONDS, looks, *faults)
         bucket = self.cloud.bucket
-        return self.invoke("sweep waiting", SWEEP_SECONDS, lambda place: executions.sweep_waiting(place, bucket))
+        return self.invoke(
+            "sweep waiting", SWEEP_SECONDS, lambda place: executions.sweep_waiting(place, bucket), *faults
+        )
 
     def tell_of(self, change: dict[str, Any], *faults: Fault) -> Attempt:
         """The notify function with a record of the imports table's stream."""
@@ -481,6 +497,7 @@ def installed(
     quick: bool = True,
     memory_mb: int = 0,
     topic: bool = False,
+    execution_days: int = 0,
 ) -> Iterator[Importer]:
     """A fresh cloud with the importer installed, and an import definition `tables` for files of CSV.
 
@@ -493,6 +510,7 @@ def installed(
         quick: sinks write over the importer's own transport, as deployed; else by botocore alone.
         memory_mb: of the functions; 0 bills no time.
         topic: notices are messages, too.
+        execution_days: after which what has ended well is forgotten.
     """
     stream, tables = "firehose" in sinks, "dynamodb" in sinks
     with ExitStack() as stack:
@@ -526,7 +544,7 @@ def installed(
             {"pk": "IMPORT#whole", "sk": "IMPORT", "definition": {"id": "whole", "atomic": True}},
         )
         importer = _importer(
-            cloud, in_flight, sinks, stream_gzip, progress_every_ms, part_bytes, hop_seconds, memory_mb
+            cloud, in_flight, sinks, stream_gzip, progress_every_ms, part_bytes, hop_seconds, memory_mb, execution_days
         )
         importer.import_seconds, importer.hop_seconds = import_seconds, hop_seconds
         if watched:
@@ -558,6 +576,7 @@ def _importer(
     part_bytes: int = 256 << 20,
     hop_seconds: float = HOP_SECONDS,
     memory_mb: int = 0,
+    execution_days: int = 0,
 ) -> Importer:
     settings = Settings(
         cloud.bucket,
@@ -574,6 +593,7 @@ def _importer(
         notice_bus=cloud.notice_bus,
         notice_topic=cloud.notice_topic,
         dead_letter_queue_url=cloud.dead_letter_queue_url,
+        execution_days=execution_days,
     )
     telemetry = QuietTelemetry()
     clock = WorkersClock(cloud)

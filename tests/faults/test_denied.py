@@ -15,7 +15,10 @@ from typing import Any
 
 import pytest
 
+from importer.aws import clients
 from importer.aws.dispatch import task_of
+from importer.aws.series import SeriesTable
+from importer.doors.expecting import look_for_expected
 from importer.executions import archive_of, replay, replay_of, sweep_unfinished, sweep_waiting, work_on
 from importer.executions.pinned import definition_of
 from importer.executions.ports import Workplace
@@ -267,6 +270,22 @@ def _sweeping(importer: Importer, which: str) -> Callable[[], None]:
     return sweep
 
 
+def sweep_of_expected_files(importer: Importer) -> Prepared:
+    """One is late, and looked for among those that wait."""
+    cloud = importer.cloud
+    for day in range(9):
+        importer.deliver(cloud.drop(f"imports/logins-{day}.json", row(day)))
+        cloud.clock.advance(86_400_000)
+    cloud.clock.sleep(4 * 3600)
+
+    def sweep() -> None:
+        place = _workplace(importer, 300)
+        found = look_for_expected(place, SeriesTable(clients.records(), cloud.imports_table), importer.telemetry)
+        assert found.missing == 1
+
+    return Prepared(importer, sweep, {}, whole=False)
+
+
 IN_PARTS = {"part_bytes": 2048}
 IN_PIECES = {"small_pieces": True}
 
@@ -314,6 +333,7 @@ ALL = [
     ),
     Workload(sweep_of_unfinished_executions, True, "SweepRole", IN_PARTS),
     *(Workload(replayed_file, versioned, "PartRole", IN_PARTS) for versioned in (True, False)),
+    Workload(sweep_of_expected_files, True, "SweepRole"),
 ]
 
 

@@ -27,8 +27,8 @@ FLOORS = [
     {"layouts", "recognition"},
     {"formats", "rows", "csv_rows", "plain_rows", "lines", "parts", "compression", "receipts", "diagnosis"},
     {"exact_json"},
-    {"fields", "users", "row_paths"},
-    {"words"},
+    {"fields", "users", "row_paths", "rhythm"},
+    {"words", "series"},
     {"bad_rows", "definitions", "fetches", "notification", "documents", "sha256", "costs", "known", "masking"},
     {"model", "prices"},
 ]

@@ -13,7 +13,7 @@ import pytest
 from samtranslator.translator.transform import transform
 from samtranslator.yaml_helper import yaml_parse
 
-from cli.api_gateway import routes_of
+from cli.api_gateway import DEFAULT, routes_of
 from cli.previewing import PART_BYTES
 from importer import telemetry
 from importer.aws.settings import LOW_WORKERS
@@ -22,6 +22,7 @@ from importer.doors import openapi
 from importer.doors.routes import ROUTES
 from importer.doors.telling import PATIENCE_MS
 from importer.forecast import MEMORY_MB
+from importer.sinks.items import EXPIRES
 from tests.bench import rig
 from tests.faults import importing
 from tests.support import cloud
@@ -220,12 +221,47 @@ def test_leftovers_in_the_bucket_go_away_by_themselves(expanded):
 
 
 def test_no_rule_deletes_a_file_nobody_has_imported(expanded):
-    """Only work/ and previews expire: files, bad rows, receipts and events stay until a person removes them."""
+    """By default only work/ and previews expire: files, bad rows, receipts and events stay until a person removes
+    them. Nothing under imports/ ever does."""
     expiring = {
         name: [rule["Prefix"] for rule in lifecycle_of(expanded, name) if "ExpirationInDays" in rule]
         for name in of_type(expanded, "AWS::S3::Bucket")
     }
     assert expiring == {"Bucket": ["work/", "previews/", "preview_results/"], "StreamBucket": []}
+
+
+KEPT = {  # parameter → condition, bucket and prefix
+    "ArchiveRetentionDays": ("ArchiveExpires", "Bucket", "completed_imports/"),
+    "ErrorsRetentionDays": ("ErrorsExpire", "Bucket", "errors/"),
+    "ReceiptRetentionDays": ("ReceiptsExpire", "Bucket", "receipts/"),
+    "StreamRetentionDays": ("StreamExpires", "StreamBucket", None),
+}
+
+
+@pytest.mark.parametrize("parameter", KEPT)
+def test_what_is_kept_for_ever_may_be_kept_for_some_days(expanded, parameter):
+    """0, the default, makes no rule: S3 takes none of 0 days. Old versions outlive it by OldVersionRetentionDays."""
+    condition, bucket, prefix = KEPT[parameter]
+    assert expanded["Parameters"][parameter]["Default"] == 0
+    assert expanded["Conditions"][condition] == {"Fn::Not": [{"Fn::Equals": [{"Ref": parameter}, 0]}]}
+    rules = expanded["Resources"][bucket]["Properties"]["LifecycleConfiguration"]["Rules"]
+    (rule,) = (rule["Fn::If"] for rule in rules if rule.get("Fn::If", [""])[0] == condition)
+    assert rule[1]["ExpirationInDays"] == {"Ref": parameter}
+    assert (rule[1].get("Prefix"), rule[1]["Status"]) == (prefix, "Enabled")
+    assert "NoncurrentVersionExpiration" not in rule[1]
+    assert rule[2] == {"Ref": "AWS::NoValue"}
+
+
+def test_every_table_forgets_by_the_attribute_our_code_writes(expanded):
+    """Items expire where they say so; the days of executions reach the functions that close them."""
+    attributes = {
+        name: table["Properties"]["TimeToLiveSpecification"]
+        for name, table in of_type(expanded, "AWS::DynamoDB::Table").items()
+    }
+    assert attributes == {name: {"AttributeName": EXPIRES, "Enabled": True} for name in attributes}
+    assert expanded["Parameters"]["ExecutionRetentionDays"]["Default"] == 0
+    variables = expanded["Resources"]["PartFunction"]["Properties"]["Environment"]["Variables"]
+    assert variables["EXECUTION_RETENTION_DAYS"] == {"Ref": "ExecutionRetentionDays"}
 
 
 def test_previews_are_soon_gone_with_all_their_versions(expanded):
@@ -252,7 +288,8 @@ def test_a_preview_can_write_its_result_and_nothing_else(expanded):
 
 
 def lifecycle_of(template: dict[str, Any], bucket: str) -> list[dict[str, Any]]:
-    return template["Resources"][bucket]["Properties"]["LifecycleConfiguration"]["Rules"]
+    """Its rules by default: those that a parameter asks for are not among them."""
+    return [r for r in template["Resources"][bucket]["Properties"]["LifecycleConfiguration"]["Rules"] if "Id" in r]
 
 
 def test_what_customers_gave_us_outlives_the_stack(expanded):
@@ -272,6 +309,7 @@ def test_tables_are_on_demand_recoverable_and_encrypted(expanded):
         assert properties["BillingMode"] == "PAY_PER_REQUEST", name
         assert properties["PointInTimeRecoverySpecification"] == {"PointInTimeRecoveryEnabled": True}, name
         assert properties["SSESpecification"] == {"SSEEnabled": True}, name
+        assert properties["DeletionProtectionEnabled"] is True, name
 
 
 def test_the_events_table_has_no_index(expanded):
@@ -373,9 +411,8 @@ def test_only_workers_take_parts_and_whoever_finds_work_may_send_them(expanded):
         "FetchRole": [],
         "PreviewRole": [],
         "StreamRole": [],
-        "ScheduleFunctionRecurringRole": [],
-        "SweepFunctionUnfinishedRole": [],  # the schedules': each may invoke the sweep
-        "SweepFunctionWaitingRole": [],
+        "RecurringScheduleRole": [],  # the schedules': each may invoke one function
+        "SweepScheduleRole": [],
         "NotifyRole": [],
     }
 
@@ -499,7 +536,8 @@ def test_listing_the_bucket_is_bound_to_prefixes(expanded):
     ours = [s for s in listings if s["Resource"] == {"Fn::GetAtt": ["Bucket", "Arn"]}]
     assert [s["Resource"] for s in listings if s not in ours] == [{"Fn::GetAtt": ["StreamBucket", "Arn"]}]  # Firehose's
     bounds = {p for s in ours for p in as_list(s["Condition"]["StringLike"]["s3:prefix"])}
-    assert bounds == {"imports/*", "work/*", "completed_imports/*", "errors/*", "receipts/*", "previews/*"}
+    results = {"completed_imports/*", "errors/*", "receipts/*", "preview_results/*"}
+    assert bounds == {"imports/*", "work/*", "previews/*"} | results
 
 
 def test_an_empty_endpoint_means_aws(expanded):
@@ -513,8 +551,10 @@ def test_an_empty_endpoint_means_aws(expanded):
 
 
 def test_the_gateway_has_the_routes_of_the_door_and_no_other(expanded):
-    """Each is named: a request that no route is for starts no function. The description has them, too."""
-    in_template = {(route.method, route.path) for route in routes_of(ROOT / "template.yaml")}
+    """Each is named, and the description has them, too. What is none of them the function answers by `$default`."""
+    routes = routes_of(ROOT / "template.yaml")
+    assert routes.pop() == DEFAULT
+    in_template = {(route.method, route.path) for route in routes}
     in_code = {(route.method, route.path) for route in ROUTES}
     described = openapi.document()["paths"].items()
     in_document = {
@@ -523,7 +563,16 @@ def test_the_gateway_has_the_routes_of_the_door_and_no_other(expanded):
     assert in_template == in_code == in_document
     assert not [path for _, path in in_template if "+" in path or path.startswith("$")]
     (api,) = of_type(expanded, "AWS::ApiGatewayV2::Api").values()
-    assert len(in_template) == sum(len(methods) for methods in api["Properties"]["Body"]["paths"].values())
+    paths = dict(api["Properties"]["Body"]["paths"])
+    assert [*paths.pop("/$default")] == ["x-amazon-apigateway-any-method"]
+    assert len(in_template) == sum(len(methods) for methods in paths.values())
+
+
+def test_browsers_may_post_to_the_bucket_and_read_nothing_of_it(expanded):
+    """Who posts has a signed form, which is worth the same without a browser; no header is sent or told."""
+    (bucket,) = [b for b in of_type(expanded, "AWS::S3::Bucket").values() if "CorsConfiguration" in b["Properties"]]
+    rules = bucket["Properties"]["CorsConfiguration"]["CorsRules"]
+    assert rules == [{"AllowedMethods": ["POST"], "AllowedOrigins": ["*"], "AllowedHeaders": [], "MaxAge": 3000}]
 
 
 def test_the_published_description_is_that_of_the_code():
@@ -551,6 +600,57 @@ def test_requests_are_bounded_logged_without_what_is_secret_and_answered_in_time
     }
     assert json.loads(log["Format"])["route"] == "$context.routeKey"
     assert expanded["Resources"]["ApiFunction"]["Properties"]["Timeout"] < 30
+
+
+# ---- Who may make others act for them ----------------------------------------------------------------------------
+
+
+def test_no_service_acts_here_for_another_account(expanded):
+    """The confused deputy: whoever invokes a function or assumes a role for a service is bound to this account, or to
+    one thing in it. Lambda assumes a function's role for that function only."""
+    for name, permission in of_type(expanded, "AWS::Lambda::Permission").items():
+        properties = permission["Properties"]
+        assert {"SourceAccount", "SourceArn"} & set(properties), name
+        assert properties.get("SourceAccount", {"Ref": "AWS::AccountId"}) == {"Ref": "AWS::AccountId"}, name
+    this_account = {"StringEquals": {"aws:SourceAccount": {"Ref": "AWS::AccountId"}}}
+    by_id = {"StringEquals": {"sts:ExternalId": {"Ref": "AWS::AccountId"}}}
+    conditions = {
+        "scheduler.amazonaws.com": this_account,
+        "firehose.amazonaws.com": by_id,
+        "lambda.amazonaws.com": None,
+    }
+    for name, role in of_type(expanded, "AWS::IAM::Role").items():
+        (statement,) = role["Properties"]["AssumeRolePolicyDocument"]["Statement"]
+        assert statement.get("Condition") == conditions[statement["Principal"]["Service"]], name
+
+
+def test_queues_and_topics_refuse_what_is_not_encrypted_on_the_way(expanded):
+    """As buckets do; a queue allows nobody anything beside what roles may do, a topic the alarms of this account."""
+    over_http = {"Bool": {"aws:SecureTransport": "false"}}
+    policies = [*of_type(expanded, "AWS::SQS::QueuePolicy").values(), *topic_policies(expanded).values()]
+    covered = {
+        subject["Ref"] for p in policies for subject in p["Properties"].get("Queues", p["Properties"].get("Topics"))
+    }
+    assert covered == {*of_type(expanded, "AWS::SQS::Queue"), *of_type(expanded, "AWS::SNS::Topic")}
+    for policy in policies:
+        statements = policy["Properties"]["PolicyDocument"]["Statement"]
+        (denied,) = (s for s in statements if s["Effect"] == "Deny")
+        assert (denied["Principal"], denied["Condition"]) == ("*", over_http)
+        for allow in (s for s in statements if s["Effect"] == "Allow"):
+            assert allow["Principal"] == {"Service": "cloudwatch.amazonaws.com"}
+            assert allow["Condition"]["StringEquals"] == {"aws:SourceAccount": {"Ref": "AWS::AccountId"}}
+
+
+def topic_policies(template: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    return of_type(template, "AWS::SNS::TopicPolicy")
+
+
+def test_dropped_files_may_be_bounded_and_are_not_by_default(expanded):
+    """A new account has less concurrency than AWS lets anybody reserve: the default must deploy there."""
+    function = expanded["Resources"]["ImportFunction"]["Properties"]
+    bound = {"Fn::If": ["ImportsAreBounded", {"Ref": "ImportConcurrency"}, {"Ref": "AWS::NoValue"}]}
+    assert function["ReservedConcurrentExecutions"] == bound
+    assert expanded["Parameters"]["ImportConcurrency"]["Default"] == 0
 
 
 # ---- People ------------------------------------------------------------------------------------------------------
@@ -653,6 +753,8 @@ def test_the_alarms_cover_every_way_an_import_can_fail(expanded):
         "failed-executions": [("S3EventImporter", "ExecutionsFailed")],
         "missed-notifications": [("S3EventImporter", "MissedNotifications")],
         "resumed-executions": [("S3EventImporter", "ResumedExecutions")],
+        "missing-files": [("S3EventImporter", "FilesMissing")],
+        "thin-files": [("S3EventImporter", "FilesThin")],
         "api-errors": [("AWS/ApiGateway", "5xx")],
         "bad-rows": [("S3EventImporter", f"Rows{fate}") for fate in ("Good", "Bad", "NotStored")],
         "oldest-waiting": [("S3EventImporter", "OldestWaitingSeconds")],
@@ -674,6 +776,7 @@ def test_each_sweep_has_its_schedule(expanded):
     """Dead workers are found within minutes; a listing costs more, and a notification may take a while (A3)."""
     schedules = sweeps_of(expanded)
     assert sorted((s["ScheduleExpression"], json.loads(s["Target"]["Input"])["sweep"]) for s in schedules) == [
+        ("rate(15 minutes)", "expected"),
         ("rate(15 minutes)", "waiting"),
         ("rate(5 minutes)", "unfinished"),
     ]
@@ -712,9 +815,9 @@ def test_the_fault_tests_live_by_the_times_of_the_template(expanded):
     assert resources["SweepFunction"]["Properties"]["Timeout"] == importing.SWEEP_SECONDS
     assert expanded["Parameters"]["PartSeconds"]["Default"] == importing.HOP_SECONDS
     schedules = sweeps_of(expanded)
-    assert {json.loads(s["Target"]["Input"])["sweep"]: s["ScheduleExpression"] for s in schedules} == {
-        which: f"rate({every_s // 60} minutes)" for which, every_s in importing.SWEEPS_EVERY_S.items()
-    }
+    told = {json.loads(s["Target"]["Input"])["sweep"]: s["ScheduleExpression"] for s in schedules}
+    del told["expected"]  # it changes no file and no execution, so it is not among what happens there
+    assert told == {which: f"rate({every_s // 60} minutes)" for which, every_s in importing.SWEEPS_EVERY_S.items()}
 
 
 def test_each_alarm_on_a_function_or_queue_watches_the_one_it_speaks_of(expanded):

@@ -84,6 +84,7 @@ class Telling:
     """See `doors.fetching.FetchTelemetry`."""
 
     said: list[str] = field(default_factory=list)
+    troubles: list[str] = field(default_factory=list)
 
     def fetched(self, fetch: Fetch) -> None:
         self.said.append(f"{fetch.status.value} {fetch.error_code}".strip())
@@ -91,17 +92,22 @@ class Telling:
     def fetch_handed_on(self, fetch: Fetch, why: str) -> None:
         self.said.append(f"handed on at {fetch.next_offset}" + (f": {why}" if why else ""))
 
+    def sweep_failed(self, what: str, trouble: Exception) -> None:
+        self.troubles.append(f"{what}: {trouble}")
+
 
 class Fetching:
     """One installation that fetches."""
 
-    def __init__(self, cloud: Cloud, source: Source, most_bytes: int = 1 << 30, most_ms: int = 86_400_000) -> None:
+    def __init__(
+        self, cloud: Cloud, source: Source, most_bytes: int = 1 << 30, most_ms: int = 86_400_000, kept_days: int = 0
+    ) -> None:
         self.cloud = cloud
         self.source = source
         self.telling = Telling()
         self.most_bytes = most_bytes
         self.most_ms = most_ms
-        self.records = FetchesTable(clients.records(), cloud.imports_table)
+        self.records = FetchesTable(clients.records(), cloud.imports_table, kept_days)
         self.queue = FetchQueue(clients.queues, cloud.part_queue_url)
 
     def place(self, seconds: float = 300) -> FetchPlace:

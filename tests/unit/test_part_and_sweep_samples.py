@@ -79,6 +79,7 @@ def test_every_sample_is_described():
         "part/sqs-task.json",
         "sweep/unfinished.json",
         "sweep/waiting.json",
+        "sweep/expected.json",
         "notify/closed.json",
         "notify/dead-letter.json",
     }
@@ -135,6 +136,16 @@ def test_the_sweeps_find_a_file_nobody_told_of_and_send_on_what_nobody_gets_on_w
         installation.work(task)
     assert installation.sweep("unfinished") == {"unfinished": 0, "sent_on": 0, "failed": 0}
     assert_books_balance(cloud, {KEY: LARGE})
+
+
+def test_the_sweep_for_expected_files_says_what_is_missing_as_metrics(installation: Installation, capsys: Any):
+    """Zero, too, is said: an alarm then goes quiet by itself."""
+    assert installation.sweep("expected") == {"missing": 0, "thin": 0, "complete": 1}
+    said = [json.loads(line) for line in capsys.readouterr().out.splitlines() if '"_aws"' in line]
+    assert {name: said[-1][name] for name in ("FilesMissing", "FilesThin")} == {
+        "FilesMissing": [0.0],
+        "FilesThin": [0.0],
+    }
 
 
 @pytest.mark.parametrize("event", [{}, {"sweep": "all"}, {"source": "aws.scheduler"}])

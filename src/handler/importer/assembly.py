@@ -26,11 +26,13 @@ from importer.sinks.pace import Rate
 from importer.telemetry import PowertoolsTelemetry
 
 if TYPE_CHECKING:
+    from importer.aws.series import SeriesTable
     from importer.doors.dropped_previews import PreviewPlace
     from importer.doors.explaining import Explainer
     from importer.doors.fetching import FetchPlace
     from importer.doors.ports import Doorway
     from importer.doors.telling import Herald
+    from importer.doors.undoing import UndoPlace
     from importer.doors.uri_imports import UriDoor
 
 IN_FLIGHT: Final = 8  # calls by the clients, each in a thread of its own
@@ -58,6 +60,7 @@ def doorway_maker(settings: Settings, logger: Logger, metrics: Metrics) -> Calla
     forms = Forms(clients.signer)
     secrets = Secrets(clients.parameters, SystemClock())
     uris = uri_door(settings)
+    undo_places = undo_place_maker(settings)
 
     def kept_token(token_id: str) -> str | None:
         return secrets.text(f"{settings.tokens_path}/{token_id}") if settings.tokens_path else None
@@ -80,9 +83,40 @@ def doorway_maker(settings: Settings, logger: Logger, metrics: Metrics) -> Calla
             forms=forms,
             upload_bytes=settings.upload_bytes,
             uris=uris,
+            undoing=lambda: undo_places(work, remaining_ms),
         )
 
     return doorway
+
+
+def undo_place_maker(settings: Settings) -> "Callable[[Workplace, Callable[[], int]], UndoPlace]":
+    """A function that gives the place of undoings for one invocation, beside its workplace."""
+
+    def place(work: Workplace, remaining_ms: Callable[[], int]) -> "UndoPlace":
+        # Imported here: few invocations have to, and SQLite is some of a cold start.
+        import tempfile
+        from pathlib import Path
+
+        from importer.aws.stored import StoredTables
+        from importer.aws.undoing import UndoneTables
+        from importer.doors.undoing import UndoPlace
+        from importer.ledger.undo import Desk
+
+        assert isinstance(work.records, ImportsTable)  # the ports of `executions` say less than these can do
+        assert isinstance(work.dispatch, PartQueue)
+        names, clock = (settings.events_table, settings.users_table), work.clock
+        desk = Desk(
+            objects=work.objects,
+            records=work.records,
+            stored=StoredTables(clients.records(), *names, settings.imports_table, clock),
+            marks=work.records,
+            tables=UndoneTables(clients.sinks(), *names, clock),
+            clock=clock,
+            file=Path(tempfile.gettempdir()) / "undo.sqlite",
+        )
+        return UndoPlace(desk, work.records, work.dispatch, remaining_ms, work.objects)
+
+    return place
 
 
 def fetch_place_maker(
@@ -109,7 +143,7 @@ def fetch_maker(
     buckets = ForeignBuckets(made_by_botocore(), settings.uri_credentials, clock, settings.uri_most_bytes)
     client = clients.s3()
     landing = Landing(client, S3Objects(client, clock), settings.bucket)
-    records = FetchesTable(clients.records(), settings.imports_table)
+    records = FetchesTable(clients.records(), settings.imports_table, settings.execution_days)
     queue = FetchQueue(clients.queues, settings.fetch_queue_url)
 
     def web(source: HttpSource, offset: int, validator: str, time_ms: int) -> HttpBody:
@@ -142,7 +176,7 @@ def uri_door(settings: Settings) -> "UriDoor | None":
     if not settings.fetch_queue_url:
         return None
     return UriDoor(
-        FetchesTable(clients.records(), settings.imports_table),
+        FetchesTable(clients.records(), settings.imports_table, settings.execution_days),
         FetchQueue(clients.queues, settings.fetch_queue_url),
         AllowedHosts.of(settings.uri_allowed_hosts),
     )
@@ -173,6 +207,13 @@ def preview_maker(settings: Settings, clock: Clock | None = None) -> "Callable[[
         )
 
     return place
+
+
+def series_table(settings: Settings) -> "SeriesTable":
+    """What is remembered of series of files."""
+    from importer.aws.series import SeriesTable  # only one sweep needs it
+
+    return SeriesTable(clients.records(), settings.imports_table)
 
 
 def herald(settings: Settings, logger: Logger, metrics: Metrics) -> "Herald":
@@ -254,7 +295,7 @@ def maker(
     )
     of_priority = {"HIGH": settings.high_part_queue_url, "LOW": settings.low_part_queue_url}
     dispatch = PartQueue(lambda: metered(clients.queues(), meter), settings.part_queue_url, clock, of_priority)
-    records = ImportsTable(metered(clients.records(), meter), settings.imports_table)
+    records = ImportsTable(metered(clients.records(), meter), settings.imports_table, settings.execution_days)
     # Every other client is made when it is first needed.
     table_client = cache(lambda: metered(clients.sinks(), meter, events_table))
     stream_client = cache(lambda: metered(clients.stream(), meter, events_table))

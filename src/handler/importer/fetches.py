@@ -140,6 +140,14 @@ class Fetch:
         return -(-self.next_offset // self.piece_bytes) if self.piece_bytes else 0
 
 
+@dataclass(frozen=True, slots=True)
+class Nudged:
+    """When the sweep last sent a fetch on, and how often since a worker was last at it; 0: never."""
+
+    at_ms: int
+    times: int
+
+
 class Body(Protocol):
     """What a source gives: the bytes of `[offset, …)`, of the version its validator names.
 

@@ -64,6 +64,13 @@ class FoldedReasons:
         if len(group.samples) < SAMPLES:
             group.samples.append({"line": line, "offset": row.offset, "message": row.message, "hint": row.hint})
 
+    def by_code(self) -> dict[str, int]:
+        """Bad rows by their reason alone: all of them, however many fields there were."""
+        counts: dict[str, int] = {}
+        for group in self._groups.values():
+            counts[group.code] = counts.get(group.code, 0) + group.count
+        return counts
+
     def folded(self) -> list[dict[str, Value]]:
         """Largest group first; equal ones in the order of their first rows."""
         return [

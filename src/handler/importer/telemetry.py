@@ -13,13 +13,14 @@ import functools
 import logging
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.logging.formatter import LambdaPowertoolsFormatter
-from aws_lambda_powertools.metrics import MetricUnit
+from aws_lambda_powertools.metrics import MetricUnit, single_metric
 
 from importer.aws.dispatch import UnknownTask
 from importer.costs import micro_dollars
@@ -31,6 +32,7 @@ from importer.notification import Dropped, UnknownNotification
 
 if TYPE_CHECKING:
     from importer.preview import Findings
+    from importer.rhythm import Looked, Unusual
 
 NAMESPACE: Final = "S3EventImporter"
 LONGEST_VALUE: Final = 1_100  # characters of one value in a log line: the longest key S3 allows, and a bit
@@ -76,6 +78,13 @@ class Metric(StrEnum):
     NOTICES_SENT = "NoticesSent"
     NOTICES_NOT_SENT = "NoticesNotSent"
     ALARMS_TOLD = "AlarmsTold"
+    ROWS_BAD_BY_REASON = "RowsBadByReason"
+    IMPORTED_BYTES = "ImportedBytes"
+    DROP_TO_END_MILLISECONDS = "DropToEndMilliseconds"
+    UNFINISHED_EXECUTIONS = "UnfinishedExecutions"
+    THROTTLED_REQUESTS = "ThrottledRequests"
+    FILES_MISSING = "FilesMissing"
+    FILES_THIN = "FilesThin"
 
 
 MEANING: Final[dict[Metric, str]] = {
@@ -98,11 +107,20 @@ MEANING: Final[dict[Metric, str]] = {
     Metric.NOTICES_SENT: "events and messages that told of files that ended",
     Metric.NOTICES_NOT_SENT: "tries to tell of a file that ended which did not succeed, or not by every way",
     Metric.ALARMS_TOLD: "alarms, and other messages to the alarm topic, that were explained and passed on to people",
+    Metric.ROWS_BAD_BY_REASON: "as RowsBad, with a second dimension: reason, of those in docs/formats.md",
+    Metric.IMPORTED_BYTES: "bytes, as they were dropped, of files imported to their end",
+    Metric.DROP_TO_END_MILLISECONDS: "from the drop of a file to its end, whatever it waited for",
+    Metric.UNFINISHED_EXECUTIONS: "executions that had not ended when the sweep looked, every five minutes: in flight",
+    Metric.THROTTLED_REQUESTS: "writes to tables and stream put off as too many at once, of files that ended",
+    Metric.FILES_MISSING: "series of files whose next one is late by the rhythm at which they usually come",
+    Metric.FILES_THIN: "series of files whose newest has far fewer rows or bytes than usual",
 }
 UNIT: Final[dict[Metric, MetricUnit]] = dict.fromkeys(Metric, MetricUnit.Count) | {
     Metric.IMPORT_MILLISECONDS: MetricUnit.Milliseconds,
     Metric.OLDEST_WAITING_SECONDS: MetricUnit.Seconds,
     Metric.FETCHED_BYTES: MetricUnit.Bytes,
+    Metric.IMPORTED_BYTES: MetricUnit.Bytes,
+    Metric.DROP_TO_END_MILLISECONDS: MetricUnit.Milliseconds,
 }
 
 
@@ -131,6 +149,9 @@ class Message(StrEnum):
     NOT_TOLD = "not told"
     EXPLAINED = "explained"
     NOT_EXPLAINED = "not explained"
+    LOOKED = "looked for expected files"
+    MISSING = "missing"
+    THIN = "thin"
 
 
 class LogKey(StrEnum):
@@ -173,6 +194,15 @@ class LogKey(StrEnum):
     ALARM = "alarm"
     KIND = "kind"
     LEFT_OUT = "left_out"
+    MISSING = "missing"
+    THIN = "thin"
+    SERIES = "series"
+    RHYTHM = "rhythm"
+    LAST_CAME = "last_came"
+    DUE = "due"
+    SIZE = "size"
+    USUAL_SIZE = "usual_size"
+    MEASURE = "measure"
 
 
 _FILE: Final = (LogKey.BUCKET, LogKey.KEY)
@@ -255,6 +285,18 @@ SAYS: Final[dict[Message, tuple[str, tuple[LogKey, ...]]]] = {
         "level ERROR, with the exception: an alarm could not be explained, or not be passed on",
         (LogKey.ALARM,),
     ),
+    Message.LOOKED: (
+        "the sweep has looked whether files come at their usual rhythm",
+        (LogKey.MISSING, LogKey.THIN, LogKey.COMPLETE),
+    ),
+    Message.MISSING: (
+        "level WARNING: a file of a series is late; again every 15 minutes, until it comes",
+        (LogKey.SERIES, LogKey.RHYTHM, LogKey.LAST_CAME, LogKey.DUE),
+    ),
+    Message.THIN: (
+        "level WARNING: the newest file of a series is small; again every 15 minutes, until the next comes",
+        (LogKey.SERIES, LogKey.RHYTHM, LogKey.LAST_CAME, LogKey.SIZE, LogKey.USUAL_SIZE, LogKey.MEASURE),
+    ),
 }
 HOLDS: Final[dict[LogKey, str]] = {
     LogKey.BUCKET: "the bucket of the file",
@@ -294,6 +336,15 @@ HOLDS: Final[dict[LogKey, str]] = {
     LogKey.ALARM: "name of the alarm",
     LogKey.KIND: "its section in docs/operations.md; other, or none, if it is none of the template's",
     LogKey.LEFT_OUT: "how many things could not be looked up; the message says which",
+    LogKey.MISSING: "as the metric FilesMissing",
+    LogKey.THIN: "as the metric FilesThin",
+    LogKey.SERIES: "folder and name below imports/, with * for what varies: docs/expected-files.md",
+    LogKey.RHYTHM: "how its files usually come, in words",
+    LogKey.LAST_CAME: "when its newest file was dropped, UTC",
+    LogKey.DUE: "when the next was due, UTC",
+    LogKey.SIZE: "of the newest, in rows or bytes",
+    LogKey.USUAL_SIZE: "of those before it: the median",
+    LogKey.MEASURE: "rows or bytes",
 }
 
 
@@ -319,10 +370,12 @@ class PowertoolsTelemetry:
         said = zip((LogKey.PART, LogKey.NEXT_OFFSET, LogKey.HOPS), where, strict=True)
         self._log.info(Message.HANDED_ON, extra=_of(execution) | dict(said))
 
-    def closed(self, execution: Execution) -> None:
+    def closed(self, execution: Execution, now_ms: int, refused: Mapping[str, int]) -> None:
         outcome = execution.outcome
+        self._count(Metric.DROP_TO_END_MILLISECONDS, max(now_ms - execution.source.last_modified_ms, 0))
         if execution.status is Status.SUCCEEDED:
             self._count(Metric.EXECUTIONS_SUCCEEDED, 1)
+            self._count(Metric.IMPORTED_BYTES, execution.source.size_bytes)
         elif execution.status is Status.FAILED:
             self._count(Metric.EXECUTIONS_FAILED, 1)
         said = _of(execution)
@@ -336,8 +389,11 @@ class PowertoolsTelemetry:
             self._count(Metric.EVENTS_WRITTEN, sums.events)
             self._count(Metric.IMPORT_MILLISECONDS, outcome.end_date - execution.created_ms)
             self._count(Metric.ESTIMATED_COST_MICRO_DOLLARS, micro_dollars(outcome.spent))
+            self._count(Metric.THROTTLED_REQUESTS, outcome.spent.throttled_requests)
             said |= {LogKey.GOOD: sums.good, LogKey.BAD: sums.bad, LogKey.RECEIPT: outcome.destination.receipt}
             said |= {LogKey.EXPIRED: sums.expired, LogKey.ERASED: sums.erased, LogKey.WITHHELD: sums.withheld}
+        for reason, rows in refused.items():
+            self._count_reason(reason, rows)
         self._log.info(Message.CLOSED, extra=said)
 
     def swept(self, bucket: str, waiting: Waiting) -> None:
@@ -357,6 +413,7 @@ class PowertoolsTelemetry:
         )
 
     def swept_unfinished(self, swept: Swept) -> None:
+        self._count(Metric.UNFINISHED_EXECUTIONS, swept.unfinished)
         self._log.info(
             Message.SWEPT_UNFINISHED,
             extra={
@@ -441,8 +498,39 @@ class PowertoolsTelemetry:
     def not_explained(self, alarm: str, trouble: Exception) -> None:
         self._log.error(Message.NOT_EXPLAINED, extra={LogKey.ALARM: alarm}, exc_info=trouble)
 
+    def looked(self, looked: "Looked") -> None:
+        if looked.complete:
+            self._count(Metric.FILES_MISSING, looked.missing)
+            self._count(Metric.FILES_THIN, looked.thin)
+        self._log.info(
+            Message.LOOKED,
+            extra={LogKey.MISSING: looked.missing, LogKey.THIN: looked.thin, LogKey.COMPLETE: looked.complete},
+        )
+        for one in looked.late_ones:
+            self._log.warning(Message.MISSING, extra=_of_series(one) | {LogKey.DUE: _utc(one.expected.due_ms)})
+        for one in looked.thin_ones:
+            said = {LogKey.SIZE: one.expected.size, LogKey.USUAL_SIZE: one.expected.usual_size}
+            self._log.warning(Message.THIN, extra=_of_series(one) | said | {LogKey.MEASURE: one.expected.measure})
+
     def _count(self, metric: Metric, value: float) -> None:
         self._metrics.add_metric(metric, UNIT[metric], value)
+
+    def _count_reason(self, reason: str, rows: int) -> None:
+        """A line of its own, since the dimensions of a line are those of all its metrics. The reasons are a closed list
+        (`bad_rows.Reason`), so there are never more of these metrics than that: CloudWatch bills each.
+        """
+        metric = Metric.ROWS_BAD_BY_REASON
+        with single_metric(metric, UNIT[metric], rows, namespace=NAMESPACE) as line:
+            line.add_dimension("service", self._metrics.service or "")
+            line.add_dimension("reason", reason)
+
+
+def _of_series(one: "Unusual") -> dict[str, str | int]:
+    return {LogKey.SERIES: one.name, LogKey.RHYTHM: one.expected.rhythm, LogKey.LAST_CAME: _utc(one.last_ms)}
+
+
+def _utc(time_ms: int) -> str:
+    return datetime.fromtimestamp(time_ms / 1000, UTC).isoformat(timespec="seconds")
 
 
 def failed(logger: Logger, dropped: Dropped) -> None:
@@ -499,7 +587,10 @@ def make_logger() -> Logger:
     """The one logger of a function: JSON lines that hold nothing of a row at any level."""
     for library in ("boto3", "botocore", "urllib3"):  # at DEBUG, by whatever door, they log requests and answers whole
         logging.getLogger(library).setLevel(logging.WARNING)
-    return Logger(logger_formatter=_DiscreetFormatter(serialize_stacktrace=False))
+    logger = Logger(logger_formatter=_DiscreetFormatter(serialize_stacktrace=False))
+    # A handler on the root logger, whoever put it there, would write each line again: exceptions in their own words.
+    logging.getLogger(logger.name).propagate = False
+    return logger
 
 
 def discreet(logger: Logger) -> Callable[[Handler], Handler]:

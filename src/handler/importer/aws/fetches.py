@@ -1,7 +1,9 @@
 """Fetches in the imports table, their queue, and where their files land: the ports of `doors.fetching`.
 
 `FETCH#id/FETCH` holds a fetch; its attributes are those of `fetches.Fetch`, beside the lease. Until it has ended it is
-in the sparse index `unfinished`, apart from executions, for the sweep; it is listed by time in `by_time`.
+in the sparse index `unfinished`, apart from executions, for the sweep; then it has an
+`expires_at`, if the stack says so. It is listed by time in `by_time`. `FETCH#id/WATCH` says when the sweep last sent it
+on.
 """
 
 from collections.abc import Callable, Iterator
@@ -16,8 +18,8 @@ from importer.aws import answers, uploads
 from importer.aws.attributes import plain
 from importer.aws.dispatch import LONGEST_DELAY_S
 from importer.aws.objects import S3Objects
-from importer.aws.tables import ImportsTable, _index_key, _key, _marshalled
-from importer.fetches import Access, Fetch, UnknownFetch
+from importer.aws.tables import ImportsTable, _index_key, _key, _marshalled, forget_s
+from importer.fetches import Access, Fetch, Nudged, UnknownFetch
 from importer.model import Execution, Fenced, LeaseHeld, S3Object, Status, Unavailable
 from importer.notification import Dropped
 from importer.sinks.calls import LOST, said
@@ -30,6 +32,7 @@ SCHEMA: Final = "fetch/1"
 _UNFINISHED: Final = "FETCH"  # partition key of the sparse index
 _LISTED: Final = "FETCH"  # partition key of the index that lists by time
 _SEARCHED_PAGES: Final = 5  # of 1 MiB each, for an execution that began a moment ago
+_NUDGES_KEPT_S: Final = 30 * 86_400  # no fetch lasts as long: UriMaxMinutes is a week at most
 _LEASE: Final = ("owner", "lease_until_ms")
 _MARK: Final = "fetch-id"  # metadata of a file, by which it is known again
 
@@ -66,6 +69,8 @@ class FetchesTable(ImportsTable):
 
     def keep_fetch(self, before: Fetch, after: Fetch, owner: str, lease_until_ms: int, release: bool = False) -> None:
         item = _item(after) | {"lease_until_ms": lease_until_ms}
+        if after.ended and after.end_ms is not None and self._kept_days:
+            item["expires_at"] = forget_s(after.end_ms, self._kept_days)
         if not release:
             item["owner"] = owner
         if self._conditional(
@@ -83,15 +88,27 @@ class FetchesTable(ImportsTable):
         if now != item:  # it is what we wrote, and the reply was lost (F8)
             raise Fenced(f"fetch {before.id} belongs to {now.get('owner')} now")
 
-    def unfinished_fetches(self) -> list[tuple[Fetch, int]]:
+    def unfinished_fetch_ids(self) -> list[str]:
         found = self._pages(
             IndexName="unfinished",
             KeyConditionExpression="#unfinished = :fetch",
             ExpressionAttributeNames={"#unfinished": "unfinished"},
             ExpressionAttributeValues=_marshalled({":fetch": _UNFINISHED}),
         )
-        items = [self._get(entry["pk"]["S"], "FETCH") for entry in found]
-        return [(_fetch_of(item), item.get("lease_until_ms", 0)) for item in items if item and "unfinished" in item]
+        return [entry["pk"]["S"].removeprefix("FETCH#") for entry in found]
+
+    def unfinished_fetch(self, fetch_id: str) -> tuple[Fetch, int] | None:
+        item = self._get(f"FETCH#{fetch_id}", "FETCH")
+        return (_fetch_of(item), item.get("lease_until_ms", 0)) if item and "unfinished" in item else None
+
+    def nudged(self, fetch_id: str) -> Nudged:
+        item = self._get(f"FETCH#{fetch_id}", "WATCH")
+        return Nudged(0, 0) if item is None else Nudged(item["at_ms"], item["times"])
+
+    def write_nudged(self, fetch_id: str, nudged: Nudged) -> None:
+        forgotten_s = nudged.at_ms // 1000 + _NUDGES_KEPT_S
+        item = {"pk": f"FETCH#{fetch_id}", "sk": "WATCH", **asdict(nudged), "expires_at": forgotten_s}
+        self._call("put_item", Item=_marshalled(item))
 
     def fetches(self, count: int, before_ms: int | None = None) -> list[Fetch]:
         """The newest fetches, newest first, of those asked for before a time. A hint: may lag (F10)."""
@@ -152,7 +169,7 @@ def _item(fetch: Fetch) -> dict[str, Any]:
 
 def _fetch_of(item: dict[str, Any]) -> Fetch:
     """Raises Unavailable: it is no item of ours, or was changed by hand."""
-    beside = {*_LEASE, "pk", "sk", "listed", "creation_date", "unfinished", "source_uri"}
+    beside = {*_LEASE, "pk", "sk", "listed", "creation_date", "unfinished", "source_uri", "expires_at"}
     try:
         known = {name: value for name, value in item.items() if name not in beside}
         return Fetch(**{**known, "access": Access(**item["access"]), "status": Status(item["status"])})

@@ -19,6 +19,7 @@ from typing import Any, Final, TypeVar
 import orjson
 
 from importer.costs import WRITE_UNIT_BYTES, Meter, index_units, item_bytes, stream_billed_bytes, units_of, write_units
+from importer.sinks.calls import THROTTLES
 from importer.sinks.quick import OK, Operation, Reply, Transport
 
 Client = TypeVar("Client")
@@ -144,17 +145,21 @@ def _taken_by(weight: _Weight, reply: Reply) -> Counts:
 
 def _taken(weight: _Weight, answer: Mapping[str, Any], error_code: str) -> Counts:
     """What of a call was taken, by its answer."""
+    if error_code in THROTTLES:
+        return dict(_PUT_OFF)
     if error_code:
         return weight.refused if error_code == "ConditionalCheckFailedException" else {}
     if answer.get("UnprocessedItems"):
         left = [request["PutRequest"]["Item"] for some in answer["UnprocessedItems"].values() for request in some]
-        return {name: max(count - sum(map(write_units, left)), 0) for name, count in weight.counts.items()}
+        return _PUT_OFF | {name: max(count - sum(map(write_units, left)), 0) for name, count in weight.counts.items()}
     if answer.get("FailedPutCount"):
         said = answer.get("RequestResponses", ())
-        return _of_records(size for size, one in zip(weight.records, said, strict=False) if not one.get("ErrorCode"))
+        taken = (size for size, one in zip(weight.records, said, strict=False) if not one.get("ErrorCode"))
+        return _PUT_OFF | _of_records(taken)
     return weight.counts
 
 
+_PUT_OFF: Final[Counts] = {"throttled_requests": 1}
 _ITEM: Final = b'{"PutRequest":{"Item":'
 _RECORD: Final = b'"record":{"S":"'
 _DATA: Final = b'{"Data":"'

@@ -45,4 +45,4 @@ class Patience:
 
     def pause(self, tries: int) -> None:
         longest = min(_FIRST_WAIT_S * 2**tries, _LONGEST_WAIT_S)
-        self._clock.sleep(random.uniform(longest / 2, longest))
+        self._clock.sleep(random.uniform(longest / 2, longest))  # nosec B311  # a pause is no secret

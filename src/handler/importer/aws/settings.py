@@ -41,6 +41,7 @@ class Settings:
         stack: its name; "" where nothing says it.
         is_twin: calls go to an emulator: a command needs no name of a stack.
         dead_letter_queue_url: where notices that cannot be sent wait for a person.
+        execution_days: after which an import that SUCCEEDED, or a fetch, is forgotten; 0 is never.
     """
 
     bucket: str
@@ -73,6 +74,7 @@ class Settings:
     stack: str = ""
     is_twin: bool = False
     dead_letter_queue_url: str = ""
+    execution_days: int = 0
 
     @classmethod
     def of(cls, environment: Mapping[str, str] = os.environ) -> "Settings":
@@ -137,6 +139,7 @@ class Settings:
             stack=environment.get("POWERTOOLS_SERVICE_NAME", ""),
             is_twin=bool(environment.get("AWS_ENDPOINT_URL")),
             dead_letter_queue_url=environment.get("DEAD_LETTER_QUEUE_URL", ""),
+            execution_days=_whole(environment, "EXECUTION_RETENTION_DAYS", 0, 0, 36_500),
         )
 
 

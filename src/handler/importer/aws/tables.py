@@ -1,18 +1,23 @@
 """The imports table on DynamoDB: executions, their parts, import definitions, stems.
 
-`EXEC#id/EXEC` holds the public document at the top level and what only workers need in `state`; `EXEC#id/PART#start` a
-part (its `rules_version` is the execution's round); `EXEC#id/NOTES` how far a long settling is; `EXEC#id/WATCH` what
-the sweep last saw; `IMPORT#id/IMPORT` an import definition, `IMPORT#id/TURN` where a recurring one stands;
+`EXEC#id/EXEC` holds the public document at the top level, what only workers need in `state`, and in `undone` how its
+undoing stands; `EXEC#id/UNDO` who asked a worker for that, `UNDO/UNDO` whose is under way; `EXEC#id/PART#start` a part
+(its `rules_version` is the execution's round); `EXEC#id/NOTES` how far a long settling is; `EXEC#id/WATCH` what the
+sweep last saw; `IMPORT#id/IMPORT` an import definition, `IMPORT#id/TURN` where a recurring one stands;
 `EXEC#id/MENDED#child` that an execution's file has its bad rows, mended; `STEM#day#stem/STEM` who has a stem;
 `KEY#hash/KEY` a request that came with an Idempotency-Key, which DynamoDB forgets some time after `expires_at`. Every
 decision reads consistently (F10).
+
+All that is kept of an execution that SUCCEEDED may have an `expires_at`, too. One that FAILED or was CANCELED has none:
+its source lies in `imports/`, and without the record the sweep would take it for a file nobody has imported.
+
 botocore repeats a write whose reply was lost and then sees its own success refused: each conditional write here is
 followed, when refused, by a read that asks "was it me?" (F8).
 """
 
 import hashlib
 import uuid
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import asdict, fields, replace
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
@@ -42,6 +47,7 @@ from importer.model import (
     Tally,
     Turn,
     Unavailable,
+    Undone,
     Upload,
     Usage,
     Value,
@@ -58,15 +64,18 @@ _UNFINISHED: Final = "yes"  # partition key of the sparse index of executions th
 _SAME_CHECKED: Final = "(attribute_not_exists(checked) OR checked = :checked)"
 _LISTED: Final = "EXECUTION"  # partition key of the index that lists executions by time
 _LISTED_DEFINITION: Final = "IMPORT"  # … and import definitions
+LOOKED_AT_ONCE: Final = 200  # by a list that is asked for again and again; 0.5 MB
 MOST_LOOKED_AT: Final = 3_000  # executions of other imports or statuses, while a few of one are looked for; 10 MB
 
 
 class ImportsTable:
     """See `executions.ports.Records`. What a person does with import definitions is here too; no worker does it."""
 
-    def __init__(self, client: "DynamoDBClient", table: str) -> None:
+    def __init__(self, client: "DynamoDBClient", table: str, kept_days: int = 0) -> None:
+        """`kept_days`: after which what has ended well is forgotten; 0 is never."""
         self._dynamodb = client
         self._table = table
+        self._kept_days = kept_days
 
     # -- executions ---------------------------------------------------------------------------------------------
 
@@ -129,7 +138,9 @@ class ImportsTable:
                 "update_item",
                 Key=_key(f"EXEC#{execution.id}", "EXEC"),
                 UpdateExpression="REMOVE parts_done",
-                ConditionExpression="#status = :failed AND #phase = :closed AND retry_count = :retries",
+                ConditionExpression=(
+                    "#status = :failed AND #phase = :closed AND retry_count = :retries AND attribute_not_exists(undone)"
+                ),
                 ExpressionAttributeNames={"#status": "status", "#phase": "phase"},
                 ExpressionAttributeValues=_marshalled(
                     {
@@ -193,10 +204,39 @@ class ImportsTable:
         status = Status.SUCCEEDED if execution.phase is Phase.FINALISING else execution.status
         closed = replace(execution, status=status, phase=Phase.CLOSED, outcome=outcome)
         closer = uuid.uuid4().hex  # so that a lost reply is not taken for another worker's closing (F8)
-        if self._moved(execution, closed, closer=closer):
+        if self._moved(execution, closed, closer=closer, **self._forgotten(execution, outcome)):
             return True
         item = self._get(f"EXEC#{execution.id}", "EXEC") or {}
         return item.get("closer") == closer
+
+    def let_go(self, execution: Execution, day: str, stem: str) -> None:
+        if execution.outcome is None or not (forgotten := self._forgotten(execution, execution.outcome)):
+            return
+        beside = self._pages(
+            KeyConditionExpression="pk = :pk",
+            ExpressionAttributeValues=_marshalled({":pk": f"EXEC#{execution.id}"}),
+            ProjectionExpression="pk, sk, expires_at",
+            ConsistentRead=True,
+        )
+        for item in beside:
+            if item["sk"]["S"] != "EXEC" and "expires_at" not in item:
+                self._let_go(item["pk"]["S"], item["sk"]["S"], forgotten, "attribute_exists(pk)")
+        # A day's names are claimed by the executions created on it, and that day is over.
+        self._let_go(f"STEM#{day}#{stem}", "STEM", forgotten | {"me": execution.id}, "execution_id = :me")
+
+    def _let_go(self, pk: str, sk: str, values: dict[str, Any], condition: str) -> None:
+        self._conditional(
+            "update_item",
+            Key=_key(pk, sk),
+            UpdateExpression="SET expires_at = :expires_at",
+            ConditionExpression=condition,
+            ExpressionAttributeValues=_marshalled({f":{name}": value for name, value in values.items()}),
+        )
+
+    def _forgotten(self, execution: Execution, outcome: Outcome) -> dict[str, Any]:
+        if not self._kept_days or execution.phase is not Phase.FINALISING:
+            return {}
+        return {"expires_at": forget_s(outcome.end_date, self._kept_days)}
 
     def part_done(self, execution: Execution, start: int) -> Execution:
         # A set, not a counter: repeating the call changes nothing (I2).
@@ -225,7 +265,7 @@ class ImportsTable:
         self._moved(before, after)
         return self._now(before.id)
 
-    def _moved(self, before: Execution, after: Execution, only_if_open: bool = False, **more: str) -> bool:
+    def _moved(self, before: Execution, after: Execution, only_if_open: bool = False, **more: Any) -> bool:
         """Whether this call made the move. Status, phase and rules are its condition: together they only go forward.
 
         Args:
@@ -242,9 +282,12 @@ class ImportsTable:
             if after.round != before.round or (after.attempt != before.attempt and not after.parts_done)
             else []
         )
+        if after.phase is not Phase.CLOSED:  # whatever is at work on it again, it is not forgotten meanwhile
+            remove.append("expires_at")
         if remove:
             update += " REMOVE " + ", ".join(remove)
         by_name = {name: index for index, name in names.items()}
+        not_undone = "" if after.attempt == before.attempt else " AND attribute_not_exists(undone)"
         return self._conditional(
             "update_item",
             Key=_key(f"EXEC#{before.id}", "EXEC"),
@@ -252,7 +295,8 @@ class ImportsTable:
             ConditionExpression=(
                 f"{by_name['status']} = :status AND {by_name['phase']} = :phase AND {by_name['rules_version']} = :rules"
                 f" AND {by_name['retry_count']} = :retries"  # nobody of an earlier attempt moves a later one
-                f" AND {_SAME_CHECKED}" + (f" AND attribute_type({by_name['result']}, :null)" if only_if_open else "")
+                f" AND {_SAME_CHECKED}{not_undone}"
+                + (f" AND attribute_type({by_name['result']}, :null)" if only_if_open else "")
             ),
             ExpressionAttributeNames=names,
             ExpressionAttributeValues=values
@@ -271,6 +315,96 @@ class ImportsTable:
         if execution is None:
             raise Unavailable(f"execution {execution_id} was deleted from the imports table while it ran")
         return execution
+
+    # -- undoing ------------------------------------------------------------------------------------------------
+
+    def all_executions(self) -> Iterator[Execution]:
+        """Newest first, by the index: it may lag by a second."""
+        items = self._pages(
+            IndexName="by_time",
+            KeyConditionExpression="listed = :listed",
+            ExpressionAttributeValues=_marshalled({":listed": _LISTED}),
+            ScanIndexForward=False,
+        )
+        return map(_execution_of, map(plain, items))
+
+    def take_turn(self, execution_id: str) -> str:
+        """Id of the execution whose undoing is under way: this one, if no other is."""
+        self._conditional(
+            "update_item",
+            Key=_key("UNDO", "UNDO"),
+            UpdateExpression="SET execution_id = :me",
+            ConditionExpression="attribute_not_exists(execution_id) OR execution_id = :me",  # ours since an earlier try
+            ExpressionAttributeValues=_marshalled({":me": execution_id}),
+        )
+        return self.whose_turn()
+
+    def whose_turn(self) -> str:
+        return str((self._get("UNDO", "UNDO") or {}).get("execution_id", ""))
+
+    def end_turn(self, execution_id: str) -> None:
+        self._conditional(
+            "update_item",
+            Key=_key("UNDO", "UNDO"),
+            UpdateExpression="REMOVE execution_id, until_ms",
+            ConditionExpression="execution_id = :me",
+            ExpressionAttributeValues=_marshalled({":me": execution_id}),
+        )
+
+    def claim_turn(self, execution_id: str, now_ms: int, until_ms: int) -> bool:
+        worker = uuid.uuid4().hex  # so that a lost reply is not taken for another worker's (F8)
+        if self._conditional(
+            "update_item",
+            Key=_key("UNDO", "UNDO"),
+            UpdateExpression="SET until_ms = :until, worker = :worker",
+            ConditionExpression="execution_id = :me AND (attribute_not_exists(until_ms) OR until_ms < :now)",
+            ExpressionAttributeValues=_marshalled(
+                {":me": execution_id, ":until": until_ms, ":now": now_ms, ":worker": worker}
+            ),
+        ):
+            return True
+        return (self._get("UNDO", "UNDO") or {}).get("worker") == worker
+
+    def free_turn(self, execution_id: str) -> None:
+        self._conditional(
+            "update_item",
+            Key=_key("UNDO", "UNDO"),
+            UpdateExpression="REMOVE until_ms",
+            ConditionExpression="execution_id = :me",
+            ExpressionAttributeValues=_marshalled({":me": execution_id}),
+        )
+
+    def idle_turn(self, now_ms: int) -> str:
+        turn = self._get("UNDO", "UNDO") or {}
+        return "" if turn.get("until_ms", 0) >= now_ms else str(turn.get("execution_id", ""))
+
+    def ask_undo(self, execution_id: str, by: str, now_ms: int, refused: str = "") -> None:
+        item = {"pk": f"EXEC#{execution_id}", "sk": "UNDO", "by": by, "asked_ms": now_ms, "refused": refused}
+        self._call("put_item", Item=_marshalled(item))
+
+    def asked_undo(self, execution_id: str) -> dict[str, Any] | None:
+        return self._get(f"EXEC#{execution_id}", "UNDO")
+
+    def mark_undone(self, execution: Execution, undone: Undone) -> Execution:
+        """Note how its undoing stands, as long as it is as it was seen. The execution as it then is."""
+        before = execution.undone
+        same = "attribute_not_exists(undone)" if before is None else "undone = :before"
+        values = {
+            ":undone": asdict(undone),
+            ":phase": Phase.CLOSED.value,
+            ":retries": execution.attempt - 1,
+        }
+        if before is not None:
+            values[":before"] = asdict(before)
+        self._conditional(
+            "update_item",
+            Key=_key(f"EXEC#{execution.id}", "EXEC"),
+            UpdateExpression="SET undone = :undone",
+            ConditionExpression=f"#phase = :phase AND retry_count = :retries AND {same}",
+            ExpressionAttributeNames={"#phase": "phase"},
+            ExpressionAttributeValues=_marshalled(values),
+        )  # refused or not: what is there now is the answer
+        return self._now(execution.id)
 
     # -- import definitions, as a person manages them -------------------------------------------------------------
 
@@ -392,6 +526,55 @@ class ImportsTable:
             if len(found) >= enough or looked_at >= MOST_LOOKED_AT:
                 return found, False
             page = {"ExclusiveStartKey": answer["LastEvaluatedKey"]}
+
+    def listed_since(
+        self,
+        wanted: Callable[[Execution], bool],
+        statuses: Collection[Status],
+        after_ms: int,
+        behind: tuple[int, str] | None,
+        most: int,
+    ) -> tuple[list[Execution], tuple[int, str] | None]:
+        names, values, chosen = {}, {":listed": _LISTED, ":after": after_ms}, {}
+        if statuses:
+            by_name = {f":status{number}": status.value for number, status in enumerate(statuses)}
+            names, values = {"#status": "status"}, values | by_name
+            chosen = {
+                "FilterExpression": f"#status IN ({', '.join(by_name)})",
+                "ExpressionAttributeNames": names,
+            }
+        found: list[Execution] = []
+        looked_at = 0
+        while True:
+            page: dict[str, Any] = {}
+            if behind is not None:
+                created_ms, execution_id = behind
+                at = {"pk": f"EXEC#{execution_id}", "sk": "EXEC", "listed": _LISTED, "creation_date": created_ms}
+                page = {"ExclusiveStartKey": _marshalled(at)}
+            answer = self._call(
+                "query",
+                IndexName="by_time",
+                KeyConditionExpression="listed = :listed AND creation_date >= :after",
+                ExpressionAttributeValues=_marshalled(values),
+                ScanIndexForward=False,
+                Limit=LOOKED_AT_ONCE,
+                **chosen,
+                **page,
+            )
+            executions = [_execution_of(plain(item)) for item in answer["Items"]]
+            for number, execution in enumerate(executions, 1):
+                if wanted(execution):
+                    found.append(execution)
+                if len(found) == most:
+                    is_last = number == len(executions) and "LastEvaluatedKey" not in answer
+                    return found, None if is_last else (execution.created_ms, execution.id)
+            if "LastEvaluatedKey" not in answer:
+                return found, None
+            last = plain(answer["LastEvaluatedKey"])
+            behind = int(last["creation_date"]), str(last["pk"]).removeprefix("EXEC#")
+            looked_at += answer["ScannedCount"]
+            if looked_at >= MOST_LOOKED_AT:
+                return found, behind
 
     def created_between(self, after_ms: int, before_ms: int) -> Iterator[Execution]:
         """Executions that were created in [after_ms, before_ms), oldest first, by the index: it may lag by a second."""
@@ -607,6 +790,7 @@ class ImportsTable:
                 UpdateExpression=(
                     "SET #owner = :fence, fenced = :attempt, lease_until_ms = :never, #start = :start, #stop = :stop,"
                     " hops = :none, waits = :none, tries = :none"  # the next attempt has as many as this one had
+                    " REMOVE expires_at"  # of a settling that came to nothing in its last step
                 ),
                 # Refused: it is fenced already; by this attempt, or the next one has begun and is none of ours.
                 ConditionExpression=(
@@ -669,7 +853,9 @@ class ImportsTable:
     def link_mending(self, parent_id: str, mending: Mending) -> None:
         # Absolute: however often it is said, it is said once.
         key = {"pk": f"EXEC#{parent_id}", "sk": f"MENDED#{mending.execution_id}"}
-        self._call("put_item", Item=_marshalled({**key, "rows": mending.rows}))
+        parent = self._get(f"EXEC#{parent_id}", "EXEC") if self._kept_days else None
+        forgotten = {"expires_at": parent["expires_at"]} if parent and "expires_at" in parent else {}  # with it
+        self._call("put_item", Item=_marshalled({**key, "rows": mending.rows, **forgotten}))
 
     def mendings(self, parent_id: str) -> list[Mending]:
         items = self._pages(
@@ -750,6 +936,11 @@ class ImportsTable:
             _unavailable(error, operation, code)
         except LOST as error:
             raise Unavailable(f"{operation} on the imports table: {error}") from error
+
+
+def forget_s(ended_ms: int, kept_days: int) -> int:
+    """When something that ended then is forgotten, as `expires_at` says it: in seconds."""
+    return ended_ms // 1000 + kept_days * 86_400
 
 
 class _Refused(Exception):
@@ -841,7 +1032,7 @@ def _execution_item(execution: Execution) -> dict[str, Any]:
         **({"replayed": asdict(execution.replayed)} if execution.replayed else {}),
     }
     return {
-        **document(execution),
+        **document(replace(execution, undone=None)),  # whoever undoes it writes that
         "format": execution.format,
         "rules_version": execution.rules_version,
         "checked": execution.checked,
@@ -900,6 +1091,11 @@ def _read(item: dict[str, Any]) -> Execution:
         error=None if error is None else FileError(error["code"], error["message"]),
         attempt=state["attempt"],
         checked=item.get("checked", False),  # not said before there was a check
+        undone=_undone_of(item["undone"]) if "undone" in item else None,
         mends=item.get("mends", ""),
         replayed=Upload(**state["replayed"]) if "replayed" in state else None,
     )
+
+
+def _undone_of(stored: dict[str, Any]) -> Undone:
+    return Undone(**{f.name: stored[f.name] for f in fields(Undone) if f.name in stored})

@@ -17,6 +17,7 @@ Trade-off: after a crash between 4 and 5 the next worker finds its upload gone, 
 by the mark in its metadata, or its execution. Where it finds neither, it fetches again; rows are not doubled by that.
 """
 
+import hashlib
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -27,7 +28,7 @@ from importer.bad_rows import ObjectProblem
 from importer.definitions import DEFAULT
 from importer.executions.plain_text import HEAD_STORED_BYTES
 from importer.executions.starting import execution_id_of, judge_name
-from importer.fetches import Body, Cut, Fetch, FetchReason, Refused, UnknownFetch, piece_bytes_of
+from importer.fetches import Body, Cut, Fetch, FetchReason, Nudged, Refused, UnknownFetch, piece_bytes_of
 from importer.model import Clock, Execution, Fenced, LeaseHeld, S3Object, Status, Unavailable, UploadGone, Value
 from importer.recognition import recognised_stored
 
@@ -40,6 +41,7 @@ MOST_RESTARTS: Final = 5
 PAUSES_S: Final = (1, 2, 4, 15, 30, 60, 120, 300, 600, 900)
 FIRST_TRIES: Final = 4
 SWEPT_AFTER_MS: Final = 20 * 60_000  # without a lease: longer than the longest pause, during which its message waits
+LONGEST_PATIENCE_MS: Final = 6 * 3_600_000  # between two messages the sweep sends of one fetch
 SWEEP_RESERVE_MS: Final = 5_000  # of a sweep's time: cut by its time-out, it would lose its metrics, and ring an alarm
 _TYPES: Final = {".gz": "application/gzip", ".zst": "application/zstd", ".csv": "text/csv"}
 
@@ -67,8 +69,16 @@ class Fetches(Protocol):
             Fenced: it is not ours any more.
         """
 
-    def unfinished_fetches(self) -> list[tuple[Fetch, int]]:
-        """Fetches that have not ended, each with the time its lease ran or runs out (0: nobody ever held it)."""
+    def unfinished_fetch_ids(self) -> list[str]:
+        """Ids of fetches that have not ended. A hint: may lag (F10)."""
+
+    def unfinished_fetch(self, fetch_id: str) -> tuple[Fetch, int] | None:
+        """A fetch with the time its lease ran or runs out (0: nobody ever held it); None if it has ended."""
+
+    def nudged(self, fetch_id: str) -> Nudged:
+        """When the sweep last sent a fetch on."""
+
+    def write_nudged(self, fetch_id: str, nudged: Nudged) -> None: ...
 
     def definition(self, import_id: str) -> Value: ...
 
@@ -112,6 +122,9 @@ class FetchTelemetry(Protocol):
 
     def fetch_handed_on(self, fetch: Fetch, why: str) -> None:
         """Another invocation goes on; `why` is "" where only the time was up."""
+
+    def sweep_failed(self, what: str, trouble: Exception) -> None:
+        """One fetch (its id) could not be sent on; the sweep goes on with the next."""
 
 
 # Opens the source of a fetch at an offset, of the version a validator names, to be read within so many ms.
@@ -165,18 +178,44 @@ def fetch_on(place: FetchPlace, fetch_id: str) -> Fetch:
 
 
 def sweep_fetches(place: FetchPlace, older_than_ms: int) -> int:
-    """Send on the fetches nobody is at: a lost message, or a worker that died with the last one. How many."""
+    """Send on the fetches nobody is at: a lost message, or a worker that died with the last one. How many.
+
+    A message that waits in a long queue looks like one that is lost. So the next one is sent when a worker has been at
+    the fetch since and has died, and else only after twice as long each time: a backlog does not grow by being swept.
+    One fetch in trouble keeps no other waiting (I8).
+    """
     now_ms = place.clock.now_ms()
-    left = [
-        fetch
-        for fetch, lease_until_ms in place.records.unfinished_fetches()
-        if max(lease_until_ms, fetch.created_ms) + older_than_ms < now_ms
-    ]
-    for sent, fetch in enumerate(left):
+    ids = sorted(place.records.unfinished_fetch_ids(), key=lambda fetch_id: _fingerprint(fetch_id, now_ms))
+    sent = 0
+    for fetch_id in ids:  # in another order each time: where there is no time for all, none is always the last
         if place.remaining_ms() < SWEEP_RESERVE_MS:
-            return sent  # the others are the next sweep's
-        place.queue.send(fetch.id)
-    return len(left)
+            break  # the others are the next sweep's
+        try:
+            sent += _sent_on(place, fetch_id, now_ms, older_than_ms)
+        except Unavailable as trouble:
+            place.telemetry.sweep_failed(fetch_id, trouble)
+    return sent
+
+
+def _sent_on(place: FetchPlace, fetch_id: str, now_ms: int, older_than_ms: int) -> bool:
+    found = place.records.unfinished_fetch(fetch_id)
+    if found is None:
+        return False
+    fetch, lease_until_ms = found
+    if max(lease_until_ms, fetch.created_ms) + older_than_ms >= now_ms:
+        return False
+    before = place.records.nudged(fetch_id)
+    if lease_until_ms > before.at_ms:  # somebody has been at it since
+        before = Nudged(0, 0)
+    elif now_ms - before.at_ms < min(older_than_ms * 2**before.times, LONGEST_PATIENCE_MS):
+        return False
+    place.queue.send(fetch_id)
+    place.records.write_nudged(fetch_id, Nudged(now_ms, before.times + 1))
+    return True
+
+
+def _fingerprint(fetch_id: str, now_ms: int) -> bytes:
+    return hashlib.blake2b(f"{fetch_id} {now_ms}".encode(), digest_size=8).digest()
 
 
 def content_type_of(key: str) -> str:

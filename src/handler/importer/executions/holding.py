@@ -202,7 +202,7 @@ class Held:
         hops, waits = self.state.hops + self.has_moved, self.state.waits + (not self.has_moved)
         self.state = replace(self._without_this_try(self.state), hops=hops, waits=waits)
         self.save()
-        delay_s = 0 if self.has_moved else random.randint(*THROTTLED_DELAY_S)
+        delay_s = 0 if self.has_moved else random.randint(*THROTTLED_DELAY_S)  # nosec B311  # a pause is no secret
         task = Task(self._execution.id, self.state.start, self._execution.priority)
         self._place.dispatch.send([task], delay_s)
         self._place.records.release(self._execution, self.state, self._owner)

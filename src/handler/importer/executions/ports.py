@@ -1,6 +1,6 @@
 """What executions need from the world, as narrow as their order of effects allows. `aws/` has the real ones."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import IO, Final, Protocol
@@ -273,6 +273,15 @@ class Records(Protocol):
     def close(self, execution: Execution, outcome: Outcome) -> bool:
         """Nothing is left to do: FINALISING becomes SUCCEEDED. False if another worker closed it."""
 
+    def let_go(self, execution: Execution, day: str, stem: str) -> None:
+        """Let what is kept beside an execution, of which nothing is left but to close it, be forgotten when it will be.
+
+        Nothing to do where all is kept; again it changes nothing.
+
+        Args:
+            day, stem: as `claim_stem` has them.
+        """
+
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
@@ -336,7 +345,8 @@ class Telemetry(Protocol):
     def handed_on(self, execution: Execution, part: PartState | None) -> None:
         """The time of an invocation was up; None: while settling."""
 
-    def closed(self, execution: Execution) -> None: ...
+    def closed(self, execution: Execution, now_ms: int, refused: Mapping[str, int]) -> None:
+        """It has ended, now; `refused` are its bad rows by their reason, as far as it is known."""
 
     def swept(self, bucket: str, waiting: Waiting) -> None: ...
 

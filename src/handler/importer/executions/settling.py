@@ -69,7 +69,7 @@ def settle(place: Workplace, execution: Execution) -> Execution:
     if over is None:
         return place.records.execution(execution.id) or execution
     try:
-        _write_papers(place, execution, outcome, notebook, over)
+        reasons = _write_papers(place, execution, outcome, notebook, over)
         if execution.replayed is None:  # else it was read from where it lies, and stays
             place.objects.copy(execution.source, outcome.destination.completed, _known(outcome.sha256), notebook)
     except SegmentsMissing as missing:
@@ -82,7 +82,9 @@ def settle(place: Workplace, execution: Execution) -> Execution:
         # Trade-off: a crash before this leaves the file twice until the next delivery; deleting first loses it (I3).
         place.objects.delete_version(execution.source)
         _hide_what_it_replaced(place, execution.source)
-    return _closed(place, execution, outcome)
+    # Before it is closed, or a crash in between would leave them for ever: what is closed is nobody's job any more.
+    place.records.let_go(execution, day_of(execution), claimed_name(execution))
+    return _closed(place, execution, outcome, reasons)
 
 
 def _failed(place: Workplace, execution: Execution, problem: ObjectProblem) -> Execution:
@@ -123,13 +125,14 @@ def close_failed(place: Workplace, execution: Execution) -> Execution:
     if over is None:
         return place.records.execution(execution.id) or execution
     try:
-        _write_papers(place, execution, outcome, notebook, over)
+        reasons = _write_papers(place, execution, outcome, notebook, over)
     except SegmentsMissing as missing:
         now = place.records.execution(execution.id) or execution
         if not _segments_are_old(place, execution) or (now.phase, now.attempt) != (Phase.CLOSING, attempt):
             return _closed_by_another(place, execution, missing)
-        _write_receipt(place, execution, outcome, None, over)
-    return _closed(place, execution, outcome)
+        reasons = None
+        _write_receipt(place, execution, outcome, reasons, over)
+    return _closed(place, execution, outcome, reasons)
 
 
 def _written_over(place: Workplace, execution: Execution, outcome: Outcome) -> Mapping[str, str] | None:
@@ -149,8 +152,11 @@ def _written_over(place: Workplace, execution: Execution, outcome: Outcome) -> M
 
 def _write_papers(
     place: Workplace, execution: Execution, outcome: Outcome, notebook: SettlingNotebook, over: Mapping[str, str]
-) -> None:
-    _write_receipt(place, execution, outcome, join(place, execution, outcome, notebook, over), over)
+) -> FoldedReasons | None:
+    """The reasons of the bad rows; None if there are none."""
+    reasons = join(place, execution, outcome, notebook, over)
+    _write_receipt(place, execution, outcome, reasons, over)
+    return reasons
 
 
 def _write_receipt(
@@ -180,11 +186,11 @@ def _closed_by_another(place: Workplace, execution: Execution, missing: Segments
     return now
 
 
-def _closed(place: Workplace, execution: Execution, outcome: Outcome) -> Execution:
+def _closed(place: Workplace, execution: Execution, outcome: Outcome, reasons: FoldedReasons | None) -> Execution:
     was_us = place.records.close(execution, outcome)
     closed = place.records.execution(execution.id) or execution
     if was_us:
-        place.telemetry.closed(closed)
+        place.telemetry.closed(closed, place.clock.now_ms(), reasons.by_code() if reasons is not None else {})
     # Not by what it was when we began: it may have ended FAILED meanwhile, and a redrive goes on with them.
     if closed.phase is Phase.CLOSED and closed.status is not Status.FAILED:
         _clear_away(place, execution)

@@ -16,6 +16,7 @@ import orjson
 
 from importer.bad_rows import BadRow, ObjectProblem, Reason, Reject, document
 from importer.executions.ports import Objects
+from importer.ledger.traces import is_blank
 from importer.ledger.verdict import Findings, Kind, Place
 from importer.model import Execution, Unavailable
 from importer.notification import Dropped
@@ -299,6 +300,17 @@ class Reasons:
                     return
             self._extra(said)
             self._ahead.popleft()
+
+    def expect_erased(self, row: BadRow) -> None:
+        """The next bad row of the file is one of a person who was forgotten: its document is blank."""
+        said = self._peek(0)
+        if said is not None and (is_blank(said.raw) or said.offset == row.offset):
+            self._ahead.popleft()
+            if is_blank(said.raw):
+                return
+            self._tell(Kind.DIFFERENT, row, expected=b"a blank line", found=_row_shown(said.raw[:MOST_SHOWN_BYTES]))
+        elif said is None or self._is_there:
+            self._tell(Kind.MISSING, row, expected=b"a blank line")
 
     def end(self) -> None:
         """All bad rows were told: nothing may be left."""

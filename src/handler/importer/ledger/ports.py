@@ -30,13 +30,31 @@ class Stored(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Kept:
+    """For how many days the bucket and the imports table keep what an import leaves, as the stack says it now; 0 is for
+    ever.
+    """
+
+    archive_days: int = 0
+    errors_days: int = 0
+    receipt_days: int = 0
+    execution_days: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Books:
     """Everything a recount reads.
 
-    `now_ms`: what has expired until then may have been removed by the tables' time to live. 0: nothing has.
+    `now_ms`: what has expired until then may have been removed, by the tables' time to live or as `kept` says. 0:
+    nothing has.
     """
 
     objects: Objects
     records: Records
     stored: Stored
     now_ms: int = 0
+    kept: Kept = Kept()
+
+    def may_have_expired(self, written_ms: int, kept_days: int) -> bool:
+        """Whether an object of that age may be gone by a rule of the bucket: S3 takes its time, and is never early."""
+        return kept_days > 0 and written_ms + kept_days * 86_400_000 <= self.now_ms

@@ -78,6 +78,7 @@ class Verdict:
         scanned: the tables were searched for items that no row accounts for.
         unchecked: sentences: what this recount cannot say.
         gone: items that are rightly not there any more: expired, or of persons erased since.
+        forgotten: rows that are rightly blank: of persons forgotten since.
     """
 
     execution_id: str
@@ -87,6 +88,7 @@ class Verdict:
     scanned: bool
     unchecked: tuple[str, ...]
     gone: int = 0
+    forgotten: int = 0
 
     @property
     def balanced(self) -> bool:
@@ -104,6 +106,7 @@ class Verdict:
             "scanned": self.scanned,
             "unchecked": list(self.unchecked),
             "gone": self.gone,
+            "forgotten": self.forgotten,
         }
 
 
@@ -147,9 +150,16 @@ class Findings:
         self.kept = [finding, *self.kept][: self.most]
 
     def verdict(
-        self, execution_id: str, recounted: Tally, scanned: bool, unchecked: Iterable[str], gone: int
+        self,
+        execution_id: str,
+        recounted: Tally,
+        scanned: bool,
+        unchecked: Iterable[str],
+        gone: int,
+        forgotten: int = 0,
     ) -> Verdict:
-        return Verdict(execution_id, recounted, tuple(self.kept), dict(self.counts), scanned, tuple(unchecked), gone)
+        kept, counts = tuple(self.kept), dict(self.counts)
+        return Verdict(execution_id, recounted, kept, counts, scanned, tuple(unchecked), gone, forgotten)
 
 
 def _apart(expected: str, found: str) -> tuple[str, str]:

@@ -8,6 +8,11 @@ this count. How many parts and workers there were does not matter: the same byte
 A row the walk calls good is a bad row if the reasons file says that a destination refused it: only that file knows. It
 must then be in errors/ and not in the store.
 
+Of an execution that was undone no item may name it as its last writer. Its papers stay what they were.
+
+A row of a person who was forgotten is blank, in the archive and in errors/: erasure papers (`erasures`) say what it
+was, and it counts as that. What the archive's hash is since, they say too.
+
 Of a FAILED or CANCELED execution the rows before each part's `read_to` are expected; later ones may be in the store or
 not, and are not looked at.
 
@@ -21,6 +26,7 @@ from array import array
 from bisect import bisect_left
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import Any, Final
 
 import orjson
@@ -32,6 +38,7 @@ from importer.executions.pinned import rules_of
 from importer.executions.plain_text import PlainText
 from importer.formats import FORMATS, UNKNOWN, UNREAD, judge_columns
 from importer.layouts import Layout
+from importer.ledger.erasures import Blanked, Papers, Reckoning
 from importer.ledger.papers import ErrorRows, Reasons, stored_bytes
 from importer.ledger.ports import Books, Key
 from importer.ledger.stores import StoreCheck
@@ -109,6 +116,10 @@ def _judged(execution: Execution) -> Outcome:
             f"execution {execution.id} is {execution.status.value} ({execution.phase.value.lower()}): "
             "it can be recounted when nothing is left to do"
         )
+    if execution.undone is not None and not execution.undone.done:
+        raise CannotRecount(
+            f"execution {execution.id} is being undone: `importer undo {execution.id}` ends that, or goes on with it"
+        )
     unknown = [name for name in execution.sinks if name not in SINKS]
     if execution.format not in (*FORMATS, UNKNOWN, UNREAD) or unknown:
         raise CannotRecount(
@@ -139,11 +150,14 @@ class _Recount:
         self._last = max(outcome.read_to.values(), default=0)
         self._numbered = {} if self._is_whole else self._numbered_parts()
         self._keys = _Keys()
+        self._expired_papers: dict[str, None] = {}  # sentences, each once
         self._sums = Tally()
         self._folded = FoldedReasons()
         self._damage: ObjectProblem | None = None  # where the walk of a SUCCEEDED execution's archive broke off
         self._walked_to = 0
         self._erased = _ErasedRows(0, 0, 0)
+        self._papers = Papers.of(books.objects, execution)
+        self._blanked = self._reckoning()
         try:
             self._rules = rules_of(execution)
         except Misconfigured as problem:
@@ -155,7 +169,13 @@ class _Recount:
     def verdict(self) -> Verdict:
         archive = self._archive()
         if archive is None:
-            key = self._outcome.destination.completed
+            key, days = self._outcome.destination.completed, self._books.kept.archive_days
+            if self._may_have_expired(days):
+                raise CannotRecount(
+                    f"{key} has expired: it was imported on {_day(self._outcome.end_date)}, and the archive keeps "
+                    f"files for {days} days (ArchiveRetentionDays). What its import counted is in "
+                    f"{self._outcome.destination.receipt}, as long as that is kept"
+                )
             self._findings.add(Kind.MISSING, Place.ARCHIVE, key=key, found="there is no such object")
             return self._ended("no row was recounted: that needs the archived object")
         sha256 = self._walk(archive)
@@ -167,6 +187,11 @@ class _Recount:
             self._store.refute_claims()
         if self._scan and self._in_tables and self._damage is None:
             self._search()
+        if self._expired_papers and self._sums.bad != self._outcome.sums.bad:
+            raise CannotRecount(
+                f"execution {self._execution.id}: a destination refused rows, and only the reasons said which. They "
+                f"have expired: errors/ is kept for {self._books.kept.errors_days} days (ErrorsRetentionDays)"
+            )
         self._compare_sums()
         self._compare_receipt()
         self._compare_document()
@@ -174,14 +199,26 @@ class _Recount:
         self._compare_archive(archive, sha256)
         return self._ended()
 
+    def _may_have_expired(self, kept_days: int) -> bool:
+        return self._books.may_have_expired(self._outcome.end_date, kept_days)
+
     def _ended(self, *unchecked: str) -> Verdict:
-        said = list(unchecked)
+        said = [*unchecked, *self._expired_papers]
+        if self._papers.unfinished:
+            said.append(
+                "the archive's hash: somebody is being forgotten, or `importer forget` was interrupted; run it again"
+            )
         if "firehose" in self._execution.sinks:
             said.append("the stream: it has no keys, so there is nothing to read back")
         if not self._in_tables:
             said.append("the tables: this execution did not write to them")
         elif not self._scan:
             said.append("items that no row accounts for: --all searches for them")
+        if self._store.of_forgotten:
+            said.append(
+                f"{self._store.of_forgotten:,} items whose last writer is not known any more: records are kept for "
+                f"{self._books.kept.execution_days} days (ExecutionRetentionDays)"
+            )
         if self._store.unproven:
             said.append(
                 f"{self._store.unproven:,} items that name another row of this file as the last to write them: "
@@ -192,7 +229,18 @@ class _Recount:
                 f"the values of {self._store.replayed:,} events that a replay of this file wrote last, under other "
                 "settings: verify that one"
             )
-        return self._findings.verdict(self._execution.id, self._sums, self._scan, said, self._store.gone)
+        gone, forgotten = self._store.gone, self._blanked.total
+        return self._findings.verdict(self._execution.id, self._sums, self._scan, said, gone, forgotten)
+
+    def _reckoning(self) -> Reckoning:
+        first = self._books.records.execution(self._execution.upload.execution_id) or self._execution
+        ours = self._execution
+        if self._papers and (first.definition, first.format) != (ours.definition, ours.format):
+            raise CannotRecount(
+                f"execution {ours.id} is a replay under other settings, and rows it has read were blanked since: what "
+                f"they were is known of the first import alone, execution {first.id}"
+            )
+        return Reckoning(self._papers.rows() if self._papers else iter(()))
 
     # -- the walk -----------------------------------------------------------------------------------------------
 
@@ -204,6 +252,10 @@ class _Recount:
         found = self._books.objects.head(Dropped(source.bucket, source.key, source.version_id, source.etag))
         if found is not None and found.etag == source.etag:
             return source
+        if self._papers.last is not None and self._papers.last.moved_to:  # since somebody was forgotten
+            aside = self._books.objects.head(Dropped(source.bucket, self._papers.last.moved_to, None, ""))
+            if aside is not None:
+                return aside
         archived = self._books.objects.head(Dropped(source.bucket, self._outcome.destination.completed, None, ""))
         if archived is None or self._outcome.sha256 is None:
             raise CannotRecount(f"{source.uri} is not there any more, so nothing can be recounted")
@@ -233,30 +285,42 @@ class _Recount:
             text = PlainText(objects, archive)
             layout = text.layout(self._rules.definition.mime_type)
             header = layout.header if layout.header.endswith(b"\n") or not layout.header else layout.header + b"\n"
-            papers = self._papers(errors, reasons, header)
+            papers = self._papers_of(errors, reasons, header)
             for batch in self._batches_of(text, layout):
                 is_due = self._is_due(batch)
-                if not is_due and batch.start >= self._last and not (self._scan or self._store.has_claims):
+                if not is_due and self._execution.undone is not None and self._in_tables:
+                    self._store.undone(batch.events, batch.user_changes, _line_numbers(batch))
+                elif not is_due and batch.start >= self._last and not (self._scan or self._store.has_claims):
                     break
                 self._compare(batch, is_due, *papers)
                 self._walked_to = batch.next_offset
                 self._moved(batch.next_offset)
         except ObjectProblem as problem:
             self._judge_damage(problem)
-        rows, documents = papers or self._papers(errors, reasons, header)
+        rows, documents = papers or self._papers_of(errors, reasons, header)
+        for blanked in self._blanked.rest():
+            self._expect_blank(blanked, rows, documents)
         if self._damage is None:  # what the archive no longer tells is not extra
             rows.end()
             documents.end()
         return text.sha256() if text is not None else None
 
-    def _papers(
+    def _papers_of(
         self, errors: Iterator[bytes] | None, reasons: Iterator[bytes] | None, header: bytes
     ) -> tuple[ErrorRows, Reasons]:
         destination = self._outcome.destination
         return (
-            ErrorRows(errors, destination.errors, header, self._findings),
-            Reasons(reasons, destination.reasons, self._execution, self._findings),
+            ErrorRows(errors, destination.errors, header, self._findings_of(errors, destination.errors)),
+            Reasons(reasons, destination.reasons, self._execution, self._findings_of(reasons, destination.reasons)),
         )
+
+    def _findings_of(self, paper: Iterator[bytes] | None, key: str) -> Findings:
+        """Where differences in a paper are written down: nowhere, if it has expired."""
+        days = self._books.kept.errors_days
+        if paper is not None or not self._outcome.sums.bad or not self._may_have_expired(days):
+            return self._findings
+        self._expired_papers[f"{key}: errors/ is kept for {days} days (ErrorsRetentionDays), and it has expired"] = None
+        return Findings(0)
 
     def _judge_damage(self, problem: ObjectProblem) -> None:
         if problem.code in _NOT_THERE:
@@ -300,6 +364,7 @@ class _Recount:
         return numbered
 
     def _compare(self, batch: Batch, is_due: bool, errors: ErrorRows, reasons: Reasons) -> None:
+        blanked = self._blanked.settle(batch, is_due)
         refused = reasons.refused_before(batch.next_offset) if is_due else {}
         if refused:
             good = {event.address for event in batch.events} | {change.address for change in batch.user_changes}
@@ -319,23 +384,37 @@ class _Recount:
                 self._count_erased(batch, events, changes)
             if self._in_tables:
                 line_of = _line_numbers(batch)
-                self._store.events(events, line_of)
-                self._store.users(changes, line_of)
+                if self._execution.undone is not None:
+                    self._store.undone(batch.events, batch.user_changes, line_of)
+                else:
+                    self._store.events(events, line_of)
+                    self._store.users(changes, line_of)
                 if refused:
                     self._store.absent(
                         [event for event in batch.events if event.address in refused],
                         [change for change in batch.user_changes if change.address in refused],
                         line_of,
                     )
-            for row in batch.bad_rows:
+            bad_rows = batch.bad_rows
+            while blanked or bad_rows:
+                if blanked and (not bad_rows or blanked[0].row.offset < bad_rows[0].offset):
+                    self._expect_blank(blanked.pop(0), errors, reasons, is_numbered)
+                    continue
+                row, *bad_rows = bad_rows
                 line = row.line if is_numbered else None
                 errors.expect(row)
                 reasons.expect(row, line)
                 self._folded.add(row, line)
         self._store.resolve(events, changes)
-        if self._scan:
+        if self._scan and self._execution.undone is None:
             self._keys.add(Place.EVENTS, [(event.user_id, event.event_key) for event in events])
             self._keys.add(Place.USERS, [(change.user_id, change.record) for change in changes])
+
+    def _expect_blank(self, blanked: Blanked, errors: ErrorRows, reasons: Reasons, is_numbered: bool = True) -> None:
+        row = blanked.bad_row()
+        errors.expect(row)
+        reasons.expect_erased(row)
+        self._folded.add(row, row.line if is_numbered else None)
 
     def _count_erased(self, batch: Batch, events: list[Event], changes: list[UserChange]) -> None:
         """Rows of persons erased since: the import has left out some of them, or all."""
@@ -356,7 +435,9 @@ class _Recount:
         for place, keys in ((Place.EVENTS, stored.events_of), (Place.USERS, stored.users_of)):
             for key in keys(execution_id):
                 # Whose links led to an erased person is erased too; no row of ours names them.
-                if not self._keys.holds(place, key) and not (place is Place.USERS and key[1] == ERASED):
+                if self._keys.holds(place, key) or (place is Place.USERS and key[1] == ERASED):
+                    continue
+                if not self._is_of_blanked_row(place, key):
                     self._findings.add(
                         Kind.EXTRA,
                         place,
@@ -364,12 +445,26 @@ class _Recount:
                         found=f"an item that says execution {execution_id} wrote it",
                     )
 
+    def _is_of_blanked_row(self, place: Place, key: Key) -> bool:
+        """Whether an item is what a row that was blanked said of somebody else."""
+        if not self._papers:
+            return False
+        stored = self._books.stored
+        item = (stored.events([key]) if place is Place.EVENTS else stored.users([key])).get(key, {})
+        address = int(item.get("address", {}).get("N", "-1"))
+        return any(row.offset == address for row in self._papers.rows())
+
     # -- papers -------------------------------------------------------------------------------------------------
 
     def _compare_archive(self, archive: S3Object, sha256: str | None) -> None:
         wanted = self._outcome.sha256
         if wanted is None:  # of a FAILED or CANCELED execution: nobody read all of it
             return
+        since = self._papers.last
+        if since is not None and archive.etag == since.etag:
+            wanted = since.sha256
+        elif self._papers.unfinished and self._damage is None:
+            return  # somebody is being forgotten just now; `_ended` says so
         problem = self._damage
         line = offset = None
         if problem is not None:
@@ -412,16 +507,19 @@ class _Recount:
 
     def _without_erased(self, told: Tally) -> Tally:
         """Our sums, less the rows of erased persons that the import says it left out: as far as there are so many."""
-        sums, left_out = self._sums, min(told.erased, self._erased.rows)
-        if not left_out:
+        sums, blanked = self._sums, self._blanked
+        left_out = min(told.erased, self._erased.rows + blanked.good_rows)
+        if not left_out and not blanked.total:
             return sums
         events, changes = sums.events - told.events, sums.user_changes - told.user_changes
+        may_lack_events = self._erased.events + blanked.events if left_out else 0
+        may_lack_changes = self._erased.user_changes + blanked.user_changes if left_out else 0
         return replace(
             sums,
             good=sums.good - left_out,
             erased=left_out,
-            events=told.events if 0 <= events <= self._erased.events else sums.events,
-            user_changes=told.user_changes if 0 <= changes <= self._erased.user_changes else sums.user_changes,
+            events=told.events if 0 <= events <= may_lack_events else sums.events,
+            user_changes=told.user_changes if 0 <= changes <= may_lack_changes else sums.user_changes,
             notes=told.notes,  # those of rows left out are not counted
             sampled=told.sampled,
             top_users=told.top_users,
@@ -431,7 +529,12 @@ class _Recount:
         source, key = self._execution.source, self._outcome.destination.receipt
         body = self._books.objects.get(source.bucket, key)
         if body is None:
-            self._findings.add(Kind.MISSING, Place.RECEIPT, key=key, found="there is no such object")
+            days = self._books.kept.receipt_days
+            if self._may_have_expired(days):
+                told = f"{key}: receipts are kept for {days} days (ReceiptRetentionDays), and it has expired"
+                self._expired_papers[told] = None
+            else:
+                self._findings.add(Kind.MISSING, Place.RECEIPT, key=key, found="there is no such object")
             return
         try:
             found = orjson.loads(body)
@@ -449,7 +552,8 @@ class _Recount:
         self._compare_documents(Place.RECEIPT, key, expected, found, frozenset({"cost"}), _MUST_BE_SAID)
 
     def _compare_document(self) -> None:
-        expected = orjson.loads(orjson.dumps(document(self._execution)))
+        # How its undoing stands is a note beside the document.
+        expected = orjson.loads(orjson.dumps(document(replace(self._execution, undone=None))))
         stored = self._books.stored.document(self._execution.id)
         found = {name: stored[name] for name in expected if name in stored}
         # How many parts were done is kept beside the document, which is not written for each of them.
@@ -528,6 +632,10 @@ def _differences(
             yield from _differences(f"{path}[{index}]", one, another, must_be_said)
     elif expected != found or type(expected) is not type(found):
         yield path, expected, found
+
+
+def _day(time_ms: int) -> str:
+    return datetime.fromtimestamp(time_ms / 1000, UTC).strftime("%Y-%m-%d")
 
 
 def _json(value: Any) -> str:

@@ -24,7 +24,7 @@ BOUND_MS: Final = 15_000  # without one call done; a third of the lease (45 s)
 _ROUND: Final = 4  # times the calls in flight: so many are made between two breaths
 # Rule: the retryable errors of API_BatchWriteItem and API_PutItem (docs.aws.amazon.com, DynamoDB error handling), and
 # of API_PutRecordBatch: its one word for "more than the stream's quota" is the last of them (G3).
-_THROTTLES: Final = frozenset(
+THROTTLES: Final = frozenset(
     {
         "ProvisionedThroughputExceededException",
         "ThrottlingException",
@@ -43,7 +43,7 @@ Job = TypeVar("Job")
 
 def is_throttle(error: ClientError) -> bool:
     """Whether AWS asks to slow down."""
-    return error.response.get("Error", {}).get("Code", "") in _THROTTLES
+    return error.response.get("Error", {}).get("Code", "") in THROTTLES
 
 
 def said(error: Exception | None) -> str:
@@ -166,7 +166,8 @@ class Calls(Generic[Job]):
                 until_ms = self._clock.now_ms() + BOUND_MS
             if throttled or failure is not None:
                 longest_ms = max(wait_ms, self._window.pause_ms)
-                pause_ms = random.uniform(longest_ms / 2, longest_ms)  # so that workers do not come back together
+                # So that workers do not come back together.
+                pause_ms = random.uniform(longest_ms / 2, longest_ms)  # nosec B311  # a pause is no secret
                 if self._clock.now_ms() + pause_ms > until_ms:
                     if throttled:
                         raise Throttled(
@@ -223,7 +224,7 @@ class Calls(Generic[Job]):
         if reply.status == OK:
             return quick.left(job, reply)
         code = reply.error_code
-        if code not in _THROTTLES:
+        if code not in THROTTLES:
             return None
         # Made again by the client it would be twice the calls just when there are too many.
         return ClientError({"Error": {"Code": code, "Message": ""}}, quick.operation.name)
