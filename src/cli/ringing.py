@@ -14,6 +14,7 @@ from cli.verbs import DONE, ROWS_REFUSED, json_option, stack_option
 from cli.workplace import workplace
 from importer.aws.clock import SystemClock
 from importer.aws.looking import AlarmTable, Logs, Papers, Peek
+from importer.aws.series import SeriesTable
 from importer.doors import explanations
 from importer.doors.alarms import ALARM, Alarm, alarm_described
 from importer.doors.explaining import Looking, facts_of
@@ -100,5 +101,6 @@ def _looking(connection: Connection) -> Looking:
         Logs(lambda: connection.client("logs"), connection.stack_name),
         Peek(connection.sqs, connection.stack.dead_letter_queue_url),
         walk_waiting,
+        SeriesTable(connection.dynamodb, connection.stack.imports_table),
         SystemClock(),
     )

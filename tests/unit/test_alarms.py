@@ -260,6 +260,18 @@ def test_a_bug_in_one_lookup_leaves_the_others_their_turn():
     ]
 
 
+def test_without_a_receipt_the_reasons_file_says_why():
+    """It was removed, or may not be read; what the first rows were refused for is told all the same."""
+    with in_trouble(alarms.refused_rows) as trouble, explaining(trouble) as notify:
+        with trouble.cloud.unseen():
+            s3 = trouble.cloud.client("s3")
+            for entry in s3.list_objects_v2(Bucket=trouble.cloud.bucket, Prefix="receipts/")["Contents"]:
+                s3.delete_object(Bucket=trouble.cloud.bucket, Key=entry["Key"])
+        [told] = notify(OF_ALARMS["bad-rows"].event)["messages"]
+    assert [one["count"] for one in told["explanation"]["reasons"]] == [6, 4, 2]
+    assert told["explanation"]["fix"] == "evnt_time present: did you mean event_time_ts?"
+
+
 def test_lookups_end_in_time():
     """Who is woken does not wait for a table that answers slowly."""
     with in_trouble(alarms.left_behind) as trouble, explaining(trouble) as notify:

@@ -37,6 +37,8 @@ class Kind(StrEnum):
     DEAD_LETTERS = "dead-letters"
     FAILED_EXECUTIONS = "failed-executions"
     BAD_ROWS = "bad-rows"
+    MISSING_FILES = "missing-files"
+    THIN_FILES = "thin-files"
     API_ERRORS = "api-errors"
     OLDEST_WAITING = "oldest-waiting"
     MISSED_NOTIFICATIONS = "missed-notifications"
@@ -62,6 +64,8 @@ LOGS: Final = {
 _BY_METRIC: Final = {
     "ExecutionsFailed": Kind.FAILED_EXECUTIONS,
     "RowsBad": Kind.BAD_ROWS,
+    "FilesMissing": Kind.MISSING_FILES,
+    "FilesThin": Kind.THIN_FILES,
     "FetchesFailed": Kind.FAILED_FETCHES,
     "OldestWaitingSeconds": Kind.OLDEST_WAITING,
     "WaitingFiles": Kind.OLDEST_WAITING,

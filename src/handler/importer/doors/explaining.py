@@ -8,6 +8,7 @@ without coming through here. All lookups together get LOOKING_MS: who is woken w
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import Any, Final, Protocol, TypeVar
 
 import orjson
@@ -17,6 +18,7 @@ from importer.compression import opened
 from importer.csv_rows import Csv
 from importer.definitions import TEXT_CSV
 from importer.doors.alarms import ALARM, LOGS, Alarm, Kind, alarm_of
+from importer.doors.expecting import Books, unusual
 from importer.doors.explanations import (
     MOST_CASES,
     Ended,
@@ -35,6 +37,8 @@ from importer.executions.ports import Found
 from importer.executions.waiting import GRACE_MS
 from importer.fetches import Fetch
 from importer.model import Clock, Execution, PartState, Phase, S3Object, Status, Unavailable, Value, Watched
+from importer.receipts import FoldedReasons
+from importer.rhythm import State, Unusual
 
 LOOKING_MS: Final = 20_000  # of one alarm, all lookups together; the function has 120 s, and a last call may take 12
 SLACK_MS: Final = 120_000  # a metric comes to CloudWatch up to two minutes after what it counts
@@ -42,6 +46,7 @@ RECEIPTS: Final = 10  # read of one alarm
 ROWS: Final = 3  # of as many files, so that one of the most frequent reason is among them
 MOST_UNFINISHED: Final = 100  # looked at
 MOST_FETCHES: Final = 200
+MOST_SERIES: Final = 200
 MOST_PARTS: Final = 200  # of an execution whose parts are looked at
 _ERROR_LINES: Final = '?ERROR ?"Task timed out" ?"Runtime exited" ?"Status: timeout"'
 _REMEMBERED: Final = 1_000
@@ -102,6 +107,7 @@ class Looking:
     logs: Logs
     letters: Peek
     walk_waiting: WalkWaiting
+    series: Books
     clock: Clock
 
 
@@ -251,9 +257,14 @@ def facts_of(alarm: Alarm, looking: Looking) -> Facts:
                 look.lines("notify", f'{_ERROR_LINES} ?"not told"', "not told")
                 look.letters(lambda letter: letter.what in ("notice", "alarm"))
             case Kind.EVENTS_OLD | Kind.EVENTS_DROPPED:
-                look.letters(lambda letter: letter.what == "notification")
-                look.waiting()
-                look.lines("import", _ERROR_LINES)
+                look.nobody_begins()
+            case Kind.FUNCTION_ERRORS | Kind.FUNCTION_THROTTLES:
+                look.nobody_begins()
+                look.unfinished(lambda _one: True)
+            case Kind.MISSING_FILES:
+                look.series(State.LATE)
+            case Kind.THIN_FILES:
+                look.series(State.THIN)
             case Kind.FETCH_ERRORS:
                 look.lines("fetch", _ERROR_LINES)
                 look.fetches()
@@ -334,6 +345,8 @@ class _Look:
         bucket, to = execution.source.bucket, execution.outcome.destination
         body = self.tried("a receipt", lambda: self.at.papers.head(bucket, to.receipt), b"")
         receipt = _document(body)
+        if receipt is None and _bad_of(execution):
+            receipt = self.tried("reasons", lambda: self._reasons(execution), None)
         row = None
         if _bad_of(execution) and sum(one.row is not None for one in before) < ROWS:
             groups = (receipt or {}).get("reasons")
@@ -347,6 +360,18 @@ class _Look:
         ):
             head = self.tried("the file itself", lambda: self._begin(execution.source), b"")
         return Ended(execution, receipt, row, head)
+
+    def _reasons(self, execution: Execution) -> Mapping[str, Any] | None:
+        """What a receipt would say of the first refused rows: of one that is gone, or may not be read."""
+        assert execution.outcome is not None
+        folded = FoldedReasons()
+        bucket, key = execution.source.bucket, execution.outcome.destination.reasons
+        for line in self.at.papers.head(bucket, key).split(b"\n")[:-1]:
+            said = _document(line)
+            if said is None:
+                break
+            folded.add(BadRow.told(said, b""), said.get("line"))
+        return {"reasons": folded.folded()}
 
     def _begin(self, source: S3Object) -> bytes:
         """The first line of a file that was refused as a whole; nothing of one that is no text, or gone."""
@@ -488,6 +513,21 @@ class _Look:
             if execution is not None:
                 known.append(Ended(execution))
         self.facts.ended = known
+
+    def nobody_begins(self) -> None:
+        """Notifications that the import function did not get through with, and the files they are about."""
+        self.lines("import", _ERROR_LINES)
+        self.letters(lambda letter: letter.what == "notification")
+        self.waiting()
+
+    def series(self, state: State) -> None:
+        as_of_ms = self.at.clock.now_ms() if self.alarm.changed_ms is None else self.alarm.changed_ms
+
+        def found() -> list[Unusual]:
+            looked = islice(unusual(self.at.series, as_of_ms), MOST_SERIES + 1)
+            return [one for one in looked if one.state is state]
+
+        self.facts.series = self.tried("series of files", found, [])
 
     def _execution(self, execution_id: str) -> Execution | None:
         return self.tried(f"execution {execution_id}", lambda: self.at.table.execution(execution_id), None)

@@ -23,6 +23,7 @@ from importer.executions.ports import Found
 from importer.fetches import Fetch, FetchReason
 from importer.masking import masked, masked_row
 from importer.model import Execution, PartState, Phase, S3Object, Status, Value, Watched
+from importer.rhythm import Unusual
 from importer.words import in_time, many, utc
 
 LONGEST_SUBJECT: Final = 99  # Quota: "less than 100 characters", in ASCII, says API_Publish of SNS
@@ -98,6 +99,7 @@ class Facts:
     unfinished: Sequence[Standing] = ()
     waiting: Sequence[Waits] = ()
     letters: Sequence[Letter] = ()
+    series: Sequence[Unusual] = ()
     lines: Sequence[LogLine] = ()
     whole: bool = True
     troubles: list[str] = field(default_factory=list)
@@ -183,6 +185,8 @@ _TITLES: Final = {
     Kind.DEAD_LETTERS: "dead letters",
     Kind.FAILED_EXECUTIONS: "files refused",
     Kind.BAD_ROWS: "many rows refused",
+    Kind.MISSING_FILES: "a file did not come",
+    Kind.THIN_FILES: "a file came thin",
     Kind.API_ERRORS: "the HTTP door answers 5xx",
     Kind.OLDEST_WAITING: "a file gets nowhere",
     Kind.MISSED_NOTIFICATIONS: "notifications were missed",
@@ -216,6 +220,9 @@ _FIXES: Final = {
     Kind.DEAD_LETTERS: "read the letters, remove what they name, and deliver them again; twice is harmless",
     Kind.FAILED_EXECUTIONS: "the receipt has the reason and the remedy: mend the file, and drop it again",
     Kind.BAD_ROWS: "the receipts count the reasons: tell the sender, or mend the rows in errors/ and drop them",
+    Kind.MISSING_FILES: "ask whoever sends it; nothing is wrong here. If it comes otherwise from now on, let the "
+    "series be forgotten or muted",
+    Kind.THIN_FILES: "ask whoever sends it whether rows are missing; what came is imported",
     Kind.API_ERRORS: "senders were told to try again; the log says which service does not answer, or that it is a "
     "fault of ours",
     Kind.OLDEST_WAITING: "see what its execution says, and remove that",
@@ -468,7 +475,10 @@ def _add_sample(body: _Body, ended: Sequence[Ended], groups: Sequence[Mapping[st
 
 def _add_unfinished(body: _Body, facts: Facts, here: Here) -> None:
     """What is under way: an alarm on a function does not say which file it is about."""
+    told = {one.standing.execution.id for one in facts.waiting if one.standing is not None}
     for one in facts.unfinished:
+        if one.execution.id in told:
+            continue
         _add_case(body, one.execution.source.key, _stands(one))
     body.commands += [f"importer status {one.execution.id}{here.options}" for one in facts.unfinished[:TOP]]
 
@@ -811,6 +821,31 @@ def _resumed(alarm: Alarm, facts: Facts, here: Here) -> _Body:
     return body
 
 
+def _unusual(alarm: Alarm, facts: Facts, here: Here) -> _Body:
+    """Series of files that did not come, or came thin."""
+    body = _Body(total=len(facts.series), cases_of="Series")
+    rhythms: dict[str, int] = {}
+    for one in facts.series:
+        expected = one.expected
+        rhythm = f"usually comes {expected.rhythm}"
+        rhythms[rhythm] = rhythms.get(rhythm, 0) + 1
+        came = f"came last {utc(_second(one.last_ms))}"
+        if alarm.kind is Kind.THIN_FILES:
+            size = f"with {expected.size:,} {expected.measure} where {expected.usual_size:,} are usual"
+            body.cases.append(_Case(one.name, f"{came} {size}; {rhythm}"))
+        else:
+            body.cases.append(_Case(one.name, f"{came}, was due {utc(_second(expected.due_ms))}; {rhythm}"))
+    body.causes = [_Cause(rhythm, count) for rhythm, count in _most(rhythms)[:TOP]]
+    if facts.series:
+        verb = "came thin" if alarm.kind is Kind.THIN_FILES else "did not come at the usual time"
+        body.headline = f"{many(len(facts.series), 'file')} {verb}"
+    body.commands = [f"importer expected{here.options}", f"importer executions{here.options}"]
+    for one in facts.series[:1]:
+        if one.name.isprintable():
+            body.commands.append(f"importer expected mute {_quoted(one.name)}{here.options}    # nobody wants to know")
+    return body
+
+
 def _late_notices(alarm: Alarm, facts: Facts, here: Here) -> _Body:
     body = _Body(cases_of="Executions")
     _add_lines(body, facts)
@@ -869,6 +904,8 @@ _BODIES: Final = {
     Kind.DEAD_LETTERS: _dead_letters,
     Kind.FAILED_EXECUTIONS: _failed_executions,
     Kind.BAD_ROWS: _bad_rows,
+    Kind.MISSING_FILES: _unusual,
+    Kind.THIN_FILES: _unusual,
     Kind.API_ERRORS: _function,
     Kind.OLDEST_WAITING: _oldest_waiting,
     Kind.MISSED_NOTIFICATIONS: _missed,
