@@ -575,3 +575,17 @@ def test_rows_of_a_replay_under_another_identity_are_undone_with_it(story: Histo
     assert len(story.tables()["events"]) > len(before["events"])
     story.undo(story.now(replay_id))
     assert_equal(story.tables(), before)
+
+
+# ---- Mended files ---------------------------------------------------------------------------------------------------
+
+
+def test_rows_a_mended_file_had_taken_over_are_outstanding_again(story: History) -> None:
+    """What is undone has taken nothing over."""
+    place = story.importer.workplaces(lambda: 900_000)
+    bad = row("x", 1).replace(b'"user_id":"x"', b'"user_id":7')
+    parent = story.drop(File(2, "imports/bad.json", bad))
+    child = story.drop(File(3, f"imports/bad.{parent.id}.json", row("x", 1)))
+    assert executions.outstanding(place.records, parent).rows == 0
+    story.undo(child)
+    assert executions.outstanding(place.records, parent).rows == 1
