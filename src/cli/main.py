@@ -12,6 +12,7 @@ from pathlib import Path
 import click
 
 from cli import (
+    browsing,
     converting,
     definitions,
     dropping,
@@ -222,7 +223,8 @@ def executions(
     else:
         rows = importing.first_bad_rows(connection, execution, bad_rows) if receipt else []
         show.execution_page(out, execution, receipt, rows)
-        show.outstanding(out, execution, stands, connection.command)
+        perhaps = importing.perhaps_mended_by(connection, execution) if stands.rows else []
+        show.outstanding(out, execution, stands, perhaps, connection.command)
     ctx.exit(DONE)
 
 
@@ -247,6 +249,7 @@ for verb in (
     forgetting.forget,
     tokens.token,
     presigning.presign,
+    browsing.console,
 ):
     main.add_command(verb)
 

@@ -17,7 +17,7 @@ followed, when refused, by a read that asks "was it me?" (F8).
 
 import hashlib
 import uuid
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import asdict, fields, replace
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
@@ -64,6 +64,7 @@ _UNFINISHED: Final = "yes"  # partition key of the sparse index of executions th
 _SAME_CHECKED: Final = "(attribute_not_exists(checked) OR checked = :checked)"
 _LISTED: Final = "EXECUTION"  # partition key of the index that lists executions by time
 _LISTED_DEFINITION: Final = "IMPORT"  # … and import definitions
+LOOKED_AT_ONCE: Final = 200  # by a list that is asked for again and again; 0.5 MB
 MOST_LOOKED_AT: Final = 3_000  # executions of other imports or statuses, while a few of one are looked for; 10 MB
 
 
@@ -526,6 +527,55 @@ class ImportsTable:
                 return found, False
             page = {"ExclusiveStartKey": answer["LastEvaluatedKey"]}
 
+    def listed_since(
+        self,
+        wanted: Callable[[Execution], bool],
+        statuses: Collection[Status],
+        after_ms: int,
+        behind: tuple[int, str] | None,
+        most: int,
+    ) -> tuple[list[Execution], tuple[int, str] | None]:
+        names, values, chosen = {}, {":listed": _LISTED, ":after": after_ms}, {}
+        if statuses:
+            by_name = {f":status{number}": status.value for number, status in enumerate(statuses)}
+            names, values = {"#status": "status"}, values | by_name
+            chosen = {
+                "FilterExpression": f"#status IN ({', '.join(by_name)})",
+                "ExpressionAttributeNames": names,
+            }
+        found: list[Execution] = []
+        looked_at = 0
+        while True:
+            page: dict[str, Any] = {}
+            if behind is not None:
+                created_ms, execution_id = behind
+                at = {"pk": f"EXEC#{execution_id}", "sk": "EXEC", "listed": _LISTED, "creation_date": created_ms}
+                page = {"ExclusiveStartKey": _marshalled(at)}
+            answer = self._call(
+                "query",
+                IndexName="by_time",
+                KeyConditionExpression="listed = :listed AND creation_date >= :after",
+                ExpressionAttributeValues=_marshalled(values),
+                ScanIndexForward=False,
+                Limit=LOOKED_AT_ONCE,
+                **chosen,
+                **page,
+            )
+            executions = [_execution_of(plain(item)) for item in answer["Items"]]
+            for number, execution in enumerate(executions, 1):
+                if wanted(execution):
+                    found.append(execution)
+                if len(found) == most:
+                    is_last = number == len(executions) and "LastEvaluatedKey" not in answer
+                    return found, None if is_last else (execution.created_ms, execution.id)
+            if "LastEvaluatedKey" not in answer:
+                return found, None
+            last = plain(answer["LastEvaluatedKey"])
+            behind = int(last["creation_date"]), str(last["pk"]).removeprefix("EXEC#")
+            looked_at += answer["ScannedCount"]
+            if looked_at >= MOST_LOOKED_AT:
+                return found, behind
+
     def created_between(self, after_ms: int, before_ms: int) -> Iterator[Execution]:
         """Executions that were created in [after_ms, before_ms), oldest first, by the index: it may lag by a second."""
         if before_ms <= after_ms:
@@ -803,7 +853,9 @@ class ImportsTable:
     def link_mending(self, parent_id: str, mending: Mending) -> None:
         # Absolute: however often it is said, it is said once.
         key = {"pk": f"EXEC#{parent_id}", "sk": f"MENDED#{mending.execution_id}"}
-        self._call("put_item", Item=_marshalled({**key, "rows": mending.rows}))
+        parent = self._get(f"EXEC#{parent_id}", "EXEC") if self._kept_days else None
+        forgotten = {"expires_at": parent["expires_at"]} if parent and "expires_at" in parent else {}  # with it
+        self._call("put_item", Item=_marshalled({**key, "rows": mending.rows, **forgotten}))
 
     def mendings(self, parent_id: str) -> list[Mending]:
         items = self._pages(

@@ -156,7 +156,7 @@ class _Recount:
         self._damage: ObjectProblem | None = None  # where the walk of a SUCCEEDED execution's archive broke off
         self._walked_to = 0
         self._erased = _ErasedRows(0, 0, 0)
-        self._papers = Papers(books.objects, execution.source.bucket, execution.id)
+        self._papers = Papers.of(books.objects, execution)
         self._blanked = self._reckoning()
         try:
             self._rules = rules_of(execution)
@@ -214,6 +214,11 @@ class _Recount:
             said.append("the tables: this execution did not write to them")
         elif not self._scan:
             said.append("items that no row accounts for: --all searches for them")
+        if self._store.of_forgotten:
+            said.append(
+                f"{self._store.of_forgotten:,} items whose last writer is not known any more: records are kept for "
+                f"{self._books.kept.execution_days} days (ExecutionRetentionDays)"
+            )
         if self._store.unproven:
             said.append(
                 f"{self._store.unproven:,} items that name another row of this file as the last to write them: "
@@ -228,6 +233,13 @@ class _Recount:
         return self._findings.verdict(self._execution.id, self._sums, self._scan, said, gone, forgotten)
 
     def _reckoning(self) -> Reckoning:
+        first = self._books.records.execution(self._execution.upload.execution_id) or self._execution
+        ours = self._execution
+        if self._papers and (first.definition, first.format) != (ours.definition, ours.format):
+            raise CannotRecount(
+                f"execution {ours.id} is a replay under other settings, and rows it has read were blanked since: what "
+                f"they were is known of the first import alone, execution {first.id}"
+            )
         return Reckoning(self._papers.rows() if self._papers else iter(()))
 
     # -- the walk -----------------------------------------------------------------------------------------------
