@@ -19,6 +19,7 @@ import orjson
 import pytest
 
 from importer import executions
+from importer.executions import mending
 from importer.ledger.undo import Busy, CannotUndo, Desk, planned, receipt_key, undo
 from importer.model import Execution, Fenced, Status, TimeIsUp
 from tests.faults.importing import Importer, installed
@@ -586,6 +587,6 @@ def test_rows_a_mended_file_had_taken_over_are_outstanding_again(story: History)
     bad = row("x", 1).replace(b'"user_id":"x"', b'"user_id":7')
     parent = story.drop(File(2, "imports/bad.json", bad))
     child = story.drop(File(3, f"imports/bad.{parent.id}.json", row("x", 1)))
-    assert executions.outstanding(place.records, parent).rows == 0
+    assert mending.outstanding(place.records, parent).rows == 0
     story.undo(child)
-    assert executions.outstanding(place.records, parent).rows == 1
+    assert mending.outstanding(place.records, parent).rows == 1
