@@ -36,8 +36,8 @@ _MOST_OTHERS: Final = 5
 @click.option(
     "--without",
     multiple=True,
-    metavar="EXECUTION",
-    help="Go on although this execution cannot be read any more: what only it held is not put back.",
+    metavar="EXECUTION|gone",
+    help="Go on although this execution (gone: some) cannot be read any more: what only it held is not put back.",
 )
 @yes_option
 @version_option
