@@ -620,6 +620,8 @@ function showOne(data) {
     ["Rows of erased people", result?.total_erased ? number(result.total_erased) : ""],
     ["Withheld rows", result?.total_withheld ? number(result.total_withheld) : ""],
     ["Dropped", time(data.creation_date)], ["Began", time(data.start_date)], ["Took", span(data.duration)],
+    [data.mends ? "Has mended rows of" : "Reads again", data.parent
+      ? el("button", { class: "link", type: "button", click: () => open(data.parent) }, data.parent) : ""],
     ["Attempt", data.retry_count ? data.retry_count + 1 : ""], ["Execution", el("code", {}, data.id)],
     ["File", el("code", {}, result?.input_file_uri ?? data.parameters.file_uri)],
   ]), data.error ? el("div", { class: "wide" }, el("dt", {}, "Why it failed"), el("dd", { class: "bad" }, `${data.error.code}: ${data.error.message}`)) : null);
