@@ -34,6 +34,7 @@ from cli import (
     standing,
     stopping,
     tokens,
+    undoing,
 )
 from cli.connection import connected
 from cli.verbs import DONE, Verbs, json_option, stack_option, timeout_option
@@ -222,7 +223,8 @@ def executions(
     else:
         rows = importing.first_bad_rows(connection, execution, bad_rows) if receipt else []
         show.execution_page(out, execution, receipt, rows)
-        show.outstanding(out, execution, stands, connection.command)
+        perhaps = importing.perhaps_mended_by(connection, execution) if stands.rows else []
+        show.outstanding(out, execution, stands, perhaps, connection.command)
     ctx.exit(DONE)
 
 
@@ -241,6 +243,7 @@ for verb in (
     stopping.cancel,
     stopping.redrive,
     replaying.replay,
+    undoing.undo_,
     people.user,
     people.segment,
     forgetting.forget,

@@ -259,6 +259,27 @@ def _paths() -> Schema:
                 },
             ),
         },
+        "/v1/executions/{execution_id}/undo": {
+            "parameters": [_parameter("execution_id")],
+            "post": _operation(
+                "undoExecution",
+                "Executions",
+                "Take out again what it wrote, and put back what others held there; or only say what that takes",
+                {
+                    "200": _json("With plan=true: what it would take. Nothing is done.", _data("UndoPlan")),
+                    "202": _json("It is somebody's job now: GET says how it stands.", _data("Undo")),
+                },
+                ("BadRequest", "Forbidden", "NotFound", "Conflict"),
+                parameters=("plan",),
+            ),
+            "get": _operation(
+                "getUndo",
+                "Executions",
+                "How its undoing stands",
+                {"200": _json("It.", _data("Undo"))},
+                ("Forbidden", "NotFound"),
+            ),
+        },
         f"{one}/uploads": {
             "parameters": [_parameter("datamart_id"), _parameter("import_id")],
             "post": _operation(
@@ -619,6 +640,7 @@ def _parameters() -> Schema:
         "status": ("Of one or more statuses.", {"type": "array", "minItems": 1, "items": {"enum": [*Status]}}),
         "created_from": ("Created then or later, in milliseconds.", whole | {"maximum": 2**53 - 1}),
         "created_before": ("Created before, in milliseconds.", whole | {"maximum": 2**53 - 1}),
+        "plan": ("Only say what it would take.", {"type": "string", "enum": ["true", "false"], "default": "false"}),
         "website": ("Id of the import, which Woopra calls a project; `woopra` without one.", _TEXT),
         "project": ("As website.", _TEXT),
         "key": ("Of the file with this key, as the form had it.", _TEXT),
@@ -708,6 +730,37 @@ def _schemas() -> Schema:
             },
         },
         "Execution": _execution(),
+        "Undo": {
+            "type": "object",
+            "required": ["execution_id", "status", "reason"],
+            "properties": {
+                "execution_id": _TEXT,
+                "status": {"type": "string", "enum": ["ASKED", "RUNNING", "DONE", "REFUSED"]},
+                "reason": {"type": ["string", "null"], "description": "Why it is not undone, or not further."},
+                "at_ms": _COUNT,
+                "done_ms": {"type": ["integer", "null"], "minimum": 0},
+                "by": _TEXT,
+                "removed": {**_COUNT, "description": "Items; at least, where a worker died."},
+                "put_back": {**_COUNT, "description": "Items, as others wrote them."},
+                "kept": {**_COUNT, "description": "Items others wrote meanwhile."},
+                "position": {"type": ["integer", "null"], "minimum": 0},
+                "receipt_uri": _TEXT,
+            },
+        },
+        "UndoPlan": _object(
+            {
+                "schema": {"const": "undo_plan/1"},
+                "execution_id": _TEXT,
+                "status": _TEXT,
+                "items_at_most": _COUNT,
+                "read_bytes": _COUNT,
+                "others": {"type": "array", "items": _TEXT},
+                "running": {"type": "array", "items": _TEXT},
+                "seconds": _COUNT,
+                "cost": {"type": "object"},
+                "stream": {"type": ["string", "null"]},
+            }
+        ),
         "WatchedExecution": _watched(),
         "Token": _object(
             {
@@ -853,9 +906,22 @@ def _execution() -> Schema:
         "import_mode": {"const": "MANUAL_FILE"},
         "import_type": _NULL,
     }
+    undone = _object(
+        {
+            "status": {"enum": ["RUNNING", "DONE"]},
+            "at_ms": _COUNT,
+            "done_ms": {"type": ["integer", "null"], "minimum": 0},
+            "by": _TEXT,
+            "removed": _COUNT,
+            "put_back": _COUNT,
+            "kept": _COUNT,
+            "position": {"type": ["integer", "null"], "minimum": 0},
+        }
+    )
     parent = {"type": "string", "description": "Of a replay: the execution whose archived file it reads again."}
+    # Both only where they are said.
     whole = _object(properties)
-    return {**whole, "properties": {**properties, "parent": parent}}
+    return {**whole, "properties": {**properties, "parent": parent, "undone": undone}}
 
 
 def _watched() -> Schema:

@@ -12,6 +12,7 @@ from importer.notification import Dropped
 Mark = tuple[int, str]  # where a list of executions goes on: behind the one made then (ms since 1970), with this id
 
 if TYPE_CHECKING:
+    from importer.doors.undoing import UndoPlace
     from importer.doors.uri_imports import UriDoor
 
 
@@ -128,6 +129,7 @@ class Doorway:
         kept_token: text of the token with this id (`doors.tokens.granted`).
         upload_bytes: of a file posted by a signed form, at most.
         uris: where fetches are asked for; None where the installation has no queue of them.
+        undoing: makes what undoings work with, which few requests need; None where nothing is undone over HTTP.
     """
 
     work: Workplace
@@ -142,3 +144,4 @@ class Doorway:
     forms: Forms
     upload_bytes: int
     uris: "UriDoor | None" = None
+    undoing: "Callable[[], UndoPlace] | None" = None
