@@ -223,7 +223,8 @@ def executions(
     else:
         rows = importing.first_bad_rows(connection, execution, bad_rows) if receipt else []
         show.execution_page(out, execution, receipt, rows)
-        show.outstanding(out, execution, stands, connection.command)
+        perhaps = importing.perhaps_mended_by(connection, execution) if stands.rows else []
+        show.outstanding(out, execution, stands, perhaps, connection.command)
     ctx.exit(DONE)
 
 

@@ -136,8 +136,8 @@ def _page(out: Console, execution: Execution, verdict: Verdict) -> None:
         items = show.many(verdict.gone, "item")
         show.paragraph(out, f"Since then {items} expired, or went with persons who were erased.", indent=0)
     if verdict.forgotten:
-        rows = show.many(verdict.forgotten, "row")
-        show.paragraph(out, f"Since then {rows} were blanked: of persons who were forgotten.", indent=0)
+        rows, were = show.many(verdict.forgotten, "row"), "was" if verdict.forgotten == 1 else "were"
+        show.paragraph(out, f"Since then {rows} {were} blanked: of somebody who was forgotten.", indent=0)
     for sentence in verdict.unchecked:
         show.paragraph(out, f"Not checked: {sentence}.", "dim", indent=0)
 

@@ -539,8 +539,14 @@ def outstanding_list(out: Console, found: Sequence[tuple[Execution, Outstanding]
     paragraph(out, f"{many(total, 'bad row')} outstanding in {many(len(found), 'import')}.")
 
 
-def outstanding(out: Console, execution: Execution, left: Outstanding, options: str) -> None:
-    """Of an execution's page: which of its bad rows nobody has mended, and who was to."""
+def outstanding(
+    out: Console, execution: Execution, left: Outstanding, perhaps: Sequence[Execution], options: str
+) -> None:
+    """Of an execution's page: which of its bad rows nobody has mended, and who was to.
+
+    Args:
+        perhaps: those that do not say whose rows they have, and may have these.
+    """
     if execution.mends:
         address(out, "mends", execution.mends)
     if not left.bad:
@@ -554,6 +560,14 @@ def outstanding(out: Console, execution: Execution, left: Outstanding, options: 
         address(out, "mended by", f"{child.execution_id}  {said}")
     if left.rows:
         out.print(Text(f"  `importer fix {execution.id}{options}` shows what can be done about them."), soft_wrap=True)
+    known = {child.execution_id for child in left.mended}
+    for other in [other for other in perhaps if other.id not in known and other.status is Status.SUCCEEDED][
+        :SHOWN_NAMES
+    ]:
+        rows = other.outcome.sums.rows if other.outcome is not None else 0
+        paragraph(out, f"{many(rows, 'row')} came under this name at {utc(other.created_ms)}. Were they these, mended?")
+        command = f"`importer fix {execution.id} --mended-by {other.id}{options}` says so."
+        out.print(Text(f"  {command}"), soft_wrap=True)
 
 
 def fetch_list(out: Console, found: Sequence[Fetch]) -> None:

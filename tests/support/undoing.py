@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ def desk(importer: Importer, folder: Path, **more: Any) -> Desk:
         marks=place.records,
         tables=UndoneTables(clients.sinks(), *tables, cloud.clock, 1),  # type: ignore[arg-type]
         clock=cloud.clock,  # type: ignore[arg-type]
-        file=folder / "undo.sqlite",
+        file=folder / f"undo-{os.getpid()}.sqlite",  # scenarios run in processes of their own, next to each other
         **more,
     )
 

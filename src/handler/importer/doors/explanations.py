@@ -11,7 +11,7 @@ import re
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import orjson
 
@@ -24,6 +24,9 @@ from importer.fetches import Fetch, FetchReason
 from importer.masking import masked, masked_row
 from importer.model import Execution, PartState, Phase, S3Object, Status, Value, Watched
 from importer.words import in_time, many, utc
+
+if TYPE_CHECKING:
+    from importer.rhythm import Unusual
 
 LONGEST_SUBJECT: Final = 99  # Quota: "less than 100 characters", in ASCII, says API_Publish of SNS
 LONGEST_NAME: Final = 300  # characters of a key in a message; in a command it is whole, or the command is left out
@@ -87,8 +90,10 @@ class Facts:
         outside: nothing of the kind happened in the alarm's window: these are the newest there are.
         unfinished: the longest at a standstill first.
         waiting: oldest first.
+        series: of files that did not come, or came thin; the longest due first.
         whole: False where there may be more of any of it than was looked at.
         troubles: what could not be looked up, and the permission for it.
+        bugs: what of that is a fault of ours.
     """
 
     ended: Sequence[Ended] = ()
@@ -98,8 +103,10 @@ class Facts:
     waiting: Sequence[Waits] = ()
     letters: Sequence[Letter] = ()
     lines: Sequence[LogLine] = ()
+    series: "Sequence[Unusual]" = ()
     whole: bool = True
     troubles: list[str] = field(default_factory=list)
+    bugs: list[Exception] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,6 +197,8 @@ _TITLES: Final = {
     Kind.STREAM_THROTTLES: "the stream refuses records",
     Kind.NOTIFY_ERRORS: "alarms cannot be explained",
     Kind.ALARMS_NOT_TOLD: "an alarm was not told",
+    Kind.MISSING_FILES: "a file did not come",
+    Kind.THIN_FILES: "a file is far smaller than usual",
 }
 # What mends it where nothing that was found says more.
 _FIXES: Final = {
@@ -227,6 +236,10 @@ _FIXES: Final = {
     "for a higher quota",
     Kind.NOTIFY_ERRORS: "read the log of the notify function; until it is mended alarms are in CloudWatch alone",
     Kind.ALARMS_NOT_TOLD: "deliver the dead letter again, and see in CloudWatch which alarms ring",
+    Kind.MISSING_FILES: "nothing is wrong here: ask whoever sends it, and drop it when it is there. If it will not "
+    "come any more, or comes otherwise, forget the series",
+    Kind.THIN_FILES: "what came is imported: ask whoever sends it whether that is all, and drop the whole file if "
+    "not; rows that are stored already are not doubled",
 }
 _FILE_FIXES: Final = {
     FileReason.WRONG_KIND: "rename the file, or pack it as gzip or zstd or not at all, and drop it again",
@@ -314,11 +327,11 @@ def _failed_executions(alarm: Alarm, facts: Facts, here: Here) -> _Body:
     body.headline = f"{many(len(facts.ended), 'file')} {'was' if len(facts.ended) == 1 else 'were'} refused as a whole"
     if facts.outside:
         body.headline = "no file is known that was refused in the time the alarm looked at; these were refused last"
-    _add_sample(body, facts.ended, groups)
+    sampled = _add_sample(body, facts.ended, groups, here)
     body.fix = _FILE_FIXES[FileReason(code)] if code in set(FileReason) else _FIXES[Kind.FAILED_EXECUTIONS]
     if rows := _rows_fix(facts.ended, groups):
         body.fix = f"{_ended_sentence(body.fix)} As to its rows: {rows}"
-    body.commands = [f"importer executions {one.execution.id}{here.options}" for one in facts.ended[:TOP]]
+    body.commands = [f"importer executions {one.execution.id}{here.options}" for one in facts.ended[:TOP]] + sampled
     if code == FileReason.GAVE_UP:
         body.commands += [f"importer redrive {one.execution.id}{here.options}" for one in facts.ended[:TOP]]
     else:
@@ -359,12 +372,18 @@ def _bad_rows(alarm: Alarm, facts: Facts, here: Here) -> _Body:
         body.headline = "no refused row is known of the time the alarm looked at; these files had some last"
     groups = _groups(worst)
     body.causes = [_row_cause(group) for group in groups[:TOP]]
-    _add_sample(body, worst, groups)
+    sampled = _add_sample(body, worst, groups, here)
     body.fix = _rows_fix(worst, groups) or _ROW_FIX
     first = worst[0].execution
     body.commands = [f"importer executions {one.execution.id}{here.options}" for one in worst[:TOP]]
-    if first.outcome is not None:
-        body.commands += _mending(first, here, first.outcome.destination.errors)
+    body.commands += [
+        *sampled,
+        f"importer fix {first.id}{here.options}    # proposes repairs, changes nothing",
+        f"importer fix {first.id} --drop{here.options}    # imports them",
+    ]
+    if first.outcome is not None and first.outcome.destination.errors.isprintable():
+        address = f"s3://{first.source.bucket}/{first.outcome.destination.errors}"
+        body.commands.append(f"aws s3 cp {_quoted(address)} -    # to mend them by hand")
     return body
 
 
@@ -434,15 +453,15 @@ def _rows_fix(ended: Sequence[Ended], groups: Sequence[Mapping[str, Any]]) -> st
     return _hint(hint)
 
 
-def _add_sample(body: _Body, ended: Sequence[Ended], groups: Sequence[Mapping[str, Any]]) -> None:
-    """One row, of the most frequent reason if there is one of it."""
+def _add_sample(body: _Body, ended: Sequence[Ended], groups: Sequence[Mapping[str, Any]], here: Here) -> list[str]:
+    """One row, of the most frequent reason if there is one of it; and the command that shows it unmasked, if any."""
     rows = [one for one in ended if one.row is not None]
     if not rows:
         begun = next((one for one in ended if one.head), None)
         if begun is not None:
             body.sample = masked_row(begun.head)
             body.sample_of = f"the begin of {_name(begun.execution.source.key)}"
-        return
+        return []
     top = groups[0] if groups else {}
     best = next((one for one in rows if one.row is not None and one.row.reason == top.get("code")), rows[0])
     row = best.row
@@ -452,6 +471,7 @@ def _add_sample(body: _Body, ended: Sequence[Ended], groups: Sequence[Mapping[st
     about = f" ({_field(row.field)})" if row.field else ""
     body.sample = masked_row(row.raw, [name for name in names if name])
     body.sample_of = f"{_name(best.execution.source.key)}{line}: {_clean(row.reason)}{about}"
+    return [f"importer why '{best.execution.id}#L{row.line}'{here.options}"] if line else []
 
 
 # ---- Executions that go on -----------------------------------------------------------------------------------------
@@ -765,6 +785,28 @@ def _failed_fetches(alarm: Alarm, facts: Facts, here: Here) -> _Body:
     return body
 
 
+def _series(alarm: Alarm, facts: Facts, here: Here) -> _Body:
+    body = _Body(total=len(facts.series), cases_of="Series")
+    for one in facts.series:
+        came = f"last came {utc(one.last_ms)}; usually {one.expected.rhythm}"
+        if alarm.kind is Kind.MISSING_FILES:
+            said = f"due {utc(one.expected.due_ms)}, {came}"
+        else:
+            measure = one.expected.measure
+            said = f"{one.expected.size:,} {measure} where {one.expected.usual_size:,} are usual, {came}"
+        body.cases.append(_Case(one.name, said))
+    if facts.series:
+        many_of = "1 series" if body.total == 1 else f"{body.total:,} series"
+        late = alarm.kind is Kind.MISSING_FILES
+        body.headline = f"the next file of {many_of} is late" if late else f"the newest file of {many_of} is thin"
+    body.commands = [f"importer expected{here.options}"]
+    for one in facts.series[:1]:
+        if one.name.isprintable():
+            verb = "forget" if alarm.kind is Kind.MISSING_FILES else "mute"
+            body.commands.append(f"importer expected {verb} {_quoted(one.name)}{here.options}")
+    return body
+
+
 def _missed(alarm: Alarm, facts: Facts, here: Here) -> _Body:
     body = _Body()
     body.cases = [_Case(line.what, f"found by the sweep {utc(_second(line.time_ms))}") for line in facts.lines]
@@ -869,6 +911,8 @@ _BODIES: Final = {
     Kind.STREAM_THROTTLES: _stream,
     Kind.NOTIFY_ERRORS: _late_notices,
     Kind.ALARMS_NOT_TOLD: _late_notices,
+    Kind.MISSING_FILES: _series,
+    Kind.THIN_FILES: _series,
 }
 
 

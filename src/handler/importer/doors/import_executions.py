@@ -18,7 +18,7 @@ from importer.doors.http import Answer, Problem, Request, media_type, ok
 from importer.doors.idempotency import Try, once
 from importer.doors.ports import Doorway
 from importer.doors.tokens import Right
-from importer.executions import cancel_soon, execution_id_of, redrive, start
+from importer.executions import cancel_soon, execution_id_of, mending, redrive, start
 from importer.model import Execution, Phase, S3Object, Status, Unavailable, Value
 from importer.notification import IMPORTS_PREFIX
 
@@ -72,7 +72,9 @@ def list_(request: Request, door: Doorway) -> Answer:
 
 def show(request: Request, door: Doorway) -> Answer:
     """GET …/executions/{execution_id}"""
-    return ok(execution_document(door, _found(request, door, Right.READ)))
+    execution = _found(request, door, Right.READ)
+    stands = mending.outstanding(door.work.records, execution)
+    return ok(execution_document(door, execution) | (stands.document() if stands.bad else {}))
 
 
 def act(request: Request, door: Doorway) -> Answer:

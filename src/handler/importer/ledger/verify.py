@@ -156,7 +156,7 @@ class _Recount:
         self._damage: ObjectProblem | None = None  # where the walk of a SUCCEEDED execution's archive broke off
         self._walked_to = 0
         self._erased = _ErasedRows(0, 0, 0)
-        self._papers = Papers(books.objects, execution.source.bucket, execution.id)
+        self._papers = Papers.of(books.objects, execution)
         self._blanked = self._reckoning()
         try:
             self._rules = rules_of(execution)
@@ -233,6 +233,13 @@ class _Recount:
         return self._findings.verdict(self._execution.id, self._sums, self._scan, said, gone, forgotten)
 
     def _reckoning(self) -> Reckoning:
+        first = self._books.records.execution(self._execution.upload.execution_id) or self._execution
+        ours = self._execution
+        if self._papers and (first.definition, first.format) != (ours.definition, ours.format):
+            raise CannotRecount(
+                f"execution {ours.id} is a replay under other settings, and rows it has read were blanked since: what "
+                f"they were is known of the first import alone, execution {first.id}"
+            )
         return Reckoning(self._papers.rows() if self._papers else iter(()))
 
     # -- the walk -----------------------------------------------------------------------------------------------
