@@ -12,6 +12,7 @@ from pathlib import Path
 import click
 
 from cli import (
+    browsing,
     converting,
     definitions,
     dropping,
@@ -33,6 +34,7 @@ from cli import (
     standing,
     stopping,
     tokens,
+    undoing,
 )
 from cli.connection import connected
 from cli.verbs import DONE, Verbs, json_option, stack_option, timeout_option
@@ -241,11 +243,13 @@ for verb in (
     stopping.cancel,
     stopping.redrive,
     replaying.replay,
+    undoing.undo_,
     people.user,
     people.segment,
     forgetting.forget,
     tokens.token,
     presigning.presign,
+    browsing.console,
 ):
     main.add_command(verb)
 

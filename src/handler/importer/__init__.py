@@ -21,15 +21,15 @@ The rooms, in the order a file walks through them:
                       archived file's next reading
     10 ledger/        what was left behind                           → counted once more: verify; one row of it: why;
                                                                        read under other settings: replaying; a person:
-                                                                       forgotten, which alone writes
+                                                                       forgotten; what it wrote: taken out again, undo
     11 doors/         a request, or a URI                            → a file below imports/, and its execution
                       an execution that has ended                    → told: notices say what, telling sees that it is
                       an alarm                                       → explained: alarms reads it, explaining looks up
                                                                        what it is about, explanations says it
 
-Other ways in are `doors/`: recurring, dropped_previews. What did not come in is missed by `doors/expecting`, from
-`series` (which files are one thing) and `rhythm` (when the next are due). `doors/letters` reads
-what became a dead letter.
+Other ways in are `doors/`: recurring, dropped_previews; for people, console (a page: console.html, .css, .js) and what
+it asks: every_execution, asked_previews. What did not come in is missed by `doors/expecting`, from `series` (files that
+are one thing) and `rhythm` (when the next are due). `doors/letters` reads what became a dead letter.
 
 Beside the path: `model` (the nouns), `definitions` (settings of an import), `documents` (an execution as the world
 sees it), `preview` (what an import would do), `known` (beside what names a store holds), `preview_page` (its page)

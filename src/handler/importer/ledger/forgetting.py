@@ -419,7 +419,7 @@ class _Forgetting:
         place = self._place
         expected = ""
         for _ in range(TRIES):
-            papers = Papers(place.objects, place.bucket, execution.id)
+            papers = Papers.of(place.objects, execution)
             try:
                 found = self._search.walk(execution, outcome, archive, papers)
             except (ObjectProblem, Misconfigured) as problem:
@@ -437,7 +437,7 @@ class _Forgetting:
             if not found.count:
                 break
             now_ms = place.clock.now_ms()
-            key = erasures.paper_key(execution.id, archive.etag, self._wish.id)
+            key = erasures.paper_key(execution.upload.execution_id, archive.etag, self._wish.id)
             paper = erasures.paper(archive, execution.id, self._wish.id, now_ms, found.walk_sha256, found.paper_rows())
             with SpooledTemporaryFile(1 << 20) as body:
                 body.writelines(paper)
@@ -638,7 +638,9 @@ class _Forgetting:
             self._remember_open(execution.id)
         elif found.key == execution.outcome.destination.errors:
             # Line by line, whoever has looked at it before: somebody may have edited it, or its file is gone.
-            if self._is_archived(execution):
+            if execution.replayed is not None:
+                self._one(execution)  # its archive is another's, and was looked at for that one alone
+            elif self._is_archived(execution):
                 header_bytes = len(self._header(execution, found))
                 self._clean(found.key, Spans(), self._traces.in_bytes, header_bytes)
             else:
@@ -825,10 +827,10 @@ class _Forgetting:
                 continue
             self._what = execution.source.key
             if execution.phase is not Phase.CLOSED:
-                if execution.source.last_modified_ms <= self._progress.before_ms:
+                if execution.upload.uploaded_ms <= self._progress.before_ms:
                     still_open.append(execution_id)
                 continue
-            if execution.source.last_modified_ms > self._progress.before_ms or execution.outcome is None:
+            if execution.upload.uploaded_ms > self._progress.before_ms or execution.outcome is None:
                 continue  # what was uploaded later is the person's new life
             self._one(execution)
         return still_open
