@@ -160,8 +160,7 @@ def _bad_rows(execution: Execution) -> int:
 
 def _mended(said: Mending, child: Execution | None) -> Mended:
     # What it took over and somebody has undone is outstanding here again.
-    undone = child is not None and child.undone is not None
-    if child is None or child.outcome is None or child.status is not Status.SUCCEEDED or undone:
+    if child is None or child.outcome is None or child.status is not Status.SUCCEEDED or child.undone is not None:
         return Mended(said.execution_id, said.rows, child.status if child else None, False, 0, 0)
     sums = child.outcome.sums
     return Mended(said.execution_id, said.rows, child.status, True, sums.rows, sums.bad, sums.lines)
