@@ -432,6 +432,9 @@ def _page(out: Console, certificate: Mapping[str, Any]) -> None:
         out.print()
         count = certificate["not_searched"]["objects_no_item_names"]
         show.paragraph(out, f"Not searched: {show.many(count, 'object')} that no item names.", "yellow", indent=0)
+    if certificate["not_searched"]["folders"]:
+        folders = ", ".join(folder or "(keys without a folder)" for folder in certificate["not_searched"]["folders"])
+        show.paragraph(out, f"Not searched, since they are not the importer's: {folders}.", "yellow", indent=0)
     mentions = certificate["mentions"]
     if mentions["rows_of_others"] or mentions["imports_table"]:
         show.heading(out, "Rows and notes of others that speak of them: not changed")

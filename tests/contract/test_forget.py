@@ -433,6 +433,29 @@ def test_an_import_that_ends_while_somebody_is_forgotten_is_cleaned_too():
         check_books(importer)
 
 
+def test_what_was_uploaded_since_stays_when_a_forgetting_is_gone_on_with():
+    """It was interrupted; until somebody goes on, the person has come back."""
+    with installed() as importer:
+        cloud = importer.cloud
+        importer.deliver(cloud.drop("imports/early.json", ROW + BOB))
+        cloud.clock.sleep(4)
+        with plan(cloud, Fault("kill_before", "ListObjectsV2 receipts/")) as ended:
+            forget(importer, ANN)
+        assert ended.killed
+        cloud.clock.sleep(4)
+        importer.deliver(cloud.drop("imports/later.json", ROW + b"not json of ann-77\n"))
+        cloud.clock.sleep(4)
+        with cloud.unseen():
+            made = forget(importer, ANN)
+        assert made["complete"]
+        assert users_with_events(cloud) == {"bob-1", ANN}
+        archives = cloud.objects("completed_imports/")
+        assert sorted(key.rpartition("/")[2] for key, body in archives.items() if spoken_of(body, [ANN])) == [
+            "later.json"
+        ]
+        assert check_books(importer) == 2
+
+
 def test_two_people_are_forgotten_one_after_the_other():
     """Papers of both explain what is blank; a file that was set aside for one is cleaned for the other."""
     with small() as importer:
@@ -539,6 +562,28 @@ def test_what_is_kept_in_the_bucket_names_nobody():
         (certificate,) = (json.loads(body) for key, body in kept.items() if "certificates" in key)
         assert certificate["identifier_hashes"] == made["identifier_hashes"]
         assert Wish((ANN,), SECRET).hashed(ANN) in certificate["identifier_hashes"]
+
+
+def test_folders_that_are_not_the_importers_are_told_and_not_searched():
+    with installed() as importer:
+        cloud = importer.cloud
+        cloud.drop("exports/a.json", ROW)
+        with cloud.unseen():
+            made = forget(importer, ANN)
+        assert made["not_searched"]["folders"] == ["exports/"]
+        assert cloud.objects("exports/") == {"exports/a.json": ROW}
+
+
+def test_a_row_that_is_blank_without_a_paper_is_a_difference():
+    """Somebody's own hand is no erasure."""
+    with small() as importer:
+        cloud = importer.cloud
+        with cloud.unseen():
+            assert forget(importer, ANN)["complete"]
+            for key in cloud.objects("erasures/"):
+                cloud.client("s3").delete_object(Bucket=cloud.bucket, Key=key)
+        with pytest.raises(AssertionError):
+            check_books(importer)
 
 
 # -- large objects -----------------------------------------------------------------------------------------------------

@@ -69,6 +69,8 @@ class Vault(Protocol):
 
     def listed(self, bucket: str, prefix: str, after: str = "") -> Iterator[S3Object]: ...
 
+    def folders(self, bucket: str) -> list[str]: ...
+
     def write_over(self, source: S3Object, blanks: Blanks, to: str = "", as_far: bool = False) -> None: ...
 
     def old_versions(self, bucket: str, key: str, is_folder: bool = False) -> Iterator[S3Object]: ...
@@ -296,11 +298,23 @@ class _Forgetting:
             for identifier in self._wish.identifiers:
                 self._place.tables.unmark(identifier)
         made = self._certificate(still_open, waiting, is_complete)
-        kept = {**made, "identifiers": None, "mentions": None}
+        kept = self._nameless({**made, "identifiers": None, "mentions": None})
         key = f"{CERTIFICATES}{self._wish.id}.json"
         self._place.objects.put(self._place.bucket, key, _json(kept), "application/json")
         self._place.objects.delete(self._place.bucket, [f"{RUNS}{self._wish.id}.json"])
         return made
+
+    def _nameless(self, value: Any) -> Any:
+        """A document for the bucket: keys of objects, too, may speak of the person."""
+        if isinstance(value, dict):
+            return {self._nameless(name): self._nameless(member) for name, member in value.items()}
+        if isinstance(value, list):
+            return [self._nameless(member) for member in value]
+        return ERASED_TEXT if isinstance(value, str) and self._traces.in_text(value) else value
+
+    def _is_later(self, uploaded: S3Object) -> bool:
+        """Whether a file was uploaded since: its rows are the person's new life."""
+        return uploaded.last_modified_ms >= self._progress.before_ms
 
     # -- tables -------------------------------------------------------------------------------------------------
 
@@ -331,8 +345,12 @@ class _Forgetting:
             if not self._traces.in_value(noted.item):
                 continue
             key = f"{noted.pk}/{noted.sk}"
-            if noted.sk == "NOTES":
+            execution = None
+            if noted.pk.startswith("EXEC#"):
                 execution = self._place.records.execution(noted.pk.removeprefix("EXEC#"))
+                if execution is not None and self._is_later(execution.source):
+                    continue
+            if noted.sk == "NOTES":
                 if execution is None or execution.phase is Phase.CLOSED:
                     tables.drop_notes(noted)
                     self._progress.count("notes_of_imports")
@@ -396,7 +414,7 @@ class _Forgetting:
 
     def _archive(self, archive: S3Object) -> None:
         execution = self._owner(archive.key)
-        if self._is_passed_over(execution):
+        if self._is_passed_over(execution) or (execution is not None and self._is_later(execution.source)):
             return
         if execution is None or execution.outcome is None:
             self._by_lines(archive)
@@ -629,7 +647,7 @@ class _Forgetting:
     def _errors_object(self, found: S3Object) -> None:
         """errors/ of imports whose archive tells nothing of it; those of all others are done."""
         execution = self._owner(found.key)
-        if self._is_passed_over(execution):
+        if self._is_passed_over(execution) or (execution is not None and self._is_later(execution.source)):
             return
         if execution is None or execution.outcome is None:
             is_reasons = found.key.endswith(_REASONS)
@@ -718,7 +736,8 @@ class _Forgetting:
                     reasons_spans.add(*span)
 
     def _receipt_object(self, found: S3Object) -> None:
-        if not self._is_passed_over(self._owner(found.key) if self._progress.named is not None else None):
+        execution = self._owner(found.key)
+        if not self._is_passed_over(execution) and not (execution is not None and self._is_later(execution.source)):
             self._receipt(found.key, None)
 
     def _aside(self, found: S3Object) -> None:
@@ -727,7 +746,8 @@ class _Forgetting:
         if execution is None or execution.outcome is None:
             self._by_lines(found)
         elif execution.phase is Phase.CLOSED:
-            self._execution(execution, found)
+            if not self._is_later(execution.source):
+                self._execution(execution, found)
         else:
             self._remember_open(execution.id)
 
@@ -735,6 +755,8 @@ class _Forgetting:
         """What waits for an import: of one that has ended it waits for nothing."""
         execution_id = found.key.removeprefix(WORK).partition("/")[0]
         execution = self._place.records.execution(execution_id)
+        if execution is not None and self._is_later(execution.source):
+            return
         if execution is not None and execution.phase is not Phase.CLOSED:
             self._remember_open(execution_id)
             return
@@ -754,6 +776,8 @@ class _Forgetting:
 
     def _preview(self, found: S3Object) -> None:
         """A file that was dropped to be looked at, and what was seen in it."""
+        if self._is_later(found):
+            return
         if self._remove_if_theirs(found, "previews"):
             path = found.key.removeprefix(PREVIEWS_PREFIX)
             for ending in (".json", ".html"):
@@ -764,7 +788,8 @@ class _Forgetting:
                     self._progress.changed.setdefault(result.key, [None, None])
 
     def _preview_result(self, found: S3Object) -> None:
-        self._remove_if_theirs(found, "preview_results")
+        if not self._is_later(found):
+            self._remove_if_theirs(found, "preview_results")
 
     # -- files that were dropped --------------------------------------------------------------------------------
 
@@ -777,13 +802,12 @@ class _Forgetting:
         waiting: list[str] = []
         refused: list[str] = []
         for source in self._place.objects.versions(self._place.bucket, IMPORTS_PREFIX):
-            if source.key.endswith("/") and not source.size_bytes:
+            if self._is_later(source) or (source.key.endswith("/") and not source.size_bytes):
                 continue
             self._what = source.key
             execution = self._place.records.execution(execution_id_of(source))
             if execution is None:
-                if source.last_modified_ms <= self._progress.before_ms:
-                    waiting.append(source.key)
+                waiting.append(source.key)
             elif execution.phase is not Phase.CLOSED or execution.status is Status.SUCCEEDED:
                 self._remember_open(execution.id)
             else:
@@ -824,13 +848,12 @@ class _Forgetting:
             if execution is None:
                 continue
             self._what = execution.source.key
-            if execution.phase is not Phase.CLOSED:
-                if execution.source.last_modified_ms <= self._progress.before_ms:
-                    still_open.append(execution_id)
+            if self._is_later(execution.source):
                 continue
-            if execution.source.last_modified_ms > self._progress.before_ms or execution.outcome is None:
-                continue  # what was uploaded later is the person's new life
-            self._one(execution)
+            if execution.phase is not Phase.CLOSED:
+                still_open.append(execution_id)
+            elif execution.outcome is not None:
+                self._one(execution)
         return still_open
 
     def _one(self, execution: Execution) -> None:
@@ -883,6 +906,7 @@ class _Forgetting:
         for key, (version_id, etag) in sorted(progress.changed.items()):
             if not key.endswith("/"):
                 versions[key] = {"version_id": version_id, "etag": etag}
+        foreign = sorted(set(place.vault.folders(place.bucket)) - {*PLACES, IMPORTS_PREFIX, erasures.PREFIX})
         return {
             "schema": SCHEMA,
             "id": self._wish.id,
@@ -907,9 +931,11 @@ class _Forgetting:
                 "imports_table": list(progress.table_mentions),
             },
             "not_searched": {
+                # None of ours: whoever put objects there knows what is in them.
+                "folders": list(foreign),
                 "objects_no_item_names": progress.counts.get("objects_not_searched", 0)
                 if progress.named is not None
-                else 0
+                else 0,
             },
             "old_versions": {"count": old, "kept_until_ms": until_ms if old else None},
         }

@@ -40,6 +40,7 @@ from importer.ledger.erasures import Blanked, Papers, Reckoning
 from importer.ledger.papers import ErrorRows, Reasons, stored_bytes
 from importer.ledger.ports import Books, Key
 from importer.ledger.stores import StoreCheck
+from importer.ledger.traces import ERASED_TEXT
 from importer.ledger.verdict import Finding, Findings, Kind, Place, Verdict
 from importer.lines import reading_start
 from importer.model import (
@@ -485,6 +486,8 @@ class _Recount:
     def _without_erased(self, told: Tally) -> Tally:
         """Our sums, less the rows of erased persons that the import says it left out: as far as there are so many."""
         sums, blanked = self._sums, self._blanked
+        if ERASED_TEXT in told.top_users:  # taken out of there, also where the archive could not be searched
+            sums = replace(sums, top_users=told.top_users)
         left_out = min(told.erased, self._erased.rows + blanked.good_rows)
         if not left_out and not blanked.total:
             return sums
