@@ -348,7 +348,7 @@ def test_killed_at_any_call_and_run_again_it_ends_the_same():
                 assert found[name] == value, name
             check_books(importer)
 
-        failures = explore(sample(faults, 12, whole=len(faults)), survive)
+        failures = explore(sample(faults, 10, whole=30), survive)
         assert not failures, report(failures)
 
 
@@ -376,7 +376,7 @@ def test_a_call_that_fails_once_is_made_again_or_told(kind: str):
             check_books(importer)
 
         faults = [Fault(kind, number) for number in range(1, in_copy(clean) + 1)]
-        failures = explore(sample(faults, 5, whole=len(faults)), survive)
+        failures = explore(sample(faults, 3, whole=10), survive)
         assert not failures, report(failures)
 
 
