@@ -182,6 +182,7 @@ class Progress:
         counts: what was done, by place.
         changed: objects that were written over or deleted.
         troubles: what could not be read, with the reason.
+        other_buckets: from which files were imported as well.
         mentions: objects in which good rows of others speak of the person → how many, and offsets of some.
     """
 
@@ -198,6 +199,7 @@ class Progress:
     troubles: dict[str, str] = field(default_factory=dict)
     mentions: dict[str, list[int]] = field(default_factory=dict)
     table_mentions: list[str] = field(default_factory=list)
+    other_buckets: list[str] = field(default_factory=list)
 
     def count(self, name: str, number: int = 1) -> None:
         if number:
@@ -341,7 +343,11 @@ class _Forgetting:
     def _imports_table(self) -> None:
         """Names among the users that turn up most; notebooks of settlings. What else speaks of the person is told."""
         names, tables = self._traces.shown, self._place.tables
+        buckets: set[str] = set()
         for noted in tables.noted():
+            if noted.sk == "EXEC":
+                uri = str(noted.item.get("parameters", {}).get("file_uri", ""))
+                buckets.add(uri.removeprefix("s3://").partition("/")[0])
             if not self._traces.in_value(noted.item):
                 continue
             key = f"{noted.pk}/{noted.sk}"
@@ -361,6 +367,7 @@ class _Forgetting:
                 self._progress.count("notes_of_imports")
             if self._traces.in_value(_but_names(noted)) and key not in self._progress.table_mentions:
                 self._progress.table_mentions.append(key)
+        self._progress.other_buckets = sorted(buckets - {self._place.bucket, ""})
 
     # -- every object -------------------------------------------------------------------------------------------
 
@@ -399,7 +406,12 @@ class _Forgetting:
             execution = self._place.records.execution(execution_id) if execution_id else None
             if execution is not None and execution.outcome is not None:
                 to = execution.outcome.destination
-                if key in (to.completed, to.errors, to.reasons, to.receipt):
+                if execution.source.bucket == self._place.bucket and key in (
+                    to.completed,
+                    to.errors,
+                    to.reasons,
+                    to.receipt,
+                ):
                     return execution
         return None
 
@@ -848,7 +860,7 @@ class _Forgetting:
             if execution is None:
                 continue
             self._what = execution.source.key
-            if self._is_later(execution.source):
+            if self._is_later(execution.source) or execution.source.bucket != self._place.bucket:
                 continue
             if execution.phase is not Phase.CLOSED:
                 still_open.append(execution_id)
@@ -909,6 +921,7 @@ class _Forgetting:
         foreign = sorted(set(place.vault.folders(place.bucket)) - {*PLACES, IMPORTS_PREFIX, erasures.PREFIX})
         return {
             "schema": SCHEMA,
+            "bucket": place.bucket,
             "id": self._wish.id,
             "complete": is_complete,
             "began_ms": progress.began_ms,
@@ -933,6 +946,7 @@ class _Forgetting:
             "not_searched": {
                 # None of ours: whoever put objects there knows what is in them.
                 "folders": list(foreign),
+                "buckets": list(progress.other_buckets),
                 "objects_no_item_names": progress.counts.get("objects_not_searched", 0)
                 if progress.named is not None
                 else 0,
