@@ -25,6 +25,7 @@ from importer.ledger.forgetting import Wish
 from importer.model import Unavailable
 from tests.faults import test_any_order as dialects
 from tests.faults.importing import Importer, WorkersClock, installed
+from tests.faults.test_foreign_buckets import ENCRYPTED, kept
 from tests.support.cloud import Cloud, shared_session
 from tests.support.faults import Fault, plan
 from tests.support.scenarios import explore, in_copy, report, sample
@@ -50,13 +51,15 @@ def connection(cloud: Cloud) -> Connection:
     return Connection("the twin", stack, session.client("s3"), session.client("dynamodb"), session)
 
 
-def forget(importer: Importer, *people: str, links: bool = True, secret: str = SECRET, **more: Any) -> dict[str, Any]:
+def forget(
+    importer: Importer, *people: str, links: bool = True, secret: str = SECRET, bucket: str = "", **more: Any
+) -> dict[str, Any]:
     """The certificate; what `importer forget` does, call by call in one thread."""
     clock = WorkersClock(importer.cloud)
     to = connection(importer.cloud)
     identifiers = command.identifiers_of(to, people, links, clock, 1)
     wish = Wish(identifiers, secret, **more)
-    place = command.place_of(to, links, wish.id, clock, in_flight=1)
+    place = command.place_of(to, links, wish.id, clock, in_flight=1, bucket=bucket)
     return forgetting.forget(place, wish, forgetting.progress_of(place, wish))
 
 
@@ -584,6 +587,44 @@ def test_a_row_that_is_blank_without_a_paper_is_a_difference():
                 cloud.client("s3").delete_object(Bucket=cloud.bucket, Key=key)
         with pytest.raises(AssertionError):
             check_books(importer)
+
+
+def test_another_bucket_is_searched_if_named_and_told_if_not():
+    """A file imported from a bucket of the customer's own lies there, with its papers."""
+    with installed() as importer:
+        cloud = importer.cloud
+        with cloud.unseen():
+            s3 = cloud.client("s3")
+            s3.create_bucket(Bucket="partner")
+            put = s3.put_object(Bucket="partner", Key="imports/a.json", Body=ROW + BOB)
+        told = json.dumps(cloud.drop("elsewhere/a.json", ROW + BOB))
+        told = told.replace(cloud.bucket, "partner").replace("elsewhere/", "imports/")
+        told = told.replace(cloud.dropped[-1].version_id or "", "null").replace('"versionId": "null", ', "")
+        importer.deliver(json.loads(told.replace(cloud.dropped[-1].etag, put["ETag"].strip('"'))))
+        cloud.clock.sleep(4)
+        with cloud.unseen():
+            made = forget(importer, ANN)
+        assert made["not_searched"]["buckets"] == ["partner"]
+        assert spoken_of(b"".join(cloud.objects(bucket="partner").values()), [ANN])
+        with cloud.unseen():
+            made = forget(importer, ANN, bucket="partner", secret="5" * 32)
+        assert made["done"]["rows_good"] == 1
+        assert not spoken_of(b"".join(cloud.objects(bucket="partner").values()), [ANN])
+        assert check_books(importer) == 1
+
+
+@pytest.mark.parametrize("size", [1, 1_000_000])
+def test_encryption_class_metadata_and_tags_stay(monkeypatch: pytest.MonkeyPatch, size: int):
+    monkeypatch.setattr(vault, "ONE_CALL_BYTES", size)
+    monkeypatch.setattr("moto.s3.models.S3_UPLOAD_PART_MIN_SIZE", 1)
+    with installed() as importer:
+        cloud = importer.cloud
+        importer.deliver(cloud.drop("imports/a.json", ROW + BOB, **ENCRYPTED))
+        before = kept(importer, "completed_imports/")
+        cloud.clock.sleep(4)
+        with cloud.unseen():
+            assert forget(importer, ANN)["done"]["rows_good"] == 1
+        assert kept(importer, "completed_imports/") == before
 
 
 # -- large objects -----------------------------------------------------------------------------------------------------
