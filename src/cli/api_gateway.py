@@ -43,31 +43,39 @@ class _TooLarge(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """`path` as the template has it: `/v1/{name}/…`; a name takes one segment."""
+    """`path` as the template has it: `/v1/{name}/…`; a name takes one segment. `DEFAULT` takes what is no other's."""
 
     method: str
     path: str
 
     @property
     def key(self) -> str:
-        return f"{self.method} {self.path}"
+        return f"{self.method} {self.path}".strip()
 
     def matched(self, method: str, path: str) -> dict[str, str] | None:
         """The path's parameters, decoded; None if it is another route's."""
+        if self == DEFAULT:
+            return {}
         pattern = re.sub(r"\\{(\w+)\\}", r"(?P<\1>[^/]+)", re.escape(self.path))
         found = re.fullmatch(pattern, path) if method == self.method else None
         return None if found is None else {name: unquote(value) for name, value in found.groupdict().items()}
 
 
+DEFAULT: Final = Route("", "$default")  # Rule: as SAM makes of an event without method and path
+
+
 def routes_of(template: Path, function: str = "ApiFunction") -> list[Route]:
-    """The routes a template gives a function, those without names in their paths first, as the gateway prefers them."""
+    """The routes a template gives a function, as the gateway prefers them.
+
+    Those without names in their paths come first, and `DEFAULT`, if there is one, last.
+    """
     # The twin needs it, `importer` does not.
     from samtranslator.yaml_helper import yaml_parse  # type: ignore[import-untyped]
 
     events = yaml_parse(template.read_text(encoding="utf-8"))["Resources"][function]["Properties"]["Events"].values()
     found = [e["Properties"] for e in events if e["Type"] == "HttpApi"]
-    routes = [Route(properties["Method"].upper(), properties["Path"]) for properties in found]
-    return sorted(routes, key=lambda route: route.path.count("{"))
+    routes = [Route(p["Method"].upper(), p["Path"]) if "Path" in p else DEFAULT for p in found]
+    return sorted(routes, key=lambda route: (route == DEFAULT, route.path.count("{")))
 
 
 class Gateway(ThreadingHTTPServer):

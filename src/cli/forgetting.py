@@ -49,7 +49,7 @@ def place_of(
 
     def uploaded_ms(execution_id: str) -> int | None:
         execution = records.execution(execution_id)
-        return None if execution is None else execution.source.last_modified_ms
+        return None if execution is None else execution.upload.uploaded_ms
 
     def erase(identifiers: Sequence[str], before_ms: int) -> None:
         source = Provenance("", "forget", run_id, "importer forget", before_ms)

@@ -351,6 +351,36 @@ def outstanding(connection: Connection, execution: Execution) -> Outstanding:
         return outstanding_of(connection.imports, execution)
 
 
+def perhaps_mended_by(connection: Connection, execution: Execution) -> list[Execution]:
+    """Later imports of files of the same name in the same folder, that do not say whose bad rows they have: by their
+    name alone they may have this one's. Of the next few thousand imports, oldest first."""
+    names = {execution.source.key.rpartition("/")[2]}
+    if execution.outcome is not None:
+        names.add(execution.outcome.destination.errors.rpartition("/")[2])
+    values = {f":name{number}": {"S": name} for number, name in enumerate(sorted(names))}
+    with explained(connection.name):
+        answer: Any = connection.dynamodb.query(
+            TableName=connection.stack.imports_table,
+            IndexName="by_time",
+            KeyConditionExpression="listed = :all AND creation_date > :created",
+            FilterExpression=f"#parameters.#name IN ({', '.join(values)}) AND #parameters.#import = :import"
+            " AND attribute_not_exists(mends)",
+            ExpressionAttributeNames={
+                "#parameters": "parameters",
+                "#name": "input_file_name",
+                "#import": "document_import_id",
+            },
+            ExpressionAttributeValues={
+                ":all": {"S": "EXECUTION"},
+                ":created": {"N": str(execution.created_ms)},
+                ":import": {"S": execution.document_import_id},
+                **cast("Any", values),
+            },
+            ProjectionExpression="pk",
+        )
+    return _standing_now(connection, [item["pk"]["S"].removeprefix("EXEC#") for item in answer["Items"]])
+
+
 def executions_of(connection: Connection, import_id: str, count: int) -> list[Execution]:
     """The newest executions under a definition, newest first; of an installation's newest few thousand."""
     ids: list[str] = []

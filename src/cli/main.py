@@ -12,6 +12,7 @@ from pathlib import Path
 import click
 
 from cli import (
+    browsing,
     converting,
     definitions,
     dropping,
@@ -33,6 +34,7 @@ from cli import (
     standing,
     stopping,
     tokens,
+    undoing,
 )
 from cli.connection import connected
 from cli.verbs import DONE, Verbs, json_option, stack_option, timeout_option
@@ -221,7 +223,8 @@ def executions(
     else:
         rows = importing.first_bad_rows(connection, execution, bad_rows) if receipt else []
         show.execution_page(out, execution, receipt, rows)
-        show.outstanding(out, execution, stands, connection.command)
+        perhaps = importing.perhaps_mended_by(connection, execution) if stands.rows else []
+        show.outstanding(out, execution, stands, perhaps, connection.command)
     ctx.exit(DONE)
 
 
@@ -240,11 +243,13 @@ for verb in (
     stopping.cancel,
     stopping.redrive,
     replaying.replay,
+    undoing.undo_,
     people.user,
     people.segment,
     forgetting.forget,
     tokens.token,
     presigning.presign,
+    browsing.console,
 ):
     main.add_command(verb)
 

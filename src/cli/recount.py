@@ -87,7 +87,12 @@ def books(connection: Connection) -> Books:
         connection.imports,
         StoredTables(connection.dynamodb, *tables, clock),
         clock.now_ms(),
-        Kept(stack.archive_retention_days, stack.errors_retention_days, stack.receipt_retention_days),
+        Kept(
+            stack.archive_retention_days,
+            stack.errors_retention_days,
+            stack.receipt_retention_days,
+            stack.execution_retention_days,
+        ),
     )
 
 
@@ -109,6 +114,10 @@ def _page(out: Console, execution: Execution, verdict: Verdict) -> None:
         f"{show.many(sums.rows, 'row')} = {sums.good:,} {_where_good_rows_are(execution)} + {sums.bad:,} in errors/"
         + "".join(f" + {count:,} {fate}" for fate, count in _other_fates(sums))
     )
+    if execution.undone is not None:
+        when = show.utc(execution.undone.done_ms or execution.undone.at_ms)
+        is_gone = "none of its items is left" if verdict.balanced else "what is left of it, or differs, is below"
+        show.paragraph(out, f"undone {when}: {is_gone}. What it was:", "bold", indent=0)
     if verdict.balanced:
         as_far = "" if execution.status is Status.SUCCEEDED else f" as far as it was read ({execution.status.value})"
         show.paragraph(out, f"balanced{as_far}: {books_say}", "bold green", indent=0)

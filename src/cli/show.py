@@ -29,7 +29,7 @@ from importer.executions.mending import Outstanding
 from importer.fetches import Fetch
 from importer.forecast import Forecast
 from importer.known import Where
-from importer.model import TO_THE_END, Event, Execution, Phase, Status, Value
+from importer.model import TO_THE_END, Event, Execution, Phase, Status, Undone, Value
 from importer.preview import Findings, Property, place_of
 from importer.prices import AS_OF, REGION
 from importer.words import SERVICES, in_dollars, in_time, remedy_of
@@ -539,8 +539,14 @@ def outstanding_list(out: Console, found: Sequence[tuple[Execution, Outstanding]
     paragraph(out, f"{many(total, 'bad row')} outstanding in {many(len(found), 'import')}.")
 
 
-def outstanding(out: Console, execution: Execution, left: Outstanding, options: str) -> None:
-    """Of an execution's page: which of its bad rows nobody has mended, and who was to."""
+def outstanding(
+    out: Console, execution: Execution, left: Outstanding, perhaps: Sequence[Execution], options: str
+) -> None:
+    """Of an execution's page: which of its bad rows nobody has mended, and who was to.
+
+    Args:
+        perhaps: those that do not say whose rows they have, and may have these.
+    """
     if execution.mends:
         address(out, "mends", execution.mends)
     if not left.bad:
@@ -554,6 +560,14 @@ def outstanding(out: Console, execution: Execution, left: Outstanding, options: 
         address(out, "mended by", f"{child.execution_id}  {said}")
     if left.rows:
         out.print(Text(f"  `importer fix {execution.id}{options}` shows what can be done about them."), soft_wrap=True)
+    known = {child.execution_id for child in left.mended}
+    for other in [other for other in perhaps if other.id not in known and other.status is Status.SUCCEEDED][
+        :SHOWN_NAMES
+    ]:
+        rows = other.outcome.sums.rows if other.outcome is not None else 0
+        paragraph(out, f"{many(rows, 'row')} came under this name at {utc(other.created_ms)}. Were they these, mended?")
+        command = f"`importer fix {execution.id} --mended-by {other.id}{options}` says so."
+        out.print(Text(f"  {command}"), soft_wrap=True)
 
 
 def fetch_list(out: Console, found: Sequence[Fetch]) -> None:
@@ -596,6 +610,8 @@ def dropped_name(execution: Execution) -> str:
 
 
 def _standing(execution: Execution) -> str:
+    if execution.undone is not None:
+        return f"{execution.status.value} ({'undone' if execution.undone.done else 'being undone'})"
     closed = execution.phase is Phase.CLOSED or execution.status in (Status.PENDING, Status.RUNNING)
     return execution.status.value if closed else f"{execution.status.value} ({execution.phase.value.lower()})"
 
@@ -620,6 +636,8 @@ def execution_page(out: Console, execution: Execution, receipt: Mapping[str, Any
     label(out, "parts", f"{len(execution.parts_done)} of {execution.part_count} done")
     if execution.attempt > 1:
         label(out, "attempt", str(execution.attempt))
+    if execution.undone is not None:
+        _undone(out, execution.undone)
     if execution.error is not None:
         label(out, "refused", Text(execution.error.code, style="yellow"))
         paragraph(out, shown_whole(execution.error.message))
@@ -638,6 +656,13 @@ def execution_page(out: Console, execution: Execution, receipt: Mapping[str, Any
             heading(out, f"The first of {receipt['bad']:,}" if receipt["bad"] > len(rows) else "Each of them")
             for row in rows:
                 bad_row(out, row)
+
+
+def _undone(out: Console, undone: Undone) -> None:
+    items = f"{many(undone.removed, 'item')} removed, {undone.put_back:,} put back"
+    label(out, "undone", f"{utc(undone.done_ms or undone.at_ms)} by {shown_whole(undone.by)}: {items}")
+    if not undone.done:
+        paragraph(out, "It is not done: `importer undo` goes on where it stopped.")
 
 
 # ---- Progress ------------------------------------------------------------------------------------------------------
@@ -715,13 +740,17 @@ class Counting:
 
     def at(self, count: int) -> None:
         """So many were read."""
+        self.tell(f"{count:,}" if self._live else f"{count:,} so far")
+
+    def tell(self, text: str) -> None:
+        """What is done now."""
         if self._quiet:
             return
         if self._live:
-            self._progress.update(self._task, description=f"{self._what}: {count:,}")
+            self._progress.update(self._task, description=f"{self._what}: {text}")
         elif time.monotonic() - self._told >= self.SECONDS:
             self._told = time.monotonic()
-            self._console.print(Text(f"{self._what}: {count:,} so far"), soft_wrap=True)
+            self._console.print(Text(f"{self._what}: {text}"), soft_wrap=True)
 
 
 class Bar:

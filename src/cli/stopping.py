@@ -133,6 +133,8 @@ def _redrive_one(connection: Connection, execution: Execution, yes: bool, as_jso
         raise Differs(f"{uri} cannot be taken up again: it is {execution.status.value}, and only FAILED imports can be")
     if execution.phase is not Phase.CLOSED:
         raise Trouble(f"{uri} has just failed and its receipt is still being written: try again in a minute")
+    if execution.undone is not None:
+        raise Differs(f"{uri} cannot be taken up again: it was undone. To have its rows again, drop the file again")
     said = f" ({execution.error.code})" if execution.error else ""
     confirm(yes, f"Take up the import of {uri} again{said}?")
     with explained(connection.name):

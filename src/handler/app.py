@@ -17,11 +17,13 @@ from importer.assembly import (
     herald,
     preview_maker,
     series_table,
+    undo_place_maker,
     workplace_maker,
 )
 from importer.aws import clients
-from importer.aws.dispatch import send_run, task_of
+from importer.aws.dispatch import PartQueue, send_run, task_of, undo_of
 from importer.aws.settings import Settings
+from importer.aws.tables import ImportsTable
 from importer.executions import Workplace, import_dropped, sweep_unfinished, sweep_waiting, work_on
 from importer.model import Misconfigured, S3Object, Unavailable, Value
 from importer.notification import PREVIEWS_PREFIX, UnknownNotification, dropped_objects
@@ -124,9 +126,19 @@ def part_handler(event: dict[str, Value], context: LambdaContext) -> dict[str, l
     place = _workplaces()(context.get_remaining_time_in_millis)
     done: list[dict[str, str]] = []
     for body in _bodies(event):
+        if (execution_id := undo_of(body)) is not None:
+            done.append({"id": execution_id, "undo": _undone(place, execution_id, context)})
+            continue
         execution = work_on(place, task_of(body))
         done.append({"id": execution.id, "status": execution.status.value, "phase": execution.phase.value})
     return {"executions": done}
+
+
+def _undone(place: Workplace, execution_id: str, context: LambdaContext) -> str:
+    from importer.doors import undoing  # few invocations have to import it
+
+    remaining_ms = context.get_remaining_time_in_millis
+    return undoing.work_on(undo_place_maker(Settings.of())(place, remaining_ms), execution_id)
 
 
 def _bodies(event: dict[str, Value]) -> list[str]:
@@ -205,7 +217,10 @@ def sweep_handler(event: dict[str, Value], context: LambdaContext) -> dict[str, 
             try:
                 swept = sweep_unfinished(place)
             finally:  # what is wrong with an execution, every five minutes anew, is nothing to the fetches (I8)
-                _sweep_fetches(context)
+                try:
+                    _sweep_fetches(context)
+                finally:
+                    _sweep_undoings(place)
             return {"unfinished": swept.unfinished, "sent_on": swept.sent_on, "failed": swept.failed}
         case "waiting":
             waiting = sweep_waiting(place, Settings.of().bucket)
@@ -217,6 +232,17 @@ def sweep_handler(event: dict[str, Value], context: LambdaContext) -> dict[str, 
             return {"missing": looked.missing, "thin": looked.thin, "complete": int(looked.complete)}
         case other:
             raise Misconfigured(f'the event says "sweep": {other!r}; it must be "unfinished", "waiting" or "expected"')
+
+
+def _sweep_undoings(place: Workplace) -> None:
+    """An undoing that a worker was asked for, and nobody is at: its message is sent again."""
+    books, queue = place.records, place.dispatch
+    assert isinstance(books, ImportsTable)
+    assert isinstance(queue, PartQueue)
+    execution_id = books.idle_turn(place.clock.now_ms())
+    asked = books.asked_undo(execution_id) if execution_id else None
+    if asked is not None and not asked["refused"]:  # else a person's own command is at it, or a person has to decide
+        queue.send_undo(execution_id)
 
 
 def _sweep_fetches(context: LambdaContext) -> None:

@@ -396,11 +396,11 @@ def test_a_backlog_does_not_grow_by_being_swept(cloud: Cloud):
     once when a worker was at it since and has died."""
     made = fetching_of(cloud)
     swept = []
-    for minute in range(0, 24 * 60, 5):
+    for minute in range(0, 17 * 60, 20):
         if sweep_fetches(made.place(), SWEPT_AFTER_MS):
             swept.append(minute)
-        cloud.clock.advance(5 * 60_000)
-    assert swept == [20, 60, 140, 300, 620, 980, 1340]
+        cloud.clock.advance(20 * 60_000)
+    assert swept == [20, 60, 140, 300, 620, 980]
     with cloud.unseen():
         made.records.claim_fetch("f", "dies", cloud.clock.now_ms(), cloud.clock.now_ms() + LEASE_MS)
     cloud.clock.advance(LEASE_MS + SWEPT_AFTER_MS + 1_000)

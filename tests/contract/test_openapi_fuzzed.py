@@ -16,7 +16,7 @@ import pytest
 import schemathesis
 from hypothesis import HealthCheck, settings
 from schemathesis.config import SchemathesisConfig
-from schemathesis.specs.openapi.checks import ignored_auth, unsupported_method
+from schemathesis.specs.openapi.checks import ignored_auth
 
 from cli.api_gateway import Gateway
 from tests.support.cloud import Cloud
@@ -71,7 +71,5 @@ def gateway() -> Iterator[tuple[str, str]]:
 )
 def test_the_door_keeps_what_its_description_promises(case: Any, gateway: tuple[str, str]) -> None:
     url, token = gateway
-    # ignored_auth: tests/unit/test_http_door.py asks every route. unsupported_method: the gateway says 404, not 405.
-    case.call_and_validate(
-        base_url=url, headers={"Authorization": token}, excluded_checks=[ignored_auth, unsupported_method]
-    )
+    # ignored_auth: tests/unit/test_http_door.py asks every route.
+    case.call_and_validate(base_url=url, headers={"Authorization": token}, excluded_checks=[ignored_auth])

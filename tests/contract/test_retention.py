@@ -270,3 +270,16 @@ def test_unavailable_is_no_expiry(importer: Importer):
     importer.cloud.unseen = lambda: plan(importer.cloud, Fault("denied", "HeadObject", always=True))  # type: ignore[method-assign, assignment, return-value]
     with pytest.raises(Unavailable):
         asked()
+
+
+def test_items_whose_writer_was_forgotten_are_no_difference(importer: Importer):
+    """The same rows came again, and that import's record has expired before this one's."""
+    importer.deliver(importer.cloud.drop("imports/again.json", BODY))
+    first, again = sorted(importer.executions(), key=lambda item: int(item["creation_date"]))
+    assert (first["parameters"]["file_uri"].endswith(KEY), again["id"] != first["id"]) == (True, True)
+    with importer.cloud.unseen():
+        key = {"pk": {"S": again["pk"]}, "sk": {"S": "EXEC"}}
+        importer.cloud.client("dynamodb").delete_item(TableName=importer.cloud.imports_table, Key=key)
+    assert not recount(importer, Kept(), 0).balanced
+    verdict = recount(importer, Kept(execution_days=30), 0)
+    assert (verdict.balanced, "whose last writer is not known any more" in " ".join(verdict.unchecked)) == (True, True)

@@ -40,7 +40,7 @@ def closed_before_deleted() -> Planted:
         settling.settle,
         (
             "place.objects.delete_version(execution.source)",
-            "_closed(place, execution, outcome); place.objects.delete_version(execution.source)",
+            "_closed(place, execution, outcome, reasons); place.objects.delete_version(execution.source)",
         ),
     )
 

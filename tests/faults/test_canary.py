@@ -406,6 +406,31 @@ def test_a_wrong_definition_says_what_is_wrong_with_it(function: Function):
     assert_silent(function)
 
 
+# ---- Metrics --------------------------------------------------------------------------------------------------------
+
+
+def test_what_a_file_was_is_told_once_it_has_ended_its_bad_rows_by_their_reason(function: Function):
+    """For the dashboard: each reason is a line with a dimension of its own, and they add up to the bad rows."""
+    good = b'{"user_id":"u","event_name":"e","event_time_ts":1425920218354}\n'
+    body = good + b"[]\n" + b"x\n" * 2 + good.replace(b'"u"', b'"w"')
+    function.imports("told.json", body)
+    told = [line for line in function.lines() if "_aws" in line and "ImportedBytes" in line]
+    by_reason = [line for line in function.lines() if "_aws" in line and "RowsBadByReason" in line]
+    (metrics,) = told
+    names = ("RowsGood", "RowsBad", "ImportedBytes", "ThrottledRequests", "ExecutionsSucceeded")
+    assert [metrics[name] for name in names] == [[2.0], [3.0], [float(len(body))], [0.0], [1.0]]
+    assert metrics["DropToEndMilliseconds"][0] >= metrics["ImportMilliseconds"][0]
+    assert {line["reason"]: line["RowsBadByReason"] for line in by_reason} == {
+        "not_an_object": [1.0],
+        "not_json": [2.0],
+    }
+    for line in by_reason:
+        (described,) = line["_aws"]["CloudWatchMetrics"]
+        assert (described["Namespace"], line["service"]) == ("S3EventImporter", metrics["service"])
+        assert sorted(described["Dimensions"][0]) == ["reason", "service"]
+    assert_silent(function)
+
+
 # ---- The sweep ------------------------------------------------------------------------------------------------------
 
 

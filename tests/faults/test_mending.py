@@ -152,4 +152,16 @@ def test_rows_of_a_parent_in_another_bucket_are_not_closed() -> None:
         execution = table.execution(parent)
         assert isinstance(execution, Execution)
         source = replace(execution.source, bucket="other", mends=f"{parent} all")
-        assert mending.linked(table, source, "0" * 32) == ""
+        assert mending.linked(table, source, "0" * 32, "default") == ""
+
+
+def test_a_name_speaks_of_executions_of_its_own_import_only() -> None:
+    """Who may send files to one import closes nothing of another; metadata are written by who may write the bucket."""
+    with installed() as importer:
+        parent = imported(importer, bad(1) + bad(2))
+        table = {"pk": "IMPORT#shop", "sk": "IMPORT", "definition": {"name": "shop"}}
+        importer.cloud.put_item(importer.cloud.imports_table, table)
+        imported(importer, mended(1), f"imports/shop/logins.{parent}.json")
+        assert outstanding(importer, parent) == 2
+        imported(importer, mended(1), "imports/shop/logins.json", mends=parent)
+        assert outstanding(importer, parent) == 1

@@ -13,7 +13,7 @@ import pytest
 from samtranslator.translator.transform import transform
 from samtranslator.yaml_helper import yaml_parse
 
-from cli.api_gateway import routes_of
+from cli.api_gateway import DEFAULT, routes_of
 from cli.previewing import PART_BYTES
 from importer import telemetry
 from importer.aws.settings import LOW_WORKERS
@@ -547,7 +547,8 @@ def test_listing_the_bucket_is_bound_to_prefixes(expanded):
     ours = [s for s in listings if s["Resource"] == {"Fn::GetAtt": ["Bucket", "Arn"]}]
     assert [s["Resource"] for s in listings if s not in ours] == [{"Fn::GetAtt": ["StreamBucket", "Arn"]}]  # Firehose's
     bounds = {p for s in ours for p in as_list(s["Condition"]["StringLike"]["s3:prefix"])}
-    assert bounds == {"imports/*", "work/*", "completed_imports/*", "errors/*", "receipts/*", "previews/*"}
+    results = {"completed_imports/*", "errors/*", "receipts/*", "preview_results/*"}
+    assert bounds == {"imports/*", "work/*", "previews/*"} | results
 
 
 def test_an_empty_endpoint_means_aws(expanded):
@@ -561,8 +562,10 @@ def test_an_empty_endpoint_means_aws(expanded):
 
 
 def test_the_gateway_has_the_routes_of_the_door_and_no_other(expanded):
-    """Each is named: a request that no route is for starts no function. The description has them, too."""
-    in_template = {(route.method, route.path) for route in routes_of(ROOT / "template.yaml")}
+    """Each is named, and the description has them, too. What is none of them the function answers by `$default`."""
+    routes = routes_of(ROOT / "template.yaml")
+    assert routes.pop() == DEFAULT
+    in_template = {(route.method, route.path) for route in routes}
     in_code = {(route.method, route.path) for route in ROUTES}
     described = openapi.document()["paths"].items()
     in_document = {
@@ -571,7 +574,16 @@ def test_the_gateway_has_the_routes_of_the_door_and_no_other(expanded):
     assert in_template == in_code == in_document
     assert not [path for _, path in in_template if "+" in path or path.startswith("$")]
     (api,) = of_type(expanded, "AWS::ApiGatewayV2::Api").values()
-    assert len(in_template) == sum(len(methods) for methods in api["Properties"]["Body"]["paths"].values())
+    paths = dict(api["Properties"]["Body"]["paths"])
+    assert [*paths.pop("/$default")] == ["x-amazon-apigateway-any-method"]
+    assert len(in_template) == sum(len(methods) for methods in paths.values())
+
+
+def test_browsers_may_post_to_the_bucket_and_read_nothing_of_it(expanded):
+    """Who posts has a signed form, which is worth the same without a browser; no header is sent or told."""
+    (bucket,) = [b for b in of_type(expanded, "AWS::S3::Bucket").values() if "CorsConfiguration" in b["Properties"]]
+    rules = bucket["Properties"]["CorsConfiguration"]["CorsRules"]
+    assert rules == [{"AllowedMethods": ["POST"], "AllowedOrigins": ["*"], "AllowedHeaders": [], "MaxAge": 3000}]
 
 
 def test_the_published_description_is_that_of_the_code():

@@ -243,6 +243,20 @@ def test_a_bug_of_ours_lets_the_alarm_through_as_cloudwatch_told_it(capsys: pyte
     assert "ann@" not in text + capsys.readouterr().out
 
 
+def test_a_bug_in_one_lookup_leaves_the_others_their_turn():
+    """Half an explanation, and a word of what is missing."""
+    with (
+        in_trouble(alarms.left_behind) as trouble,
+        explaining(trouble) as notify,
+        mock.patch.object(trouble, "filter_log_events", side_effect=KeyError("ann@example.org")),
+    ):
+        [told] = notify(delivered(document(alarms.alarm_ids()["part-errors"])))["messages"]
+    assert [one["name"] for one in told["explanation"]["about"]] == ["imports/shop/big.json"]
+    assert told["explanation"]["not_looked_up"] == [
+        "the log of the part function: a fault of ours (KeyError), which the log has"
+    ]
+
+
 def test_lookups_end_in_time():
     """Who is woken does not wait for a table that answers slowly."""
     with in_trouble(alarms.left_behind) as trouble, explaining(trouble) as notify:
@@ -269,9 +283,10 @@ def test_what_the_function_says_itself_is_not_said_again():
         assert published() == []
 
 
-def test_without_a_topic_who_invokes_by_hand_reads_the_explanation():
+@pytest.mark.parametrize("topic", ["", "ExplainedTopic"])
+def test_without_a_topic_who_invokes_by_hand_reads_the_explanation(topic: str):
     """`sam local invoke NotifyFunction -e events/alarms/failed-executions.json` prints it."""
-    with in_trouble(alarms.refused_files) as trouble, explaining(trouble, ALARM_TOPIC="") as notify:
+    with in_trouble(alarms.refused_files) as trouble, explaining(trouble, ALARM_TOPIC=topic) as notify:
         [told] = notify(delivered(document(alarms.alarm_ids()["failed-executions"], 3)))["messages"]
         assert published() == []
     assert told["subject"] == "ALARM: files refused: wednesday.json and 2 more (s3-event-importer)"

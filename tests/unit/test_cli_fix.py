@@ -256,10 +256,14 @@ def test_a_file_mended_by_hand_closes_what_it_says_it_mends(installation: Import
 def test_what_was_dropped_unsaid_can_be_said_later(installation: Importer) -> None:
     parent = dropped(installation, GOOD + TEN[2])
     installation.cloud.clock.sleep(60)
-    child = dropped(installation, TEN[2].replace(b"1425920218", b"1425920218000"), "imports/by-hand.json")
+    child = dropped(installation, TEN[2].replace(b"1425920218", b"1425920218000"))
     assert outstanding(installation, parent) == 1
+    page = run(installation, "executions", parent).stdout
+    assert "1 row came under this name at" in page
+    assert f"`importer fix {parent} --mended-by {child} --stack the twin` says so." in page
     result = run(installation, "fix", parent, "--mended-by", child)
     assert (result.exit_code, "0 of its 1 bad row outstanding" in result.stdout) == (0, True)
+    assert "Were they these" not in run(installation, "executions", parent).stdout
     assert run(installation, "fix", child, "--mended-by", parent).exit_code == 1
 
 

@@ -228,6 +228,13 @@ def test_a_form_is_no_part_of_what_is_printed_of_it() -> None:
 # ---- The route -----------------------------------------------------------------------------------------------------
 
 
+# Of two imports, by id.
+EXECUTIONS = {
+    known * 32: SimpleNamespace(id=known * 32, document_import_id=import_id)
+    for known, import_id in (("a", "shop"), ("b", "tables"))
+}
+
+
 def door(**stored: Any) -> Any:
     kept = {"shop": SHOP.as_stored(), "broken": {"nonsense": 1}, "tables": TABLES.as_stored()} | stored
 
@@ -240,7 +247,10 @@ def door(**stored: Any) -> Any:
         forms=forms(),
         upload_bytes=7 << 20,
         books=SimpleNamespace(stored_definition=stored_definition),
-        work=SimpleNamespace(clock=SimpleNamespace(now_ms=lambda: NOW)),
+        work=SimpleNamespace(
+            clock=SimpleNamespace(now_ms=lambda: NOW),
+            records=SimpleNamespace(execution=lambda known: EXECUTIONS.get(known)),
+        ),
     )
 
 
@@ -281,6 +291,15 @@ def test_the_route_answers_with_all_that_a_program_or_a_person_needs() -> None:
     assert shlex.split(data["curl"])[-2:] == ['file=@"monday.json.gz"', data["url"]]
 
 
+def test_a_form_prescribes_whose_bad_rows_the_file_has() -> None:
+    """As metadata that nobody can change or leave out."""
+    answer = asked(b'{"file_name": "monday.json", "mends": "%b"}' % (b"a" * 32))
+    body: Any = answer.body
+    fields = body["data"]["fields"]
+    assert fields["x-amz-meta-mends"] == "a" * 32
+    assert {"x-amz-meta-mends": "a" * 32} in policy_of(fields)["conditions"]
+
+
 @pytest.mark.parametrize(
     ("wanted", "status", "code"),
     [
@@ -290,6 +309,10 @@ def test_the_route_answers_with_all_that_a_program_or_a_person_needs() -> None:
         ({"body": b'{"file_name": 7}'}, 422, "wrong_type"),
         ({"body": b'{"file_name": "a.json", "key": "imports/x"}'}, 422, "unknown_field"),
         ({"body": b'{"file_name": "a.txt"}'}, 422, "wrong_kind"),
+        ({"body": b'{"file_name": "a.json", "mends": "x"}'}, 422, "no_such_execution"),
+        ({"body": b'{"file_name": "a.json", "mends": 7}'}, 422, "no_such_execution"),
+        ({"body": b'{"file_name": "a.json", "mends": "%b"}' % (b"c" * 32)}, 422, "no_such_execution"),
+        ({"body": b'{"file_name": "a.json", "mends": "%b"}' % (b"b" * 32)}, 422, "no_such_execution"),
         ({"body": b'{"file_name": "a/b.json"}'}, 422, "bad_file_name"),
         ({"body": b'{"file_name": "a.json"}', "content_type": "text/csv"}, 415, "unsupported_media_type"),
         ({"body": b'{"file_name": "a.json"}', "import_id": "nope"}, 404, "no_such_import"),
@@ -315,7 +338,7 @@ def test_what_is_wrong_is_said_with_its_remedy(wanted: dict[str, Any], status: i
     )
 )
 def test_no_body_makes_the_route_fail(body: Any) -> None:
-    for sent in (body, {"file_name": body}):
+    for sent in (body, {"file_name": body}, {"file_name": "a.json", "mends": body}):
         try:
             status = asked(json.dumps(sent).encode()).status
         except Problem as problem:

@@ -21,23 +21,23 @@ The rooms, in the order a file walks through them:
                       archived file's next reading
     10 ledger/        what was left behind                           → counted once more: verify; one row of it: why;
                                                                        read under other settings: replaying; a person:
-                                                                       forgotten, which alone writes
+                                                                       forgotten; what it wrote: taken out again, undo
     11 doors/         a request, or a URI                            → a file below imports/, and its execution
                       an execution that has ended                    → told: notices say what, telling sees that it is
                       an alarm                                       → explained: alarms reads it, explaining looks up
                                                                        what it is about, explanations says it
 
-Other ways in are `doors/`: recurring, dropped_previews. What did not come in is missed by `doors/expecting`, from
-`series` (which files are one thing) and `rhythm` (when the next are due). `doors/letters` reads
-what became a dead letter.
+Other ways in are `doors/`: recurring, dropped_previews; for people, console (a page: console.html, .css, .js) and what
+it asks: every_execution, asked_previews. What did not come in is missed by `doors/expecting`, from `series` (files that
+are one thing) and `rhythm` (when the next are due). `doors/letters` reads what became a dead letter.
 
-Beside the path: `model` (the nouns), `definitions` (settings of an import), `documents` (an execution as the world sees
-it), `preview` (what an import would do), `known` (beside what names a store holds), `preview_page` (its page) and
-`forecast` (what it would cost), `costs` (units and dollars) by `prices` (the one table of them), `words` (numbers and
-values as people read them), `masking` (rows without what they hold), `fetches` (nouns of import by URI), `sha256` (a
-hash that can be put down and taken up), `telemetry` (metrics and log keys), `aws/` (S3, DynamoDB and SQS behind the
-ports `executions` declares, and the sinks' quick way to AWS behind that of `sinks/quick`), `assembly` (those ports
-filled).
+Beside the path: `model` (the nouns), `definitions` (settings of an import), `documents` (an execution as the world
+sees it), `preview` (what an import would do), `known` (beside what names a store holds), `preview_page` (its page)
+and `forecast` (what it would cost), `repairs` (what can be done about a refused row), `costs` (units and dollars) by
+`prices` (the one table of them), `words` (numbers and values as people read them), `masking` (rows without what they
+hold), `fetches` (nouns of import by URI), `sha256` (a hash that can be put down and taken up), `telemetry` (metrics
+and log keys), `aws/` (S3, DynamoDB and SQS behind the ports `executions` declares, and the sinks' quick way to AWS
+behind that of `sinks/quick`), `assembly` (those ports filled).
 `app.py`, next to this package, has the Lambda entry points.
 
 Imports point one way: app, cli → assembly → doors, ledger → executions → sinks, aws, batches → layouts, formats → rows,

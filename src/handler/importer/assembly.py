@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from importer.doors.fetching import FetchPlace
     from importer.doors.ports import Doorway
     from importer.doors.telling import Herald
+    from importer.doors.undoing import UndoPlace
     from importer.doors.uri_imports import UriDoor
 
 IN_FLIGHT: Final = 8  # calls by the clients, each in a thread of its own
@@ -59,6 +60,7 @@ def doorway_maker(settings: Settings, logger: Logger, metrics: Metrics) -> Calla
     forms = Forms(clients.signer)
     secrets = Secrets(clients.parameters, SystemClock())
     uris = uri_door(settings)
+    undo_places = undo_place_maker(settings)
 
     def kept_token(token_id: str) -> str | None:
         return secrets.text(f"{settings.tokens_path}/{token_id}") if settings.tokens_path else None
@@ -81,9 +83,40 @@ def doorway_maker(settings: Settings, logger: Logger, metrics: Metrics) -> Calla
             forms=forms,
             upload_bytes=settings.upload_bytes,
             uris=uris,
+            undoing=lambda: undo_places(work, remaining_ms),
         )
 
     return doorway
+
+
+def undo_place_maker(settings: Settings) -> "Callable[[Workplace, Callable[[], int]], UndoPlace]":
+    """A function that gives the place of undoings for one invocation, beside its workplace."""
+
+    def place(work: Workplace, remaining_ms: Callable[[], int]) -> "UndoPlace":
+        # Imported here: few invocations have to, and SQLite is some of a cold start.
+        import tempfile
+        from pathlib import Path
+
+        from importer.aws.stored import StoredTables
+        from importer.aws.undoing import UndoneTables
+        from importer.doors.undoing import UndoPlace
+        from importer.ledger.undo import Desk
+
+        assert isinstance(work.records, ImportsTable)  # the ports of `executions` say less than these can do
+        assert isinstance(work.dispatch, PartQueue)
+        names, clock = (settings.events_table, settings.users_table), work.clock
+        desk = Desk(
+            objects=work.objects,
+            records=work.records,
+            stored=StoredTables(clients.records(), *names, settings.imports_table, clock),
+            marks=work.records,
+            tables=UndoneTables(clients.sinks(), *names, clock),
+            clock=clock,
+            file=Path(tempfile.gettempdir()) / "undo.sqlite",
+        )
+        return UndoPlace(desk, work.records, work.dispatch, remaining_ms, work.objects)
+
+    return place
 
 
 def fetch_place_maker(

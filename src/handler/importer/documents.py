@@ -17,7 +17,8 @@ _NOT_SETTINGS: Final = {"datafarm_key", "datamart_id", "created_ms", "changed_ms
 
 
 def document(execution: Execution) -> dict[str, Value]:
-    """The execution's public document. `result` is null until it has ended, `error` unless it FAILED."""
+    """The execution's public document. `result` is null until it has ended, `error` unless it FAILED; `undone` is there
+    only where it was."""
     source = execution.source
     ended = execution.phase in (Phase.CLOSING, Phase.CLOSED)
     outcome = execution.outcome if ended else None  # a result before the end would contradict the status (D15)
@@ -77,6 +78,7 @@ def document(execution: Execution) -> dict[str, Value]:
         "job_type": "DOCUMENT_IMPORT",
         "import_mode": "MANUAL_FILE",
         "import_type": None,
+        **({"undone": execution.undone.document()} if execution.undone is not None else {}),
         **({"parent": execution.mends, "mends": execution.mends} if execution.mends else {}),
         **parent,
     }

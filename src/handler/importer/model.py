@@ -476,6 +476,44 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True)
+class Undone:
+    """How the undoing of an execution stands, beside its status, which stays what it was.
+
+    Attributes:
+        done: nothing of it is left. Until then it is being undone; and counts as undone for every other.
+        at_ms: when it was begun.
+        by: who asked for it, in their own words.
+        position: next byte of its object to be undone; -1: all of it was.
+        removed, put_back: items so far; at least, where somebody was killed on the way.
+        kept: items somebody else wrote while they were being undone.
+        done_ms: when it was done; None until then.
+        looked_again: the object was walked once more, for executions that ran while it was being undone.
+    """
+
+    done: bool
+    at_ms: int
+    by: str = ""
+    position: int = 0
+    removed: int = 0
+    put_back: int = 0
+    kept: int = 0
+    done_ms: int | None = None
+    looked_again: bool = False
+
+    def document(self) -> "dict[str, Value]":
+        return {
+            "status": "DONE" if self.done else "RUNNING",
+            "at_ms": self.at_ms,
+            "done_ms": self.done_ms,
+            "by": self.by,
+            "removed": self.removed,
+            "put_back": self.put_back,
+            "kept": self.kept,
+            "position": None if self.position < 0 else self.position,
+        }
+
+
+@dataclass(frozen=True, slots=True)
 class Upload:
     """What a replay reads again.
 
@@ -502,6 +540,7 @@ class Execution:
     those it began with, so that every destination gets all of a file or none of it. `part_bytes` is what its object is
     cut by; 0: it is one part.
     `checked`: every row of a file that is stored as a whole or not at all was found to be good.
+    `undone`: somebody has taken out again what it wrote, or is at it.
     `mends`: the execution whose bad rows its file has, mended; "" for none.
     `replayed`: of a replay, whose source is an archived object and stays where it is; None of any other.
     """
@@ -523,6 +562,7 @@ class Execution:
     error: FileError | None = None
     attempt: int = 1
     checked: bool = False
+    undone: Undone | None = None
     mends: str = ""
     replayed: Upload | None = None
 

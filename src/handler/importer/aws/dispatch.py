@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
 
 SCHEMA: Final = "task/1"
+UNDO_SCHEMA: Final = "undo/1"
 CALL_MESSAGES: Final = 10  # Quota: SendMessageBatch
 LONGEST_DELAY_S: Final = 900  # Quota: DelaySeconds
 _TRIES: Final = 5
@@ -42,6 +43,18 @@ def task_of(body: str) -> Task:
         case {"schema": "task/1", "execution_id": str(execution_id), "start": int(start)}:
             return Task(execution_id, start)
     raise UnknownTask(f"the message is no {SCHEMA}")
+
+
+def undo_of(body: str) -> str | None:
+    """Id of the execution that a message asks to be undone; None for a message that is something else."""
+    try:
+        said = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return None
+    match said:
+        case {"schema": "undo/1", "execution_id": str(execution_id)}:
+            return execution_id
+    return None
 
 
 class PartQueue:
@@ -74,6 +87,14 @@ class PartQueue:
         for queue_url, some in by_queue.items():
             for at in range(0, len(some), CALL_MESSAGES):
                 self._send(queue_url, [_entry(task, delay_s) for task in some[at : at + CALL_MESSAGES]])
+
+    def send_undo(self, execution_id: str, delay_s: int = 0) -> None:
+        """See `doors.undoing.UndoQueue`. It waits behind no import's parts but those of priority LOW."""
+        if not self._queue_url:
+            raise Unavailable("PART_QUEUE_URL is not set, so work cannot be handed on: deploy with template.yaml")
+        body = orjson.dumps({"schema": UNDO_SCHEMA, "execution_id": execution_id}).decode()
+        message = {"MessageBody": body, "DelaySeconds": min(delay_s, LONGEST_DELAY_S)}
+        self._send(self._of_priority.get("LOW", self._queue_url), [message])
 
     def _send(self, queue_url: str, messages: list[dict[str, Any]]) -> None:
         left = [{"Id": str(number), **message} for number, message in enumerate(messages)]

@@ -39,6 +39,13 @@ class Forms:
 
     def __init__(self, client: Callable[[], "S3Client"]) -> None:
         self._client = cache(client)
+        self._urls: dict[str, str] = {}
+
+    def url(self, bucket: str) -> str:
+        """Where forms of a bucket are posted to. Raises Unavailable."""
+        if bucket not in self._urls:
+            self._urls[bucket] = self.form(bucket, "none", "text/plain", 0, 1).url  # botocore alone can say
+        return self._urls[bucket]
 
     def form(
         self,

@@ -135,12 +135,17 @@ class Settings:
             uri_credentials=environment.get("URI_CREDENTIALS", ""),
             notice_bus=environment.get("NOTICE_BUS", ""),
             notice_topic=environment.get("NOTICE_TOPIC", ""),
-            alarm_topic=environment.get("ALARM_TOPIC", ""),
+            alarm_topic=_arn(environment.get("ALARM_TOPIC", "")),
             stack=environment.get("POWERTOOLS_SERVICE_NAME", ""),
             is_twin=bool(environment.get("AWS_ENDPOINT_URL")),
             dead_letter_queue_url=environment.get("DEAD_LETTER_QUEUE_URL", ""),
             execution_days=_whole(environment, "EXECUTION_RETENTION_DAYS", 0, 0, 36_500),
         )
+
+
+def _arn(text: str) -> str:
+    """ "" where it is none: `sam local` puts the resource's logical id there, and then there is nobody to be told."""
+    return text if text.startswith("arn:") else ""
 
 
 def _whole(environment: Mapping[str, str], variable: str, default: int, least: int, most: int) -> int:

@@ -1,8 +1,9 @@
 """The imports table on DynamoDB: executions, their parts, import definitions, stems.
 
-`EXEC#id/EXEC` holds the public document at the top level and what only workers need in `state`; `EXEC#id/PART#start` a
-part (its `rules_version` is the execution's round); `EXEC#id/NOTES` how far a long settling is; `EXEC#id/WATCH` what
-the sweep last saw; `IMPORT#id/IMPORT` an import definition, `IMPORT#id/TURN` where a recurring one stands;
+`EXEC#id/EXEC` holds the public document at the top level, what only workers need in `state`, and in `undone` how its
+undoing stands; `EXEC#id/UNDO` who asked a worker for that, `UNDO/UNDO` whose is under way; `EXEC#id/PART#start` a part
+(its `rules_version` is the execution's round); `EXEC#id/NOTES` how far a long settling is; `EXEC#id/WATCH` what the
+sweep last saw; `IMPORT#id/IMPORT` an import definition, `IMPORT#id/TURN` where a recurring one stands;
 `EXEC#id/MENDED#child` that an execution's file has its bad rows, mended; `STEM#day#stem/STEM` who has a stem;
 `KEY#hash/KEY` a request that came with an Idempotency-Key, which DynamoDB forgets some time after `expires_at`. Every
 decision reads consistently (F10).
@@ -16,7 +17,7 @@ followed, when refused, by a read that asks "was it me?" (F8).
 
 import hashlib
 import uuid
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import asdict, fields, replace
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
@@ -46,6 +47,7 @@ from importer.model import (
     Tally,
     Turn,
     Unavailable,
+    Undone,
     Upload,
     Usage,
     Value,
@@ -62,6 +64,7 @@ _UNFINISHED: Final = "yes"  # partition key of the sparse index of executions th
 _SAME_CHECKED: Final = "(attribute_not_exists(checked) OR checked = :checked)"
 _LISTED: Final = "EXECUTION"  # partition key of the index that lists executions by time
 _LISTED_DEFINITION: Final = "IMPORT"  # … and import definitions
+LOOKED_AT_ONCE: Final = 200  # by a list that is asked for again and again; 0.5 MB
 MOST_LOOKED_AT: Final = 3_000  # executions of other imports or statuses, while a few of one are looked for; 10 MB
 
 
@@ -135,7 +138,9 @@ class ImportsTable:
                 "update_item",
                 Key=_key(f"EXEC#{execution.id}", "EXEC"),
                 UpdateExpression="REMOVE parts_done",
-                ConditionExpression="#status = :failed AND #phase = :closed AND retry_count = :retries",
+                ConditionExpression=(
+                    "#status = :failed AND #phase = :closed AND retry_count = :retries AND attribute_not_exists(undone)"
+                ),
                 ExpressionAttributeNames={"#status": "status", "#phase": "phase"},
                 ExpressionAttributeValues=_marshalled(
                     {
@@ -282,6 +287,7 @@ class ImportsTable:
         if remove:
             update += " REMOVE " + ", ".join(remove)
         by_name = {name: index for index, name in names.items()}
+        not_undone = "" if after.attempt == before.attempt else " AND attribute_not_exists(undone)"
         return self._conditional(
             "update_item",
             Key=_key(f"EXEC#{before.id}", "EXEC"),
@@ -289,7 +295,8 @@ class ImportsTable:
             ConditionExpression=(
                 f"{by_name['status']} = :status AND {by_name['phase']} = :phase AND {by_name['rules_version']} = :rules"
                 f" AND {by_name['retry_count']} = :retries"  # nobody of an earlier attempt moves a later one
-                f" AND {_SAME_CHECKED}" + (f" AND attribute_type({by_name['result']}, :null)" if only_if_open else "")
+                f" AND {_SAME_CHECKED}{not_undone}"
+                + (f" AND attribute_type({by_name['result']}, :null)" if only_if_open else "")
             ),
             ExpressionAttributeNames=names,
             ExpressionAttributeValues=values
@@ -308,6 +315,96 @@ class ImportsTable:
         if execution is None:
             raise Unavailable(f"execution {execution_id} was deleted from the imports table while it ran")
         return execution
+
+    # -- undoing ------------------------------------------------------------------------------------------------
+
+    def all_executions(self) -> Iterator[Execution]:
+        """Newest first, by the index: it may lag by a second."""
+        items = self._pages(
+            IndexName="by_time",
+            KeyConditionExpression="listed = :listed",
+            ExpressionAttributeValues=_marshalled({":listed": _LISTED}),
+            ScanIndexForward=False,
+        )
+        return map(_execution_of, map(plain, items))
+
+    def take_turn(self, execution_id: str) -> str:
+        """Id of the execution whose undoing is under way: this one, if no other is."""
+        self._conditional(
+            "update_item",
+            Key=_key("UNDO", "UNDO"),
+            UpdateExpression="SET execution_id = :me",
+            ConditionExpression="attribute_not_exists(execution_id) OR execution_id = :me",  # ours since an earlier try
+            ExpressionAttributeValues=_marshalled({":me": execution_id}),
+        )
+        return self.whose_turn()
+
+    def whose_turn(self) -> str:
+        return str((self._get("UNDO", "UNDO") or {}).get("execution_id", ""))
+
+    def end_turn(self, execution_id: str) -> None:
+        self._conditional(
+            "update_item",
+            Key=_key("UNDO", "UNDO"),
+            UpdateExpression="REMOVE execution_id, until_ms",
+            ConditionExpression="execution_id = :me",
+            ExpressionAttributeValues=_marshalled({":me": execution_id}),
+        )
+
+    def claim_turn(self, execution_id: str, now_ms: int, until_ms: int) -> bool:
+        worker = uuid.uuid4().hex  # so that a lost reply is not taken for another worker's (F8)
+        if self._conditional(
+            "update_item",
+            Key=_key("UNDO", "UNDO"),
+            UpdateExpression="SET until_ms = :until, worker = :worker",
+            ConditionExpression="execution_id = :me AND (attribute_not_exists(until_ms) OR until_ms < :now)",
+            ExpressionAttributeValues=_marshalled(
+                {":me": execution_id, ":until": until_ms, ":now": now_ms, ":worker": worker}
+            ),
+        ):
+            return True
+        return (self._get("UNDO", "UNDO") or {}).get("worker") == worker
+
+    def free_turn(self, execution_id: str) -> None:
+        self._conditional(
+            "update_item",
+            Key=_key("UNDO", "UNDO"),
+            UpdateExpression="REMOVE until_ms",
+            ConditionExpression="execution_id = :me",
+            ExpressionAttributeValues=_marshalled({":me": execution_id}),
+        )
+
+    def idle_turn(self, now_ms: int) -> str:
+        turn = self._get("UNDO", "UNDO") or {}
+        return "" if turn.get("until_ms", 0) >= now_ms else str(turn.get("execution_id", ""))
+
+    def ask_undo(self, execution_id: str, by: str, now_ms: int, refused: str = "") -> None:
+        item = {"pk": f"EXEC#{execution_id}", "sk": "UNDO", "by": by, "asked_ms": now_ms, "refused": refused}
+        self._call("put_item", Item=_marshalled(item))
+
+    def asked_undo(self, execution_id: str) -> dict[str, Any] | None:
+        return self._get(f"EXEC#{execution_id}", "UNDO")
+
+    def mark_undone(self, execution: Execution, undone: Undone) -> Execution:
+        """Note how its undoing stands, as long as it is as it was seen. The execution as it then is."""
+        before = execution.undone
+        same = "attribute_not_exists(undone)" if before is None else "undone = :before"
+        values = {
+            ":undone": asdict(undone),
+            ":phase": Phase.CLOSED.value,
+            ":retries": execution.attempt - 1,
+        }
+        if before is not None:
+            values[":before"] = asdict(before)
+        self._conditional(
+            "update_item",
+            Key=_key(f"EXEC#{execution.id}", "EXEC"),
+            UpdateExpression="SET undone = :undone",
+            ConditionExpression=f"#phase = :phase AND retry_count = :retries AND {same}",
+            ExpressionAttributeNames={"#phase": "phase"},
+            ExpressionAttributeValues=_marshalled(values),
+        )  # refused or not: what is there now is the answer
+        return self._now(execution.id)
 
     # -- import definitions, as a person manages them -------------------------------------------------------------
 
@@ -429,6 +526,55 @@ class ImportsTable:
             if len(found) >= enough or looked_at >= MOST_LOOKED_AT:
                 return found, False
             page = {"ExclusiveStartKey": answer["LastEvaluatedKey"]}
+
+    def listed_since(
+        self,
+        wanted: Callable[[Execution], bool],
+        statuses: Collection[Status],
+        after_ms: int,
+        behind: tuple[int, str] | None,
+        most: int,
+    ) -> tuple[list[Execution], tuple[int, str] | None]:
+        names, values, chosen = {}, {":listed": _LISTED, ":after": after_ms}, {}
+        if statuses:
+            by_name = {f":status{number}": status.value for number, status in enumerate(statuses)}
+            names, values = {"#status": "status"}, values | by_name
+            chosen = {
+                "FilterExpression": f"#status IN ({', '.join(by_name)})",
+                "ExpressionAttributeNames": names,
+            }
+        found: list[Execution] = []
+        looked_at = 0
+        while True:
+            page: dict[str, Any] = {}
+            if behind is not None:
+                created_ms, execution_id = behind
+                at = {"pk": f"EXEC#{execution_id}", "sk": "EXEC", "listed": _LISTED, "creation_date": created_ms}
+                page = {"ExclusiveStartKey": _marshalled(at)}
+            answer = self._call(
+                "query",
+                IndexName="by_time",
+                KeyConditionExpression="listed = :listed AND creation_date >= :after",
+                ExpressionAttributeValues=_marshalled(values),
+                ScanIndexForward=False,
+                Limit=LOOKED_AT_ONCE,
+                **chosen,
+                **page,
+            )
+            executions = [_execution_of(plain(item)) for item in answer["Items"]]
+            for number, execution in enumerate(executions, 1):
+                if wanted(execution):
+                    found.append(execution)
+                if len(found) == most:
+                    is_last = number == len(executions) and "LastEvaluatedKey" not in answer
+                    return found, None if is_last else (execution.created_ms, execution.id)
+            if "LastEvaluatedKey" not in answer:
+                return found, None
+            last = plain(answer["LastEvaluatedKey"])
+            behind = int(last["creation_date"]), str(last["pk"]).removeprefix("EXEC#")
+            looked_at += answer["ScannedCount"]
+            if looked_at >= MOST_LOOKED_AT:
+                return found, behind
 
     def created_between(self, after_ms: int, before_ms: int) -> Iterator[Execution]:
         """Executions that were created in [after_ms, before_ms), oldest first, by the index: it may lag by a second."""
@@ -707,7 +853,9 @@ class ImportsTable:
     def link_mending(self, parent_id: str, mending: Mending) -> None:
         # Absolute: however often it is said, it is said once.
         key = {"pk": f"EXEC#{parent_id}", "sk": f"MENDED#{mending.execution_id}"}
-        self._call("put_item", Item=_marshalled({**key, "rows": mending.rows}))
+        parent = self._get(f"EXEC#{parent_id}", "EXEC") if self._kept_days else None
+        forgotten = {"expires_at": parent["expires_at"]} if parent and "expires_at" in parent else {}  # with it
+        self._call("put_item", Item=_marshalled({**key, "rows": mending.rows, **forgotten}))
 
     def mendings(self, parent_id: str) -> list[Mending]:
         items = self._pages(
@@ -884,7 +1032,7 @@ def _execution_item(execution: Execution) -> dict[str, Any]:
         **({"replayed": asdict(execution.replayed)} if execution.replayed else {}),
     }
     return {
-        **document(execution),
+        **document(replace(execution, undone=None)),  # whoever undoes it writes that
         "format": execution.format,
         "rules_version": execution.rules_version,
         "checked": execution.checked,
@@ -943,6 +1091,11 @@ def _read(item: dict[str, Any]) -> Execution:
         error=None if error is None else FileError(error["code"], error["message"]),
         attempt=state["attempt"],
         checked=item.get("checked", False),  # not said before there was a check
+        undone=_undone_of(item["undone"]) if "undone" in item else None,
         mends=item.get("mends", ""),
         replayed=Upload(**state["replayed"]) if "replayed" in state else None,
     )
+
+
+def _undone_of(stored: dict[str, Any]) -> Undone:
+    return Undone(**{f.name: stored[f.name] for f in fields(Undone) if f.name in stored})

@@ -9,7 +9,7 @@ from aws_lambda_powertools.event_handler import APIGatewayHttpResolver, Response
 
 from importer.doors.http import JSON, Answer
 from importer.doors.ports import Doorway
-from importer.doors.routes import ROUTES, Serve, answered, no_such_route
+from importer.doors.routes import ROUTES, Route, answered, no_such_route
 from importer.model import Value
 
 if TYPE_CHECKING:
@@ -30,8 +30,8 @@ class Api:
         self._event: dict[str, Any]
         for route in ROUTES:
             rule = route.path.replace("{", "<").replace("}", ">")
-            self._resolver.route(rule, method=route.method)(self._served(route.serve))
-        self._resolver.not_found(lambda _error: _response(no_such_route().answer()))
+            self._resolver.route(rule, method=route.method)(self._served(route))
+        self._resolver.not_found(lambda _error: self._not_found())
 
     def answer(self, event: dict[str, Value], context: "LambdaContext", door: Doorway) -> dict[str, Any]:
         """As API Gateway takes it."""
@@ -39,13 +39,17 @@ class Api:
         self._door, self._event = door, event
         return self._resolver.resolve(_routed(event), context)
 
-    def _served(self, serve: Serve) -> Callable[..., Response[str | bytes]]:
+    def _not_found(self) -> Response[str | bytes]:
+        event = self._event
+        return _response(no_such_route(event["requestContext"]["http"]["method"], event["rawPath"]).answer())
+
+    def _served(self, route: Route) -> Callable[..., Response[str | bytes]]:
         def served(**by_powertools: str) -> Response[str | bytes]:
             event = self._event
             http = event["requestContext"]["http"]
             return _response(
                 answered(
-                    serve,
+                    route,
                     http["method"],
                     event["rawPath"],
                     # The gateway's own are decoded; Powertools takes its from the path.
@@ -84,4 +88,6 @@ def _response(answer: Answer) -> Response[str | bytes]:
         # `str` for what somebody wrote into a table by hand, and is no JSON.
         body = orjson.dumps(body, default=str).decode()
     headers = {"Content-Type": JSON, **answer.headers} if body is not None else answer.headers
+    if isinstance(body, bytes) and headers["Content-Type"] == JSON:
+        body = body.decode()  # text, to Powertools as well
     return Response(status_code=int(answer.status), body=body, headers=headers)

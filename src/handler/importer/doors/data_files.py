@@ -9,8 +9,8 @@ from http import HTTPStatus
 from typing import Final
 
 from importer.definitions import DEFAULT
-from importer.doors.asking import permitted
-from importer.doors.http import Answer, Problem, Request
+from importer.doors.asking import bad_parameter, permitted
+from importer.doors.http import Answer, Problem, Request, ok
 from importer.doors.ports import Doorway
 from importer.doors.tokens import Right
 from importer.executions import result_names
@@ -22,7 +22,7 @@ _DATED: Final = re.compile(r"(?:completed_imports|errors|receipts)/(\d{4}/\d{2}/
 
 
 def show(request: Request, door: Doorway) -> Answer:
-    """The file's bytes; of one over 4 MiB, 302 to a link that is good for five minutes."""
+    """The file's bytes; of one over 4 MiB, 302 to a link that is good for five minutes; with `as=link`, that link."""
     uri = request.query.get("uri", "")
     prefix = f"s3://{door.bucket}/"
     if not uri.startswith(prefix):
@@ -44,8 +44,14 @@ def show(request: Request, door: Doorway) -> Answer:
             "there is no such file of an execution: GET the execution, its uris change when it ends",
         )
     name = key.rpartition("/")[2]
-    if size > ANSWER_BYTES:
+    answer_as = request.query.get("as", "file")
+    if answer_as not in ("file", "link"):
+        raise bad_parameter("as", "file or link")
+    if size > ANSWER_BYTES or answer_as == "link":
         link = door.bodies.link(door.bucket, key, name, LINK_SECONDS)
+        if answer_as == "link":
+            said = ok({"url": link, "bytes": size, "seconds": LINK_SECONDS, "file_name": name})
+            return Answer(said.status, said.body, {"Cache-Control": "no-store"})
         return Answer(HTTPStatus.FOUND, None, {"Location": link, "Cache-Control": "no-store"})
     body = door.work.objects.get(door.bucket, key) if size else b""
     headers = {

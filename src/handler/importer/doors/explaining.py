@@ -194,6 +194,8 @@ class Explainer:
         facts = Facts()
         try:
             facts = facts_of(alarm, self._looking)
+            for bug in facts.bugs:
+                self._telemetry.not_explained(alarm.name, bug)
             said = explained(alarm, facts, self._here)
         except Exception as bug:  # noqa: BLE001  logged as an error; a bug of ours must not keep anybody from being woken
             self._telemetry.not_explained(alarm.name, bug)
@@ -299,6 +301,10 @@ class _Look:
             return lookup()
         except Unavailable as trouble:
             self.facts.troubles.append(f"{what}: {trouble}")
+            return otherwise
+        except Exception as bug:  # noqa: BLE001  told, and logged by who asked: the other lookups explain more than none
+            self.facts.troubles.append(f"{what}: a fault of ours ({type(bug).__name__}), which the log has")
+            self.facts.bugs.append(bug)
             return otherwise
 
     # -- executions that ended --------------------------------------------------------------------------------

@@ -89,6 +89,7 @@ class Facts:
         waiting: oldest first.
         whole: False where there may be more of any of it than was looked at.
         troubles: what could not be looked up, and the permission for it.
+        bugs: what of that is a fault of ours.
     """
 
     ended: Sequence[Ended] = ()
@@ -100,6 +101,7 @@ class Facts:
     lines: Sequence[LogLine] = ()
     whole: bool = True
     troubles: list[str] = field(default_factory=list)
+    bugs: list[Exception] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -314,11 +316,11 @@ def _failed_executions(alarm: Alarm, facts: Facts, here: Here) -> _Body:
     body.headline = f"{many(len(facts.ended), 'file')} {'was' if len(facts.ended) == 1 else 'were'} refused as a whole"
     if facts.outside:
         body.headline = "no file is known that was refused in the time the alarm looked at; these were refused last"
-    _add_sample(body, facts.ended, groups)
+    sampled = _add_sample(body, facts.ended, groups, here)
     body.fix = _FILE_FIXES[FileReason(code)] if code in set(FileReason) else _FIXES[Kind.FAILED_EXECUTIONS]
     if rows := _rows_fix(facts.ended, groups):
         body.fix = f"{_ended_sentence(body.fix)} As to its rows: {rows}"
-    body.commands = [f"importer executions {one.execution.id}{here.options}" for one in facts.ended[:TOP]]
+    body.commands = [f"importer executions {one.execution.id}{here.options}" for one in facts.ended[:TOP]] + sampled
     if code == FileReason.GAVE_UP:
         body.commands += [f"importer redrive {one.execution.id}{here.options}" for one in facts.ended[:TOP]]
     else:
@@ -359,12 +361,18 @@ def _bad_rows(alarm: Alarm, facts: Facts, here: Here) -> _Body:
         body.headline = "no refused row is known of the time the alarm looked at; these files had some last"
     groups = _groups(worst)
     body.causes = [_row_cause(group) for group in groups[:TOP]]
-    _add_sample(body, worst, groups)
+    sampled = _add_sample(body, worst, groups, here)
     body.fix = _rows_fix(worst, groups) or _ROW_FIX
     first = worst[0].execution
     body.commands = [f"importer executions {one.execution.id}{here.options}" for one in worst[:TOP]]
-    if first.outcome is not None:
-        body.commands += _mending(first, here, first.outcome.destination.errors)
+    body.commands += [
+        *sampled,
+        f"importer fix {first.id}{here.options}    # proposes repairs, changes nothing",
+        f"importer fix {first.id} --drop{here.options}    # imports them",
+    ]
+    if first.outcome is not None and first.outcome.destination.errors.isprintable():
+        address = f"s3://{first.source.bucket}/{first.outcome.destination.errors}"
+        body.commands.append(f"aws s3 cp {_quoted(address)} -    # to mend them by hand")
     return body
 
 
@@ -434,15 +442,15 @@ def _rows_fix(ended: Sequence[Ended], groups: Sequence[Mapping[str, Any]]) -> st
     return _hint(hint)
 
 
-def _add_sample(body: _Body, ended: Sequence[Ended], groups: Sequence[Mapping[str, Any]]) -> None:
-    """One row, of the most frequent reason if there is one of it."""
+def _add_sample(body: _Body, ended: Sequence[Ended], groups: Sequence[Mapping[str, Any]], here: Here) -> list[str]:
+    """One row, of the most frequent reason if there is one of it; and the command that shows it unmasked, if any."""
     rows = [one for one in ended if one.row is not None]
     if not rows:
         begun = next((one for one in ended if one.head), None)
         if begun is not None:
             body.sample = masked_row(begun.head)
             body.sample_of = f"the begin of {_name(begun.execution.source.key)}"
-        return
+        return []
     top = groups[0] if groups else {}
     best = next((one for one in rows if one.row is not None and one.row.reason == top.get("code")), rows[0])
     row = best.row
@@ -452,6 +460,7 @@ def _add_sample(body: _Body, ended: Sequence[Ended], groups: Sequence[Mapping[st
     about = f" ({_field(row.field)})" if row.field else ""
     body.sample = masked_row(row.raw, [name for name in names if name])
     body.sample_of = f"{_name(best.execution.source.key)}{line}: {_clean(row.reason)}{about}"
+    return [f"importer why '{best.execution.id}#L{row.line}'{here.options}"] if line else []
 
 
 # ---- Executions that go on -----------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from importer.doors.http import Answer, Problem, Request, media_type, ok
 from importer.doors.idempotency import Try, once
 from importer.doors.ports import Doorway
 from importer.doors.tokens import Right
-from importer.executions import cancel_soon, execution_id_of, redrive, start
+from importer.executions import cancel_soon, execution_id_of, mending, redrive, start
 from importer.model import Execution, Phase, S3Object, Status, Unavailable, Value
 from importer.notification import IMPORTS_PREFIX
 
@@ -61,7 +61,7 @@ def list_(request: Request, door: Doorway) -> Answer:
     permitted(request, Right.READ, import_id)
     document_imports.found(door, import_id)
     first, most = paging(request)
-    statuses = _statuses(request)
+    statuses = statuses_of(request)
     after_ms = whole_number(request, "created_from", 0, 0, _LATEST_MS)
     before_ms = whole_number(request, "created_before", _LATEST_MS, 0, _LATEST_MS)
     found, complete = door.books.listed(import_id, statuses, after_ms, before_ms, first + most)
@@ -72,7 +72,9 @@ def list_(request: Request, door: Doorway) -> Answer:
 
 def show(request: Request, door: Doorway) -> Answer:
     """GET …/executions/{execution_id}"""
-    return ok(execution_document(door, _found(request, door, Right.READ)))
+    execution = _found(request, door, Right.READ)
+    stands = mending.outstanding(door.work.records, execution)
+    return ok(execution_document(door, execution) | (stands.document() if stands.bad else {}))
 
 
 def act(request: Request, door: Doorway) -> Answer:
@@ -88,11 +90,7 @@ def act(request: Request, door: Doorway) -> Answer:
                     "CANCEL", after, "all its rows are read" if after.status is Status.RUNNING else "it has ended"
                 )
         case "RETRY":
-            after = redrive(door.work, execution.id)
-            if after.status is Status.FAILED:
-                raise _not_now("RETRY", after, "its receipt is still being written: try again in a minute")
-            if execution.status is not Status.FAILED:
-                raise _not_now("RETRY", after, "only what FAILED can be taken up again")
+            after = retried(door, execution)
         case _:
             raise Problem(
                 HTTPStatus.UNPROCESSABLE_ENTITY,
@@ -101,6 +99,16 @@ def act(request: Request, door: Doorway) -> Answer:
                 field="action",
             )
     return ok(execution_document(door, after))
+
+
+def retried(door: Doorway, execution: Execution) -> Execution:
+    """Take up again one that FAILED. Raises Problem(not_possible_now)."""
+    after = redrive(door.work, execution.id)
+    if after.status is Status.FAILED:
+        raise _not_now("RETRY", after, "its receipt is still being written: try again in a minute")
+    if execution.status is not Status.FAILED:
+        raise _not_now("RETRY", after, "only what FAILED can be taken up again")
+    return after
 
 
 def begun_document(door: Doorway, execution: Execution) -> dict[str, Value]:
@@ -299,7 +307,8 @@ def _found(request: Request, door: Doorway, right: Right) -> Execution:
     return execution
 
 
-def _statuses(request: Request) -> list[Status]:
+def statuses_of(request: Request) -> list[Status]:
+    """Those a list is asked for; none for any. Raises Problem(bad_parameter)."""
     given = request.query.get("status", "")
     try:
         return [Status(name) for name in given.split(",")] if "status" in request.query else []

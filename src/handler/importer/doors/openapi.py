@@ -259,6 +259,27 @@ def _paths() -> Schema:
                 },
             ),
         },
+        "/v1/executions/{execution_id}/undo": {
+            "parameters": [_parameter("execution_id")],
+            "post": _operation(
+                "undoExecution",
+                "Executions",
+                "Take out again what it wrote, and put back what others held there; or only say what that takes",
+                {
+                    "200": _json("With plan=true: what it would take. Nothing is done.", _data("UndoPlan")),
+                    "202": _json("It is somebody's job now: GET says how it stands.", _data("Undo")),
+                },
+                ("BadRequest", "Forbidden", "NotFound", "Conflict"),
+                parameters=("plan",),
+            ),
+            "get": _operation(
+                "getUndo",
+                "Executions",
+                "How its undoing stands",
+                {"200": _json("It.", _data("Undo"))},
+                ("Forbidden", "NotFound"),
+            ),
+        },
         f"{one}/uploads": {
             "parameters": [_parameter("datamart_id"), _parameter("import_id")],
             "post": _operation(
@@ -290,6 +311,112 @@ def _paths() -> Schema:
                 },
             ),
         },
+        f"{one}/previews": {
+            "parameters": [_parameter("datamart_id"), _parameter("import_id")],
+            "post": _operation(
+                "createPreview",
+                "Executions",
+                "An address, good for 15 minutes, that takes a file (or its begin) to be looked at, not imported",
+                {
+                    "201": _json(
+                        "Where and how to post it, and at `result` where to GET what was found. Keep it secret.",
+                        _data("AskedPreview"),
+                    )
+                },
+                ("Forbidden", "NotFound", "Conflict", "UnsupportedMediaType", "Unprocessable"),
+                body=_file_name_body(),
+            ),
+        },
+        f"{one}/previews/{{preview_name}}": {
+            "parameters": [_parameter("datamart_id"), _parameter("import_id"), _parameter("preview_name")],
+            "get": _operation(
+                "getPreview",
+                "Executions",
+                "What an import would do with a file that was posted to be looked at",
+                {
+                    "200": _json(
+                        "`preview/1`; null as long as nobody has looked.",
+                        {
+                            "type": "object",
+                            "required": ["status", "data"],
+                            "properties": {"status": {"const": "ok"}, "data": {"type": ["object", "null"]}},
+                        },
+                    )
+                },
+                ("Forbidden", "NotFound"),
+            ),
+        },
+        "/v1/executions": {
+            "get": _operation(
+                "listAllExecutions",
+                "Executions",
+                "List the executions of all imports the token may read, newest first",
+                {
+                    "200": _json(
+                        "The page.",
+                        {
+                            "type": "object",
+                            "required": ["status", "data", "count", "cursor"],
+                            "properties": {
+                                "status": {"const": "ok"},
+                                "data": {"type": "array", "items": _ref("Execution")},
+                                "count": _COUNT
+                                | {"description": "In this page; it may hold none though there are more."},
+                                "cursor": {"type": ["string", "null"], "description": "For the next page; null: none."},
+                            },
+                        },
+                    ),
+                    "304": {"description": "As the answer with that ETag."},
+                },
+                ("Forbidden",),
+                parameters=("status", "import", "key", "created_from", "page_size", "cursor"),
+            ),
+        },
+        "/v1/executions/{execution_id}": {
+            "parameters": [_parameter("execution_id")],
+            "get": _operation(
+                "watchExecution",
+                "Executions",
+                "One execution with how far it is and, when it has ended, its receipt",
+                {
+                    "200": _json("It.", _data("WatchedExecution")),
+                    "304": {"description": "As the answer with that ETag."},
+                },
+                ("Forbidden", "NotFound"),
+            ),
+        },
+        "/v1/executions/{execution_id}/redrive": {
+            "parameters": [_parameter("execution_id")],
+            "post": _operation(
+                "redriveExecution",
+                "Executions",
+                "Take up again one that FAILED",
+                {"200": _json("As it is now.", _data("Execution"))},
+                ("Forbidden", "NotFound", "Conflict"),
+            ),
+        },
+        "/v1/token": {
+            "get": _operation(
+                "getToken",
+                "About",
+                "What the token of this request may do",
+                {"200": _json("It, without its secret.", _data("Token"))},
+                (),
+            ),
+        },
+        "/console": {
+            "get": {
+                "operationId": "getConsole",
+                "tags": ["About"],
+                "summary": "The console: a page for people, which asks for a token itself",
+                "security": [],
+                "responses": {
+                    "200": {"description": "The page.", "content": {"text/html": {"schema": _TEXT}}},
+                    "304": {"description": "As the answer with that ETag."},
+                    "503": _ref("Unavailable", "responses"),
+                },
+            }
+        },
         "/v1/data_file/data": {
             "get": _operation(
                 "getDataFile",
@@ -297,8 +424,11 @@ def _paths() -> Schema:
                 "A file that an execution's document names",
                 {
                     "200": {
-                        "description": "Its bytes.",
-                        "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
+                        "description": "Its bytes; with `as=link` a link to it, good for five minutes.",
+                        "content": {
+                            "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
+                            "application/json": {"schema": _data("Link")},
+                        },
                     },
                     "302": {
                         "description": "Over 4 MiB: a link to it, good for five minutes.",
@@ -306,7 +436,7 @@ def _paths() -> Schema:
                     },
                 },
                 ("Forbidden", "NotFound"),
-                parameters=("uri",),
+                parameters=("uri", "as"),
             )
         },
         "/v1/uri_imports": {
@@ -422,6 +552,23 @@ def _operation(
     return said
 
 
+def _file_name_body() -> Schema:
+    return {
+        "required": True,
+        "content": {
+            "application/json": {
+                "schema": {
+                    "type": "object",
+                    "required": ["file_name"],
+                    "properties": {"file_name": {"type": "string", "minLength": 1}},
+                    "additionalProperties": False,
+                },
+                "example": {"file_name": "monday.ndjson"},
+            }
+        },
+    }
+
+
 def _settings_body(example: Schema) -> Schema:
     return {
         "required": True,
@@ -482,6 +629,7 @@ def _parameters() -> Schema:
         ),
         "execution_id": ("Of an execution.", {"type": "string", "minLength": 1}),
         "fetch_id": ("Of an import by URI.", {"type": "string", "minLength": 1}),
+        "preview_name": ("As `result` of the answer to POST …/previews has it.", {"type": "string", "minLength": 1}),
     }
     whole = {"type": "integer", "minimum": 0}
     of_query: Mapping[str, tuple[str, Schema]] = {
@@ -492,8 +640,12 @@ def _parameters() -> Schema:
         "status": ("Of one or more statuses.", {"type": "array", "minItems": 1, "items": {"enum": [*Status]}}),
         "created_from": ("Created then or later, in milliseconds.", whole | {"maximum": 2**53 - 1}),
         "created_before": ("Created before, in milliseconds.", whole | {"maximum": 2**53 - 1}),
+        "plan": ("Only say what it would take.", {"type": "string", "enum": ["true", "false"], "default": "false"}),
         "website": ("Id of the import, which Woopra calls a project; `woopra` without one.", _TEXT),
         "project": ("As website.", _TEXT),
+        "key": ("Of the file with this key, as the form had it.", _TEXT),
+        "cursor": ("As an earlier page gave it.", {"type": "string", "pattern": "^[A-Za-z0-9_-]+$"}),
+        "as": ("The file, or a link to it.", {"type": "string", "enum": ["file", "link"], "default": "file"}),
     }
     said: Schema = {
         name: {"name": name, "in": "path", "required": True, "description": text, "schema": schema}
@@ -502,6 +654,13 @@ def _parameters() -> Schema:
     said |= {
         name: {"name": name, "in": "query", "description": text, "schema": schema}
         for name, (text, schema) in of_query.items()
+    }
+    said["import"] = {"name": "import_id", "in": "query", "description": "Of this import.", "schema": _TEXT}
+    said["page_size"] = {
+        "name": "max_results",
+        "in": "query",
+        "description": "So many at most.",
+        "schema": {"type": "integer", "minimum": 1, "maximum": 200, "default": 50},
     }
     said["status"] |= {"style": "form", "explode": False}
     said["uri"] = {
@@ -571,6 +730,63 @@ def _schemas() -> Schema:
             },
         },
         "Execution": _execution(),
+        "Undo": {
+            "type": "object",
+            "required": ["execution_id", "status", "reason"],
+            "properties": {
+                "execution_id": _TEXT,
+                "status": {"type": "string", "enum": ["ASKED", "RUNNING", "DONE", "REFUSED"]},
+                "reason": {"type": ["string", "null"], "description": "Why it is not undone, or not further."},
+                "at_ms": _COUNT,
+                "done_ms": {"type": ["integer", "null"], "minimum": 0},
+                "by": _TEXT,
+                "removed": {**_COUNT, "description": "Items; at least, where a worker died."},
+                "put_back": {**_COUNT, "description": "Items, as others wrote them."},
+                "kept": {**_COUNT, "description": "Items others wrote meanwhile."},
+                "position": {"type": ["integer", "null"], "minimum": 0},
+                "receipt_uri": _TEXT,
+            },
+        },
+        "UndoPlan": _object(
+            {
+                "schema": {"const": "undo_plan/1"},
+                "execution_id": _TEXT,
+                "status": _TEXT,
+                "items_at_most": _COUNT,
+                "read_bytes": _COUNT,
+                "others": {"type": "array", "items": _TEXT},
+                "running": {"type": "array", "items": _TEXT},
+                "seconds": _COUNT,
+                "cost": {"type": "object"},
+                "stream": {"type": ["string", "null"]},
+            }
+        ),
+        "WatchedExecution": _watched(),
+        "Token": _object(
+            {
+                "id": _TEXT,
+                "name": _TEXT,
+                "scopes": {
+                    "type": "object",
+                    "description": "By import id; `*` is every import.",
+                    "additionalProperties": {"type": "array", "items": {"enum": ["read", "write", "admin"]}},
+                },
+                "datamart_id": _TEXT,
+            }
+        ),
+        "Link": _object(
+            {
+                "url": {"type": "string", "description": "Keep it secret: it needs no token."},
+                "bytes": _COUNT,
+                "seconds": _COUNT | {"description": "So long it is good."},
+                "file_name": _TEXT,
+            }
+        ),
+        "AskedPreview": {
+            "allOf": [_ref("Upload")],
+            "required": ["result"],
+            "properties": {"result": {"type": "string", "description": "Path of what is found."}},
+        },
         "UriImport": _uri_import(),
         "Upload": {
             "type": "object",
@@ -690,9 +906,43 @@ def _execution() -> Schema:
         "import_mode": {"const": "MANUAL_FILE"},
         "import_type": _NULL,
     }
+    undone = _object(
+        {
+            "status": {"enum": ["RUNNING", "DONE"]},
+            "at_ms": _COUNT,
+            "done_ms": {"type": ["integer", "null"], "minimum": 0},
+            "by": _TEXT,
+            "removed": _COUNT,
+            "put_back": _COUNT,
+            "kept": _COUNT,
+            "position": {"type": ["integer", "null"], "minimum": 0},
+        }
+    )
     parent = {"type": "string", "description": "Of a replay: the execution whose archived file it reads again."}
+    # Both only where they are said.
     whole = _object(properties)
-    return {**whole, "properties": {**properties, "parent": parent}}
+    return {**whole, "properties": {**properties, "parent": parent, "undone": undone}}
+
+
+def _watched() -> Schema:
+    said = _execution()
+    count = {"type": ["integer", "null"], "minimum": 0}
+    progress = _object(
+        {
+            "parts": _COUNT,
+            "parts_done": _COUNT,
+            "bytes": _COUNT,
+            "bytes_read": count | {"description": "null where they are not counted in the file's own bytes."},
+            "rows": count,
+            "good": count,
+            "bad": count,
+        }
+    )
+    more: Schema = {
+        "progress": {"anyOf": [progress, _NULL], "description": "null once it has ended."},
+        "receipt": {"type": ["object", "null"], "description": "`receipt/1`; null while there is none."},
+    }
+    return _object(said["properties"] | more) | {"required": [*said["required"], *more]}
 
 
 def _object(properties: Schema) -> Schema:

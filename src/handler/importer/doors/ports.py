@@ -9,7 +9,10 @@ from importer.executions.ports import Workplace
 from importer.model import Execution, KeptRequest, Status, Value
 from importer.notification import Dropped
 
+Mark = tuple[int, str]  # where a list of executions goes on: behind the one made then (ms since 1970), with this id
+
 if TYPE_CHECKING:
+    from importer.doors.undoing import UndoPlace
     from importer.doors.uri_imports import UriDoor
 
 
@@ -40,6 +43,24 @@ class Books(Protocol):
             enough: at least so many are looked for, and a bounded number of others looked at on the way.
         Returns:
             Them, and whether there are no more.
+        """
+
+    def listed_since(
+        self,
+        wanted: Callable[[Execution], bool],
+        statuses: Collection[Status],
+        after_ms: int,
+        behind: Mark | None,
+        most: int,
+    ) -> tuple[list[Execution], Mark | None]:
+        """Executions of any import that were created at `after_ms` or later, newest first; may lag by a second.
+
+        Args:
+            wanted: which of them; a bounded number of others is looked at on the way.
+            statuses: of these; empty for any.
+            behind: where an earlier call ended.
+        Returns:
+            At most so many, perhaps none, and where the next call goes on; None where there are no more.
         """
 
     def stem_owner(self, day: str, name: str) -> str | None:
@@ -83,6 +104,9 @@ class SignedForm(Protocol):
 class Forms(Protocol):
     """Signs forms that post a file to the bucket: `aws.posting.Forms`. Raises Unavailable."""
 
+    def url(self, bucket: str) -> str:
+        """Where its forms are posted to."""
+
     def form(
         self,
         bucket: str,
@@ -105,6 +129,7 @@ class Doorway:
         kept_token: text of the token with this id (`doors.tokens.granted`).
         upload_bytes: of a file posted by a signed form, at most.
         uris: where fetches are asked for; None where the installation has no queue of them.
+        undoing: makes what undoings work with, which few requests need; None where nothing is undone over HTTP.
     """
 
     work: Workplace
@@ -119,3 +144,4 @@ class Doorway:
     forms: Forms
     upload_bytes: int
     uris: "UriDoor | None" = None
+    undoing: "Callable[[], UndoPlace] | None" = None

@@ -1,18 +1,34 @@
 """Every route of the HTTP door, and the one way a request takes: token, route, answer.
 
 template.yaml names the same routes to the gateway, docs/openapi.json describes them; tests keep the three equal. A path
-is written as both write it. There is no open route: a request without a good token is 401 before anything is looked at.
+is written as both write it. But for the console's page, which holds nothing of anybody, there is no open route: a
+request without a good token is 401 before anything is looked at. What is no route starts the function too, by the
+gateway's `$default`, so that whoever asks is told in the door's own words (404, 405).
 """
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from http import HTTPStatus
 from typing import Final
 
-from importer.doors import data_files, document_imports, import_executions, openapi, uploads, uri_imports, visits
+from importer.doors import (
+    asked_previews,
+    console,
+    data_files,
+    document_imports,
+    every_execution,
+    import_executions,
+    openapi,
+    undoing,
+    uploads,
+    uri_imports,
+    visits,
+)
 from importer.doors.http import Answer, Problem, Request
 from importer.doors.ports import Doorway
-from importer.doors.tokens import granted
+from importer.doors.tokens import Grant, granted
 from importer.model import Misconfigured, Unavailable
 
 Serve = Callable[[Request, Doorway], Answer]
@@ -22,6 +38,8 @@ ONE: Final = f"{DOCUMENT_IMPORTS}/{{import_id}}"
 EXECUTIONS: Final = f"{ONE}/executions"
 EXECUTION: Final = f"{EXECUTIONS}/{{execution_id}}"
 RETRY_S: Final = 5
+NOBODY: Final = Grant("", "", {})
+_STRANGERS: Final = ("cross-site", "same-site")  # Rule: values of Sec-Fetch-Site (w3.org/TR/fetch-metadata)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +47,7 @@ class Route:
     method: str
     path: str
     serve: Serve
+    is_open: bool = False
 
 
 ROUTES: Final = (
@@ -42,6 +61,11 @@ ROUTES: Final = (
     Route("GET", EXECUTION, import_executions.show),
     Route("POST", f"{EXECUTION}/action", import_executions.act),
     Route("POST", f"{ONE}/uploads", uploads.create_upload),
+    Route("POST", f"{ONE}/previews", asked_previews.create),
+    Route("GET", f"{ONE}/previews/{{preview_name}}", asked_previews.show),
+    Route("GET", every_execution.PATH, every_execution.list_),
+    Route("GET", f"{every_execution.PATH}/{{execution_id}}", every_execution.show),
+    Route("POST", f"{every_execution.PATH}/{{execution_id}}/redrive", every_execution.redrive),
     Route("GET", "/v1/data_file/data", data_files.show),
     Route("POST", "/import", visits.create),
     Route("POST", "/rest/3.7/import", visits.create),
@@ -49,12 +73,16 @@ ROUTES: Final = (
     Route("GET", uri_imports.PATH, uri_imports.list_),
     Route("POST", uri_imports.PATH, uri_imports.create),
     Route("GET", f"{uri_imports.PATH}/{{fetch_id}}", uri_imports.show),
+    Route("POST", undoing.PATH, undoing.create),
+    Route("GET", undoing.PATH, undoing.show),
+    Route("GET", "/v1/token", console.who),
+    Route("GET", console.PATH, console.show, is_open=True),
     Route("GET", "/openapi.json", openapi.show),
 )
 
 
 def answered(
-    serve: Serve,
+    route: Route,
     method: str,
     path: str,
     parameters: Mapping[str, str],
@@ -71,15 +99,9 @@ def answered(
         troubled: is told what ends a request with 5xx, and may log it, but not its words.
     """
     try:
-        try:
-            grant = granted(headers.get("authorization"), door.kept_token, door.work.clock.now_ms())
-        except Misconfigured as none:
-            troubled(none)
-            grant = None
-        if grant is None:
-            raise unauthorized()
+        grant = NOBODY if route.is_open else _granted(headers, door, troubled)
         _judge_text(path, *parameters.values(), *query.keys(), *query.values(), *headers.values())
-        return serve(Request(method, path, dict(parameters), dict(query), dict(headers), body, grant), door)
+        return route.serve(Request(method, path, dict(parameters), dict(query), dict(headers), body, grant), door)
     except Problem as problem:
         return problem.answer()
     except Unavailable as trouble:
@@ -100,6 +122,23 @@ def answered(
         ).answer()
 
 
+def _granted(headers: Mapping[str, str], door: Doorway, troubled: Callable[[Exception], None]) -> Grant:
+    """Raises Problem(unauthorized), Unavailable."""
+    authorization = headers.get("authorization", "")
+    # Basic is what browsers remember, and send with whatever a stranger's page asks of this door. From such a page, and
+    # they name it in a header no page can set, it counts for nothing. The other forms no stranger's page can send.
+    if authorization.strip().lower().startswith("basic") and headers.get("sec-fetch-site") in _STRANGERS:
+        raise unauthorized()
+    try:
+        grant = granted(authorization, door.kept_token, door.work.clock.now_ms())
+    except Misconfigured as none:
+        troubled(none)
+        grant = None
+    if grant is None:
+        raise unauthorized()
+    return grant
+
+
 def unauthorized() -> Problem:
     return Problem(
         HTTPStatus.UNAUTHORIZED,
@@ -110,8 +149,23 @@ def unauthorized() -> Problem:
     )
 
 
-def no_such_route() -> Problem:
+def no_such_route(method: str, path: str) -> Problem:
+    """404; 405 for a resource that has other methods (RFC 9110, 15.5.6)."""
+    methods = {route.method for route in ROUTES if _pattern(route.path).fullmatch(path)}
+    if methods and method not in methods:
+        allowed = ", ".join(sorted(methods))
+        return Problem(
+            HTTPStatus.METHOD_NOT_ALLOWED,
+            "method_not_allowed",
+            f"this resource takes {allowed}: GET /openapi.json says what each is for",
+            {"Allow": allowed},
+        )
     return Problem(HTTPStatus.NOT_FOUND, "no_such_route", "there is no such resource: GET /openapi.json lists them all")
+
+
+@cache
+def _pattern(path: str) -> re.Pattern[str]:
+    return re.compile(re.sub(r"\\{\w+\\}", "[^/]+", re.escape(path)))
 
 
 def _judge_text(*texts: str) -> None:

@@ -83,6 +83,7 @@ def upload(
     seconds: int = SECONDS,
     chance: Callable[[int], str] = secrets.token_hex,
     mends: str = "",
+    prefix: str = IMPORTS_PREFIX,
 ) -> Upload:
     """A form for one file of an import.
 
@@ -90,20 +91,23 @@ def upload(
         definition: `DEFAULT` is for files in imports/ itself.
         file_name: judged as that of a dropped file is.
         mends: the execution whose bad rows the file will have, mended; "" for none.
+        prefix: of its key.
     Raises:
         ObjectProblem: wrong_kind: an import of this kind refuses files of such a name.
         BadName: no key can be made of it.
         Unavailable: there is nothing to sign with.
     """
-    key = upload_key(definition, file_name, now_ms, chance)
+    key = upload_key(definition, file_name, now_ms, chance, prefix)
     kind = content_type(file_name, definition.mime_type)
     form = forms.form(bucket, key, kind, most_bytes, seconds, mending.metadata_of(mends))
     fields = {"key": form.fields["key"], **form.fields}
     return Upload(key, form.url, fields, most_bytes, now_ms // 1000 * 1000 + seconds * 1000)
 
 
-def upload_key(definition: Definition, file_name: str, now_ms: int, chance: Callable[[int], str]) -> str:
-    """A key below imports/ that nobody was given before: the file's name, and before its suffixes the time and chance.
+def upload_key(
+    definition: Definition, file_name: str, now_ms: int, chance: Callable[[int], str], prefix: str = IMPORTS_PREFIX
+) -> str:
+    """A key below a prefix that nobody was given before: the file's name, and before its suffixes the time and chance.
 
     So files keep the order of their names, those of a recurring import stay one of its series, and the name a person
     gave can be read in what became of it.
@@ -128,7 +132,7 @@ def upload_key(definition: Definition, file_name: str, now_ms: int, chance: Call
     packed = file_name[len(without_compression(file_name)) :]
     stem, dot, suffix = without_compression(file_name).rpartition(".")
     at = datetime.fromtimestamp(now_ms // 1000, UTC)
-    key = f"{IMPORTS_PREFIX}{folder}{stem}-{at:%Y%m%dT%H%M%SZ}-{chance(_CHANCE_BYTES)}{dot}{suffix}{packed}"
+    key = f"{prefix}{folder}{stem}-{at:%Y%m%dT%H%M%SZ}-{chance(_CHANCE_BYTES)}{dot}{suffix}{packed}"
     try:
         size = len(key.encode())
     except UnicodeEncodeError:
@@ -160,20 +164,30 @@ def create_upload(request: Request, door: Doorway) -> Answer:
     import_id = request.parameters["import_id"]
     permitted(request, Right.WRITE, import_id)
     definition = definition_of(door, import_id)
-    file_name = _file_name(request)
+    file_name = file_name_of(request)
     now_ms = door.work.clock.now_ms()
     mends = _mends(request, door, import_id)
     try:
         made = upload(door.forms, door.bucket, definition, file_name, door.upload_bytes, now_ms, SECONDS, mends=mends)
     except ObjectProblem as problem:
-        raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, problem.code.value, problem.message, field="file_name") from None
+        raise refused(problem) from None
     except BadName as problem:
-        raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "bad_file_name", str(problem), field="file_name") from None
+        raise bad_name(problem) from None
     answer = ok(made.document(file_name), HTTPStatus.CREATED)
     return Answer(answer.status, answer.body, answer.headers | {"Cache-Control": "no-store"})
 
 
-def _file_name(request: Request) -> str:
+def refused(problem: ObjectProblem) -> Problem:
+    """An import of this kind takes no file of such a name."""
+    return Problem(HTTPStatus.UNPROCESSABLE_ENTITY, problem.code.value, problem.message, field="file_name")
+
+
+def bad_name(problem: BadName) -> Problem:
+    return Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "bad_file_name", str(problem), field="file_name")
+
+
+def file_name_of(request: Request, known: tuple[str, ...] = _ASKED) -> str:
+    """Of the body `{"file_name": …}`, which may have what is known and nothing else. Raises Problem."""
     asked = request.json()
     if not isinstance(asked, dict):
         raise Problem(
@@ -181,12 +195,12 @@ def _file_name(request: Request) -> str:
             "bad_request",
             'send a JSON object that names the file: {"file_name": "monday.ndjson"}',
         )
-    unknown = sorted(set(asked) - set(_ASKED))
+    unknown = sorted(set(asked) - set(known))
     if unknown:
         raise Problem(
             HTTPStatus.UNPROCESSABLE_ENTITY,
             "unknown_field",
-            f"{shown(unknown[0])} is not known here: choose from {', '.join(_ASKED)}",
+            f"{shown(unknown[0])} is not known here: choose from {', '.join(known)}",
             field=unknown[0],
         )
     file_name = asked.get("file_name")
@@ -206,11 +220,12 @@ def _mends(request: Request, door: Doorway, import_id: str) -> str:
     mends = asked.get("mends") if isinstance(asked, dict) else None
     if mends is None:
         return ""
-    parent = door.work.records.execution(mends) if isinstance(mends, str) and mends else None
+    named = isinstance(mends, str) and mending.is_execution_id(mends)
+    parent = door.work.records.execution(str(mends)) if named else None
     if parent is None or parent.document_import_id != import_id:
         raise Problem(
             HTTPStatus.UNPROCESSABLE_ENTITY,
-            "not_found",
+            "no_such_execution",
             "mends must be the id of an execution of this import: the one whose bad rows the file has, mended",
             field="mends",
         )

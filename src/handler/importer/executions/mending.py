@@ -1,8 +1,9 @@
 """Bad rows that are still outstanding: those of an execution that no later one has taken over, mended.
 
-Rule: a file that has bad rows of an execution, mended, says so: in its metadata (`mends`, an execution id, and
-`mends-rows`), or by that id as a part of its name between dots, as in `logins.8c2f….json`. What says neither closes
-nothing: another day's file may have the same name, and as many rows. What was dropped unsaid, a person can say later.
+Rule: a file that has bad rows of an execution, mended, says so: in its metadata (`mends`, an execution id, and `mends-
+rows`), or, in the same import, by that id as a part of its name between dots: `logins.8c2f….json`. What says neither
+closes nothing: another day's file may have the same name, and as many rows. What was dropped unsaid, a person can say
+later.
 
 When such a file's import has SUCCEEDED, its rows are its own: the good ones are stored, and those that are bad again
 are outstanding there, in its own errors file, and no more at the parent. So the sum over all executions is exact. It is
@@ -35,6 +36,7 @@ class Mended:
         rows: which: see `Mending`.
         counts: it took them over; it did not if it has not SUCCEEDED.
         taken: how many rows its file has.
+        lines: … and with the blank ones, as those of persons are who were forgotten.
         bad: of those, the ones that are bad again: outstanding there, unless others have taken them over in turn.
     """
 
@@ -44,6 +46,7 @@ class Mended:
     counts: bool
     taken: int
     bad: int
+    lines: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,11 +81,12 @@ class Outstanding:
         }
 
 
-def linked(records: Records, source: S3Object, execution_id: str) -> str:
+def linked(records: Records, source: S3Object, execution_id: str, import_id: str) -> str:
     """The execution whose bad rows an object says it has, mended, once that is noted there; "" for none.
 
     Args:
-        execution_id: the object's own.
+        execution_id, import_id: the object's own. A name speaks of executions of its own import only: it is chosen by
+            whoever may send files to that import, and to no other.
     """
     said, _, rows = source.mends.partition(" ")
     named = [part for part in source.key.rpartition("/")[2].split(".") if _ID.fullmatch(part)]
@@ -91,10 +95,17 @@ def linked(records: Records, source: S3Object, execution_id: str) -> str:
             continue
         parent = records.execution(parent_id)
         # Of another bucket's: whoever may write here may not be anybody there.
-        if parent is not None and parent.source.bucket == source.bucket:
+        if parent is None or parent.source.bucket != source.bucket:
+            continue
+        if parent_id == said or parent.document_import_id == import_id:
             records.link_mending(parent_id, Mending(execution_id, its_rows if _are_rows(its_rows) else ""))
             return parent_id
     return ""
+
+
+def is_execution_id(said: str) -> bool:
+    """By its look."""
+    return _ID.fullmatch(said) is not None
 
 
 def metadata_of(parent_id: str, rows: str = "") -> dict[str, str]:
@@ -151,7 +162,7 @@ def _mended(said: Mending, child: Execution | None) -> Mended:
     if child is None or child.outcome is None or child.status is not Status.SUCCEEDED:
         return Mended(said.execution_id, said.rows, child.status if child else None, False, 0, 0)
     sums = child.outcome.sums
-    return Mended(said.execution_id, said.rows, child.status, True, sums.rows, sums.bad)
+    return Mended(said.execution_id, said.rows, child.status, True, sums.rows, sums.bad, sums.lines)
 
 
 def _hash(child: Execution) -> str:
@@ -167,7 +178,7 @@ def _taken_over(bad: int, mended: Iterable[Mended], hashes: dict[str, str]) -> i
             continue
         intervals = _intervals(child.rows, bad)
         # Fewer rows than it says: whoever wrote it has left some out, and nobody knows which.
-        if intervals and child.taken >= _length(intervals):
+        if intervals and child.lines >= _length(intervals):
             named += intervals
         else:
             others[hashes[child.execution_id]] = child.taken

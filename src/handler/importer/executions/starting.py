@@ -44,7 +44,7 @@ def start(place: Workplace, dropped: Dropped, in_a_run: bool = False) -> list[Ex
         return begun_before
     execution = execution_of(place, execution_id, source, definition, serial)
     # Before it is begun: from then on no delivery asks again whose rows these are.
-    execution = replace(execution, mends=mending.linked(place.records, source, execution_id))
+    execution = replace(execution, mends=mending.linked(place.records, source, execution_id, definition.id))
     return [*begun_before, place.records.create(execution)]
 
 

@@ -9,10 +9,11 @@
     rulebook   which rule refuses a row, and where that stands
     replaying  what a replay under other settings would change
     ports      what it needs of the world
-    forgetting a person, out of the tables and every object: the only one that writes. `searching` finds their rows,
+    undo       takes out again what an execution wrote. `written` walks its object, `former` plays the others' again
+    forgetting a person, out of the tables and every object. `searching` finds their rows,
                `traces` says what speaks of them, `erasures` are the papers by which verify counts what is blank
 
-All but `forgetting` only reads.
+All but `undo` and `forgetting` only read.
 """
 
 from importer.ledger.ports import Books, Kept, Stored

@@ -25,7 +25,7 @@ from importer.batches import Batch
 from importer.executions.ports import Objects
 from importer.ledger.papers import stored_bytes
 from importer.ledger.traces import ERASED_TEXT, blank, is_blank
-from importer.model import LongLine, S3Object
+from importer.model import Execution, LongLine, S3Object
 
 PREFIX: Final = "erasures/"
 SCHEMA: Final = "erasure/1"
@@ -165,6 +165,24 @@ class Papers:
                 self.done[key.removesuffix(DONE) + PAPER] = Done(
                     **{name: told[name] for name in Done.__dataclass_fields__}
                 )
+
+    @classmethod
+    def of(cls, objects: Objects, execution: Execution) -> "Papers":
+        """Those that tell of rows an execution has read as what they were.
+
+        A replay reads an archive that is another's, as it is by then: the papers are those of the execution that read
+        the upload first, from the one on that was written over the bytes the replay has read.
+        """
+        bucket, first = execution.source.bucket, execution.upload.execution_id
+        papers = cls(objects, bucket, first)
+        if execution.replayed is not None and papers.keys:
+            heads = {key: papers.head(key) for key in papers.keys}
+            keys = sorted(papers.keys, key=lambda key: int(heads[key]["ms"]))
+            read = [heads[key]["before"]["etag"] for key in keys]
+            since = read.index(execution.source.etag) if execution.source.etag in read else len(keys)
+            papers.keys = sorted(keys[since:])
+            papers.done = {key: done for key, done in papers.done.items() if key in papers.keys}
+        return papers
 
     def __bool__(self) -> bool:
         return bool(self.keys)

@@ -318,6 +318,10 @@ class _Forgetting:
         """Whether a file was uploaded since: its rows are the person's new life."""
         return uploaded.last_modified_ms >= self._progress.before_ms
 
+    def _is_of_later(self, execution: Execution) -> bool:
+        """As `_is_later`, of the upload whose rows an execution reads: a replay's is that of the first."""
+        return execution.upload.uploaded_ms >= self._progress.before_ms
+
     # -- tables -------------------------------------------------------------------------------------------------
 
     def _erase_from_tables(self) -> None:
@@ -354,7 +358,7 @@ class _Forgetting:
             execution = None
             if noted.pk.startswith("EXEC#"):
                 execution = self._place.records.execution(noted.pk.removeprefix("EXEC#"))
-                if execution is not None and self._is_later(execution.source):
+                if execution is not None and self._is_of_later(execution):
                     continue
             if noted.sk == "NOTES":
                 if execution is None or execution.phase is Phase.CLOSED:
@@ -426,7 +430,7 @@ class _Forgetting:
 
     def _archive(self, archive: S3Object) -> None:
         execution = self._owner(archive.key)
-        if self._is_passed_over(execution) or (execution is not None and self._is_later(execution.source)):
+        if self._is_passed_over(execution) or (execution is not None and self._is_of_later(execution)):
             return
         if execution is None or execution.outcome is None:
             self._by_lines(archive)
@@ -449,7 +453,7 @@ class _Forgetting:
         place = self._place
         expected = ""
         for _ in range(TRIES):
-            papers = Papers(place.objects, place.bucket, execution.id)
+            papers = Papers.of(place.objects, execution)
             try:
                 found = self._search.walk(execution, outcome, archive, papers)
             except (ObjectProblem, Misconfigured) as problem:
@@ -467,7 +471,7 @@ class _Forgetting:
             if not found.count:
                 break
             now_ms = place.clock.now_ms()
-            key = erasures.paper_key(execution.id, archive.etag, self._wish.id)
+            key = erasures.paper_key(execution.upload.execution_id, archive.etag, self._wish.id)
             paper = erasures.paper(archive, execution.id, self._wish.id, now_ms, found.walk_sha256, found.paper_rows())
             with SpooledTemporaryFile(1 << 20) as body:
                 body.writelines(paper)
@@ -659,7 +663,7 @@ class _Forgetting:
     def _errors_object(self, found: S3Object) -> None:
         """errors/ of imports whose archive tells nothing of it; those of all others are done."""
         execution = self._owner(found.key)
-        if self._is_passed_over(execution) or (execution is not None and self._is_later(execution.source)):
+        if self._is_passed_over(execution) or (execution is not None and self._is_of_later(execution)):
             return
         if execution is None or execution.outcome is None:
             is_reasons = found.key.endswith(_REASONS)
@@ -668,7 +672,9 @@ class _Forgetting:
             self._remember_open(execution.id)
         elif found.key == execution.outcome.destination.errors:
             # Line by line, whoever has looked at it before: somebody may have edited it, or its file is gone.
-            if self._is_archived(execution):
+            if execution.replayed is not None:
+                self._one(execution)  # its archive is another's, and was looked at for that one alone
+            elif self._is_archived(execution):
                 header_bytes = len(self._header(execution, found))
                 self._clean(found.key, Spans(), self._traces.in_bytes, header_bytes)
             else:
@@ -749,7 +755,7 @@ class _Forgetting:
 
     def _receipt_object(self, found: S3Object) -> None:
         execution = self._owner(found.key)
-        if not self._is_passed_over(execution) and not (execution is not None and self._is_later(execution.source)):
+        if not self._is_passed_over(execution) and not (execution is not None and self._is_of_later(execution)):
             self._receipt(found.key, None)
 
     def _aside(self, found: S3Object) -> None:
@@ -758,7 +764,7 @@ class _Forgetting:
         if execution is None or execution.outcome is None:
             self._by_lines(found)
         elif execution.phase is Phase.CLOSED:
-            if not self._is_later(execution.source):
+            if not self._is_of_later(execution):
                 self._execution(execution, found)
         else:
             self._remember_open(execution.id)
@@ -767,7 +773,7 @@ class _Forgetting:
         """What waits for an import: of one that has ended it waits for nothing."""
         execution_id = found.key.removeprefix(WORK).partition("/")[0]
         execution = self._place.records.execution(execution_id)
-        if execution is not None and self._is_later(execution.source):
+        if execution is not None and self._is_of_later(execution):
             return
         if execution is not None and execution.phase is not Phase.CLOSED:
             self._remember_open(execution_id)
@@ -860,7 +866,7 @@ class _Forgetting:
             if execution is None:
                 continue
             self._what = execution.source.key
-            if self._is_later(execution.source) or execution.source.bucket != self._place.bucket:
+            if self._is_of_later(execution) or execution.source.bucket != self._place.bucket:
                 continue
             if execution.phase is not Phase.CLOSED:
                 still_open.append(execution_id)

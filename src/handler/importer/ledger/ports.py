@@ -31,11 +31,14 @@ class Stored(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """For how many days the bucket keeps what an import leaves there, as the stack says it now; 0 is for ever."""
+    """For how many days the bucket and the imports table keep what an import leaves, as the stack says it now; 0 is for
+    ever.
+    """
 
     archive_days: int = 0
     errors_days: int = 0
     receipt_days: int = 0
+    execution_days: int = 0
 
 
 @dataclass(frozen=True, slots=True)

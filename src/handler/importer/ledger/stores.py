@@ -44,11 +44,13 @@ class StoreCheck:
     def __init__(self, books: Books, execution: Execution, findings: Findings) -> None:
         self._stored = books.stored
         self._now_ms = books.now_ms
+        self._forget_days = books.kept.execution_days
         self._execution = execution
         self._source = provenance_of(execution)
         self._findings = findings
         self._claims: dict[_Claim, tuple[int, int, str]] = {}  # → line, offset and what the item should say instead
         self.unproven = 0
+        self.of_forgotten = 0  # items last written by an execution nobody knows (any more)
         self.gone = 0  # items that are rightly not there any more
         self.replayed = 0  # events as a replay of the same upload has written them, under other settings
         self._mark_ms: int | None = None
@@ -147,6 +149,8 @@ class StoreCheck:
         """Another row with the same identity was kept. It must be a row of an execution that is known."""
         writer = self._other(_text(item.get("execution_id")))
         address = _whole(item.get("address"))
+        if writer is None and self._may_be_forgotten():
+            return
         if writer is None or address is None:
             self._tell(Place.EVENTS, where, list(self._differences_by_writer(item)))
             return
@@ -159,6 +163,8 @@ class StoreCheck:
     def _differences_by_writer(self, item: Item) -> Iterator[_Different]:
         """What another execution, the last to write an event, cannot have written."""
         writer = self._other(_text(item.get("execution_id")))
+        if writer is None and self._may_be_forgotten():
+            return
         if writer is None:
             expected = {"S": f"{self._execution.id}, or another execution of the imports table"}
             yield "execution_id", expected, item.get("execution_id")
@@ -208,6 +214,8 @@ class StoreCheck:
         is_ours = _text(item.get("execution_id")) == self._execution.id
         writer = self._execution if is_ours else self._other(_text(item.get("execution_id")))
         change = _change_of(item, found_rank)
+        if writer is None and self._may_be_forgotten():
+            return
         if writer is None:
             self._tell(Place.USERS, where, [("execution_id", expected["execution_id"], item.get("execution_id"))])
         elif change is None or (true_rank := rank(change, provenance_of(writer))) != found_rank:
@@ -217,6 +225,12 @@ class StoreCheck:
             self._tell(Place.USERS, where, [(extra[0], None, item[extra[0]])])
         elif is_ours:
             self._claim((Place.USERS, change.address, change.user_id, change.record, found_rank), where, expected_rank)
+
+    def _may_be_forgotten(self) -> bool:
+        """Whether an execution that is not known may be one of ours that has expired: then its items prove nothing."""
+        is_possible = self._forget_days > 0
+        self.of_forgotten += is_possible
+        return is_possible
 
     # -- rows that must not be there ----------------------------------------------------------------------------
 
@@ -233,6 +247,26 @@ class StoreCheck:
             if change is not None:
                 where = (line_of(change.address), change.address, "/".join(key))
                 self._findings.add(Kind.EXTRA, Place.USERS, *where, found=_shown(item))
+
+    def undone(self, events: Iterable[Event], changes: Iterable[UserChange], line_of: LineOf) -> None:
+        """Rows that were undone: whatever is stored under their keys, this execution is not who wrote it."""
+        of_events = {(event.user_id, event.event_key): event.address for event in events}
+        of_users = {(change.user_id, change.record): change.address for change in changes}
+        for place, addresses, get in (
+            (Place.EVENTS, of_events, self._stored.events),
+            (Place.USERS, of_users, self._stored.users),
+        ):
+            for key, item in get(list(addresses)).items() if addresses else ():
+                if _text(item.get("execution_id")) == self._execution.id:
+                    address = addresses[key]
+                    self._findings.add(
+                        Kind.EXTRA,
+                        place,
+                        line_of(address),
+                        address,
+                        "/".join(key),
+                        found=f"an item of this execution, which was undone: {_shown(item)}",
+                    )
 
     # -- claims -------------------------------------------------------------------------------------------------
 

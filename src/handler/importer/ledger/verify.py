@@ -8,6 +8,8 @@ this count. How many parts and workers there were does not matter: the same byte
 A row the walk calls good is a bad row if the reasons file says that a destination refused it: only that file knows. It
 must then be in errors/ and not in the store.
 
+Of an execution that was undone no item may name it as its last writer. Its papers stay what they were.
+
 A row of a person who was forgotten is blank, in the archive and in errors/: erasure papers (`erasures`) say what it
 was, and it counts as that. What the archive's hash is since, they say too.
 
@@ -115,6 +117,10 @@ def _judged(execution: Execution) -> Outcome:
             f"execution {execution.id} is {execution.status.value} ({execution.phase.value.lower()}): "
             "it can be recounted when nothing is left to do"
         )
+    if execution.undone is not None and not execution.undone.done:
+        raise CannotRecount(
+            f"execution {execution.id} is being undone: `importer undo {execution.id}` ends that, or goes on with it"
+        )
     unknown = [name for name in execution.sinks if name not in SINKS]
     if execution.format not in (*FORMATS, UNKNOWN, UNREAD) or unknown:
         raise CannotRecount(
@@ -151,7 +157,7 @@ class _Recount:
         self._damage: ObjectProblem | None = None  # where the walk of a SUCCEEDED execution's archive broke off
         self._walked_to = 0
         self._erased = _ErasedRows(0, 0, 0)
-        self._papers = Papers(books.objects, execution.source.bucket, execution.id)
+        self._papers = Papers.of(books.objects, execution)
         self._blanked = self._reckoning()
         try:
             self._rules = rules_of(execution)
@@ -209,6 +215,11 @@ class _Recount:
             said.append("the tables: this execution did not write to them")
         elif not self._scan:
             said.append("items that no row accounts for: --all searches for them")
+        if self._store.of_forgotten:
+            said.append(
+                f"{self._store.of_forgotten:,} items whose last writer is not known any more: records are kept for "
+                f"{self._books.kept.execution_days} days (ExecutionRetentionDays)"
+            )
         if self._store.unproven:
             said.append(
                 f"{self._store.unproven:,} items that name another row of this file as the last to write them: "
@@ -223,6 +234,13 @@ class _Recount:
         return self._findings.verdict(self._execution.id, self._sums, self._scan, said, gone, forgotten)
 
     def _reckoning(self) -> Reckoning:
+        first = self._books.records.execution(self._execution.upload.execution_id) or self._execution
+        ours = self._execution
+        if self._papers and (first.definition, first.format) != (ours.definition, ours.format):
+            raise CannotRecount(
+                f"execution {ours.id} is a replay under other settings, and rows it has read were blanked since: what "
+                f"they were is known of the first import alone, execution {first.id}"
+            )
         return Reckoning(self._papers.rows() if self._papers else iter(()))
 
     # -- the walk -----------------------------------------------------------------------------------------------
@@ -271,7 +289,9 @@ class _Recount:
             papers = self._papers_of(errors, reasons, header)
             for batch in self._batches_of(text, layout):
                 is_due = self._is_due(batch)
-                if not is_due and batch.start >= self._last and not (self._scan or self._store.has_claims):
+                if not is_due and self._execution.undone is not None and self._in_tables:
+                    self._store.undone(batch.events, batch.user_changes, _line_numbers(batch))
+                elif not is_due and batch.start >= self._last and not (self._scan or self._store.has_claims):
                     break
                 self._compare(batch, is_due, *papers)
                 self._walked_to = batch.next_offset
@@ -365,8 +385,11 @@ class _Recount:
                 self._count_erased(batch, events, changes)
             if self._in_tables:
                 line_of = _line_numbers(batch)
-                self._store.events(events, line_of)
-                self._store.users(changes, line_of)
+                if self._execution.undone is not None:
+                    self._store.undone(batch.events, batch.user_changes, line_of)
+                else:
+                    self._store.events(events, line_of)
+                    self._store.users(changes, line_of)
                 if refused:
                     self._store.absent(
                         [event for event in batch.events if event.address in refused],
@@ -384,7 +407,7 @@ class _Recount:
                 reasons.expect(row, line)
                 self._folded.add(row, line)
         self._store.resolve(events, changes)
-        if self._scan:
+        if self._scan and self._execution.undone is None:
             self._keys.add(Place.EVENTS, [(event.user_id, event.event_key) for event in events])
             self._keys.add(Place.USERS, [(change.user_id, change.record) for change in changes])
 
@@ -532,7 +555,8 @@ class _Recount:
         self._compare_documents(Place.RECEIPT, key, expected, found, frozenset({"cost"}), _MUST_BE_SAID)
 
     def _compare_document(self) -> None:
-        expected = orjson.loads(orjson.dumps(document(self._execution)))
+        # How its undoing stands is a note beside the document.
+        expected = orjson.loads(orjson.dumps(document(replace(self._execution, undone=None))))
         stored = self._books.stored.document(self._execution.id)
         found = {name: stored[name] for name in expected if name in stored}
         # How many parts were done is kept beside the document, which is not written for each of them.

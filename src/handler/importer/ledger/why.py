@@ -17,6 +17,7 @@ from importer.batches import Batch, batches
 from importer.executions.pinned import definition_of, provenance_of, rules_of
 from importer.executions.plain_text import HEAD_STORED_BYTES, PlainText
 from importer.formats import FORMATS, judge_columns
+from importer.ledger.erasures import Papers
 from importer.ledger.ports import Books, Key
 from importer.ledger.row_places import (
     Asked,
@@ -53,7 +54,6 @@ from importer.users import ERASED
 from importer.words import utc
 
 MOST_ITEMS: Final = 100  # of one row, looked up and told; a row may have a hundred thousand
-ERASURES: Final = "erasures/"
 
 
 class Verdict(StrEnum):
@@ -396,16 +396,11 @@ def _blanked(books: Books, why: Why) -> str:
     execution, row = why.execution, why.row
     if row is None or not isinstance(row.raw, bytes):
         return ""
-    for execution_id in dict.fromkeys((execution.id, execution.upload.execution_id)):
-        for key in books.objects.keys(execution.source.bucket, f"{ERASURES}{execution_id}/"):
-            if not key.endswith(".ndjson"):
-                continue
-            body = books.objects.get(execution.source.bucket, key) or b""
-            for line in body.splitlines():
-                told = orjson.loads(line)
-                if isinstance(told, list) and told[:1] == [row.offset]:
-                    was = f" It was {told[2]} before." if len(told) > 2 else ""
-                    return f"Its bytes were blanked when a person was forgotten ({key}).{was}"
+    for told in Papers(books.objects, execution.source.bucket, execution.upload.execution_id).rows():
+        if told.offset == row.offset:
+            return f"Its bytes were blanked when a person was forgotten. It was {told.fate} before."
+        if told.offset > row.offset:
+            break
     return ""
 
 

@@ -1,0 +1,61 @@
+"""A file replayed before and after somebody was forgotten: every reading's books balance, and nobody comes back."""
+
+from __future__ import annotations
+
+from importer.aws.stored import StoredTables
+from importer.ledger import Books, Verdict, verify
+from importer.ledger.row_places import Asked
+from importer.ledger.why import why_row
+from tests.contract.test_forget import ANN, forget, spoken_of
+from tests.faults.files import row
+from tests.faults.importing import Importer, installed
+
+BODY = b"\n".join(
+    [
+        row(1),
+        row(2).replace(b"user-2", ANN.encode()),
+        b'{"user_id":"%s","event_name":"login"}' % ANN.encode(),
+        b"no row",
+        row(3),
+    ]
+)
+
+
+def books(importer: Importer) -> Books:
+    place, cloud = importer.workplaces(lambda: 900_000), importer.cloud
+    tables = cloud.events_table, cloud.users_table, cloud.imports_table
+    return Books(place.objects, place.records, StoredTables(cloud.client("dynamodb"), *tables, cloud.clock, 1))
+
+
+def verdicts(importer: Importer) -> list[Verdict]:
+    with importer.cloud.unseen():
+        ledger = books(importer)
+        found = [ledger.records.execution(item["id"]) for item in importer.executions()]
+        return [verify(ledger, execution, scan=True) for execution in found if execution is not None]
+
+
+def test_every_reading_balances_whether_it_was_before_or_after():
+    with installed() as importer:
+        cloud = importer.cloud
+        assert f'"{ANN}"'.encode() in BODY
+        importer.deliver(cloud.drop("imports/a.json", BODY))
+        [first] = importer.executions()
+        cloud.clock.sleep(60)
+        importer.replay(first["id"], "before")
+        importer.run_until_quiet()
+        cloud.clock.sleep(60)
+        assert [verdict.findings for verdict in verdicts(importer)] == [(), ()]
+        forget(importer, ANN)
+        cloud.clock.sleep(60)
+        importer.replay(first["id"], "after")
+        importer.run_until_quiet()
+        assert not [key for key, body in cloud.objects().items() if spoken_of(body, [ANN])]
+        assert ANN not in {item["user_id"] for item in cloud.items(cloud.events_table)}
+        found = verdicts(importer)
+        assert [verdict.findings for verdict in found] == [(), (), ()]
+        assert sorted(verdict.recounted.blank for verdict in found)[-1] == 2  # the last reading saw blank rows
+        with cloud.unseen():
+            execution = books(importer).records.execution(first["id"])
+            assert execution is not None
+            why = why_row(books(importer), execution, Asked(line=2))
+        assert (why.verdict.value, "forgotten" in why.says[0]) == ("erased", True)
