@@ -158,6 +158,11 @@ class _Recount:
         self._walked_to = 0
         self._erased = _ErasedRows(0, 0, 0)
         self._papers = Papers.of(books.objects, execution)
+        if self._papers.unfinished:
+            raise CannotRecount(
+                f"execution {execution.id}: somebody is being forgotten, and its rows are being blanked. Try "
+                "again when that has ended; if `importer forget` was interrupted, run it again"
+            )
         self._blanked = self._reckoning()
         try:
             self._rules = rules_of(execution)
@@ -205,10 +210,6 @@ class _Recount:
 
     def _ended(self, *unchecked: str) -> Verdict:
         said = [*unchecked, *self._expired_papers]
-        if self._papers.unfinished:
-            said.append(
-                "the archive's hash: somebody is being forgotten, or `importer forget` was interrupted; run it again"
-            )
         if "firehose" in self._execution.sinks:
             said.append("the stream: it has no keys, so there is nothing to read back")
         if not self._in_tables:
@@ -464,8 +465,6 @@ class _Recount:
         since = self._papers.last
         if since is not None and archive.etag == since.etag:
             wanted = since.sha256
-        elif self._papers.unfinished and self._damage is None:
-            return  # somebody is being forgotten just now; `_ended` says so
         problem = self._damage
         line = offset = None
         if problem is not None:
