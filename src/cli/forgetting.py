@@ -41,6 +41,7 @@ def place_of(
     clock: Clock,
     moved: Callable[[str, int], None] = lambda what, offset: None,
     in_flight: int = IN_FLIGHT,
+    bucket: str = "",
 ) -> Place:
     """An installation, as whoever forgets somebody works with it."""
     stack, objects, records = connection.stack, connection.objects, connection.imports
@@ -61,7 +62,7 @@ def place_of(
         )
 
     return Place(
-        stack.bucket,
+        bucket or stack.bucket,
         objects,
         records,
         Vault(connection.s3, objects),
@@ -112,6 +113,9 @@ def identifiers_of(
     is_flag=True,
     help="Search only files that events and records of the person name; the certificate says what was not searched.",
 )
+@click.option(
+    "--bucket", metavar="NAME", default="", help="A bucket of yours from which files are imported; else the stack's."
+)
 @click.option("--purge-versions", "purge", is_flag=True, help="Delete old versions of changed objects at once.")
 @click.option("--no-marker", is_flag=True, help="At the end, take away the record that they were erased, too.")
 @click.option("--dry-run", is_flag=True, help="Only say what would be forgotten, and what it costs to search.")
@@ -142,6 +146,7 @@ def forget(
     also: tuple[str, ...],
     alone: bool,
     only_named: bool,
+    bucket: str,
     purge: bool,
     no_marker: bool,
     dry_run: bool,
@@ -175,7 +180,9 @@ def forget(
     start = (identifier, *also)
     if "" in start:
         raise click.UsageError("an identifier is not empty")
-    wish, progress, found = _planned(connection, start, alone, only_named, purge, no_marker, wait_s, secret, clock)
+    wish, progress, found = _planned(
+        connection, start, alone, only_named, bucket, purge, no_marker, wait_s, secret, clock
+    )
     if not as_json or not dry_run:
         _plan(show.console(stderr=True), connection, wish, found, alone)
     if dry_run:
@@ -183,7 +190,7 @@ def forget(
             click.echo(show.to_json({"identifiers": list(wish.identifiers), "search": _costs(found)}))
         ctx.exit(DONE)
     confirm(yes, f"Forget {show.many(len(wish.identifiers), 'identifier')} for good?")
-    again = shlex.join(["importer", "forget", *_options(start, alone, only_named, purge, no_marker)])
+    again = shlex.join(["importer", "forget", *_options(start, alone, only_named, bucket, purge, no_marker)])
     click.echo(f"If it is interrupted: {again} --resume {wish.secret}{connection.command}", err=True)
     total = sum(found.bytes.values())
     with show.Bars(as_json) as bars, explained(connection.name):
@@ -195,7 +202,7 @@ def forget(
             before["last"] = offset
             bar.reading(before["bytes"], max(total, before["bytes"]))
 
-        place = place_of(connection, not alone, wish.id, clock, moved)
+        place = place_of(connection, not alone, wish.id, clock, moved, bucket=bucket)
         made = forgetting.forget(place, wish, progress)
     certificate = {
         **made,
@@ -217,6 +224,7 @@ def _planned(
     start: tuple[str, ...],
     alone: bool,
     only_named: bool,
+    bucket: str,
     purge: bool,
     no_marker: bool,
     wait_s: float,
@@ -233,7 +241,7 @@ def _planned(
             not no_marker,
             round(wait_s * 1000),
         )
-        place = place_of(connection, not alone, wish.id, clock)
+        place = place_of(connection, not alone, wish.id, clock, bucket=bucket)
         try:
             progress = forgetting.progress_of(place, wish) if secret else None
         except NotTheSame as problem:
@@ -241,7 +249,9 @@ def _planned(
         return wish, progress, forgetting.survey(place)
 
 
-def _options(start: tuple[str, ...], alone: bool, only_named: bool, purge: bool, no_marker: bool) -> list[str]:
+def _options(
+    start: tuple[str, ...], alone: bool, only_named: bool, bucket: str, purge: bool, no_marker: bool
+) -> list[str]:
     flags = (
         ("--no-links", alone),
         ("--only-named", only_named),
@@ -251,6 +261,7 @@ def _options(start: tuple[str, ...], alone: bool, only_named: bool, purge: bool,
     return [
         start[0],
         *(piece for other in start[1:] for piece in ("--also", other)),
+        *(["--bucket", bucket] if bucket else []),
         *(flag for flag, given in flags if given),
     ]
 
@@ -324,7 +335,7 @@ def out_of_reach(connection: Connection, made: Mapping[str, Any]) -> list[dict[s
         until = None if old["kept_until_ms"] is None else _day(old["kept_until_ms"])
         found.append(
             {
-                "place": f"{show.many(old['count'], 'old version')} of changed objects in s3://{stack.bucket}",
+                "place": f"{show.many(old['count'], 'old version')} of changed objects in s3://{made['bucket']}",
                 "until": until,
                 "remedy": "--purge-versions deletes them now",
             }
@@ -432,6 +443,12 @@ def _page(out: Console, certificate: Mapping[str, Any]) -> None:
         out.print()
         count = certificate["not_searched"]["objects_no_item_names"]
         show.paragraph(out, f"Not searched: {show.many(count, 'object')} that no item names.", "yellow", indent=0)
+    if certificate["not_searched"]["folders"]:
+        folders = ", ".join(folder or "(keys without a folder)" for folder in certificate["not_searched"]["folders"])
+        show.paragraph(out, f"Not searched, since they are not the importer's: {folders}.", "yellow", indent=0)
+    for bucket in certificate["not_searched"]["buckets"]:
+        text = f"Not searched: s3://{bucket}, from which files were imported as well: --bucket {bucket} searches it."
+        show.paragraph(out, text, "yellow", indent=0)
     mentions = certificate["mentions"]
     if mentions["rows_of_others"] or mentions["imports_table"]:
         show.heading(out, "Rows and notes of others that speak of them: not changed")

@@ -60,6 +60,15 @@ class Vault:
                     changed_ms = int(entry["LastModified"].timestamp() * 1000)
                     yield S3Object(bucket, entry["Key"], None, entry["ETag"].strip('"'), entry["Size"], changed_ms)
 
+    def folders(self, bucket: str) -> list[str]:
+        """The first folders of all keys; "" stands for keys without one."""
+        found: list[str] = []
+        with answers.told(f"LIST s3://{bucket}/", f"s3:ListBucket on s3://{bucket}"):
+            for page in self._s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Delimiter="/"):
+                found += [prefix["Prefix"] for prefix in page.get("CommonPrefixes", [])]
+                found += [""] if page.get("Contents") and "" not in found else []
+        return found
+
     def write_over(self, source: S3Object, blanks: Blanking, to: str = "", as_far: bool = False) -> None:
         """Make a blanked copy of an object in its own place, or at the key `to`; durable when it returns.
 

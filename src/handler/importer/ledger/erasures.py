@@ -8,7 +8,7 @@ first a document about the object, then a line for each row, in order:
 No identifier stands there. The same name with `.done.json` says, once it is known, what the object is since.
 
 Who walks the archive takes the rows of all papers into account that are blank; one that is not blank yet counts as what
-it is. So the books balance before, during and after, and whoever is killed between paper and object leaves no riddle.
+it is. So the books balance before and after, and whoever is killed between paper and object leaves no riddle.
 """
 
 import heapq

@@ -69,6 +69,8 @@ class Vault(Protocol):
 
     def listed(self, bucket: str, prefix: str, after: str = "") -> Iterator[S3Object]: ...
 
+    def folders(self, bucket: str) -> list[str]: ...
+
     def write_over(self, source: S3Object, blanks: Blanks, to: str = "", as_far: bool = False) -> None: ...
 
     def old_versions(self, bucket: str, key: str, is_folder: bool = False) -> Iterator[S3Object]: ...
@@ -180,6 +182,7 @@ class Progress:
         counts: what was done, by place.
         changed: objects that were written over or deleted.
         troubles: what could not be read, with the reason.
+        other_buckets: from which files were imported as well.
         mentions: objects in which good rows of others speak of the person → how many, and offsets of some.
     """
 
@@ -196,6 +199,7 @@ class Progress:
     troubles: dict[str, str] = field(default_factory=dict)
     mentions: dict[str, list[int]] = field(default_factory=dict)
     table_mentions: list[str] = field(default_factory=list)
+    other_buckets: list[str] = field(default_factory=list)
 
     def count(self, name: str, number: int = 1) -> None:
         if number:
@@ -296,11 +300,27 @@ class _Forgetting:
             for identifier in self._wish.identifiers:
                 self._place.tables.unmark(identifier)
         made = self._certificate(still_open, waiting, is_complete)
-        kept = {**made, "identifiers": None, "mentions": None}
+        kept = self._nameless({**made, "identifiers": None, "mentions": None})
         key = f"{CERTIFICATES}{self._wish.id}.json"
         self._place.objects.put(self._place.bucket, key, _json(kept), "application/json")
         self._place.objects.delete(self._place.bucket, [f"{RUNS}{self._wish.id}.json"])
         return made
+
+    def _nameless(self, value: Any) -> Any:
+        """A document for the bucket: keys of objects, too, may speak of the person."""
+        if isinstance(value, dict):
+            return {self._nameless(name): self._nameless(member) for name, member in value.items()}
+        if isinstance(value, list):
+            return [self._nameless(member) for member in value]
+        return ERASED_TEXT if isinstance(value, str) and self._traces.in_text(value) else value
+
+    def _is_later(self, uploaded: S3Object) -> bool:
+        """Whether a file was uploaded since: its rows are the person's new life."""
+        return uploaded.last_modified_ms >= self._progress.before_ms
+
+    def _is_of_later(self, execution: Execution) -> bool:
+        """As `_is_later`, of the upload whose rows an execution reads: a replay's is that of the first."""
+        return execution.upload.uploaded_ms >= self._progress.before_ms
 
     # -- tables -------------------------------------------------------------------------------------------------
 
@@ -327,12 +347,20 @@ class _Forgetting:
     def _imports_table(self) -> None:
         """Names among the users that turn up most; notebooks of settlings. What else speaks of the person is told."""
         names, tables = self._traces.shown, self._place.tables
+        buckets: set[str] = set()
         for noted in tables.noted():
+            if noted.sk == "EXEC":
+                uri = str(noted.item.get("parameters", {}).get("file_uri", ""))
+                buckets.add(uri.removeprefix("s3://").partition("/")[0])
             if not self._traces.in_value(noted.item):
                 continue
             key = f"{noted.pk}/{noted.sk}"
-            if noted.sk == "NOTES":
+            execution = None
+            if noted.pk.startswith("EXEC#"):
                 execution = self._place.records.execution(noted.pk.removeprefix("EXEC#"))
+                if execution is not None and self._is_of_later(execution):
+                    continue
+            if noted.sk == "NOTES":
                 if execution is None or execution.phase is Phase.CLOSED:
                     tables.drop_notes(noted)
                     self._progress.count("notes_of_imports")
@@ -343,6 +371,7 @@ class _Forgetting:
                 self._progress.count("notes_of_imports")
             if self._traces.in_value(_but_names(noted)) and key not in self._progress.table_mentions:
                 self._progress.table_mentions.append(key)
+        self._progress.other_buckets = sorted(buckets - {self._place.bucket, ""})
 
     # -- every object -------------------------------------------------------------------------------------------
 
@@ -381,7 +410,12 @@ class _Forgetting:
             execution = self._place.records.execution(execution_id) if execution_id else None
             if execution is not None and execution.outcome is not None:
                 to = execution.outcome.destination
-                if key in (to.completed, to.errors, to.reasons, to.receipt):
+                if execution.source.bucket == self._place.bucket and key in (
+                    to.completed,
+                    to.errors,
+                    to.reasons,
+                    to.receipt,
+                ):
                     return execution
         return None
 
@@ -396,7 +430,7 @@ class _Forgetting:
 
     def _archive(self, archive: S3Object) -> None:
         execution = self._owner(archive.key)
-        if self._is_passed_over(execution):
+        if self._is_passed_over(execution) or (execution is not None and self._is_of_later(execution)):
             return
         if execution is None or execution.outcome is None:
             self._by_lines(archive)
@@ -629,7 +663,7 @@ class _Forgetting:
     def _errors_object(self, found: S3Object) -> None:
         """errors/ of imports whose archive tells nothing of it; those of all others are done."""
         execution = self._owner(found.key)
-        if self._is_passed_over(execution):
+        if self._is_passed_over(execution) or (execution is not None and self._is_of_later(execution)):
             return
         if execution is None or execution.outcome is None:
             is_reasons = found.key.endswith(_REASONS)
@@ -720,7 +754,8 @@ class _Forgetting:
                     reasons_spans.add(*span)
 
     def _receipt_object(self, found: S3Object) -> None:
-        if not self._is_passed_over(self._owner(found.key) if self._progress.named is not None else None):
+        execution = self._owner(found.key)
+        if not self._is_passed_over(execution) and not (execution is not None and self._is_of_later(execution)):
             self._receipt(found.key, None)
 
     def _aside(self, found: S3Object) -> None:
@@ -729,7 +764,8 @@ class _Forgetting:
         if execution is None or execution.outcome is None:
             self._by_lines(found)
         elif execution.phase is Phase.CLOSED:
-            self._execution(execution, found)
+            if not self._is_of_later(execution):
+                self._execution(execution, found)
         else:
             self._remember_open(execution.id)
 
@@ -737,6 +773,8 @@ class _Forgetting:
         """What waits for an import: of one that has ended it waits for nothing."""
         execution_id = found.key.removeprefix(WORK).partition("/")[0]
         execution = self._place.records.execution(execution_id)
+        if execution is not None and self._is_of_later(execution):
+            return
         if execution is not None and execution.phase is not Phase.CLOSED:
             self._remember_open(execution_id)
             return
@@ -756,6 +794,8 @@ class _Forgetting:
 
     def _preview(self, found: S3Object) -> None:
         """A file that was dropped to be looked at, and what was seen in it."""
+        if self._is_later(found):
+            return
         if self._remove_if_theirs(found, "previews"):
             path = found.key.removeprefix(PREVIEWS_PREFIX)
             for ending in (".json", ".html"):
@@ -766,7 +806,8 @@ class _Forgetting:
                     self._progress.changed.setdefault(result.key, [None, None])
 
     def _preview_result(self, found: S3Object) -> None:
-        self._remove_if_theirs(found, "preview_results")
+        if not self._is_later(found):
+            self._remove_if_theirs(found, "preview_results")
 
     # -- files that were dropped --------------------------------------------------------------------------------
 
@@ -779,13 +820,12 @@ class _Forgetting:
         waiting: list[str] = []
         refused: list[str] = []
         for source in self._place.objects.versions(self._place.bucket, IMPORTS_PREFIX):
-            if source.key.endswith("/") and not source.size_bytes:
+            if self._is_later(source) or (source.key.endswith("/") and not source.size_bytes):
                 continue
             self._what = source.key
             execution = self._place.records.execution(execution_id_of(source))
             if execution is None:
-                if source.last_modified_ms <= self._progress.before_ms:
-                    waiting.append(source.key)
+                waiting.append(source.key)
             elif execution.phase is not Phase.CLOSED or execution.status is Status.SUCCEEDED:
                 self._remember_open(execution.id)
             else:
@@ -826,13 +866,12 @@ class _Forgetting:
             if execution is None:
                 continue
             self._what = execution.source.key
-            if execution.phase is not Phase.CLOSED:
-                if execution.upload.uploaded_ms <= self._progress.before_ms:
-                    still_open.append(execution_id)
+            if self._is_of_later(execution) or execution.source.bucket != self._place.bucket:
                 continue
-            if execution.upload.uploaded_ms > self._progress.before_ms or execution.outcome is None:
-                continue  # what was uploaded later is the person's new life
-            self._one(execution)
+            if execution.phase is not Phase.CLOSED:
+                still_open.append(execution_id)
+            elif execution.outcome is not None:
+                self._one(execution)
         return still_open
 
     def _one(self, execution: Execution) -> None:
@@ -885,8 +924,10 @@ class _Forgetting:
         for key, (version_id, etag) in sorted(progress.changed.items()):
             if not key.endswith("/"):
                 versions[key] = {"version_id": version_id, "etag": etag}
+        foreign = sorted(set(place.vault.folders(place.bucket)) - {*PLACES, IMPORTS_PREFIX, erasures.PREFIX})
         return {
             "schema": SCHEMA,
+            "bucket": place.bucket,
             "id": self._wish.id,
             "complete": is_complete,
             "began_ms": progress.began_ms,
@@ -909,9 +950,12 @@ class _Forgetting:
                 "imports_table": list(progress.table_mentions),
             },
             "not_searched": {
+                # None of ours: whoever put objects there knows what is in them.
+                "folders": list(foreign),
+                "buckets": list(progress.other_buckets),
                 "objects_no_item_names": progress.counts.get("objects_not_searched", 0)
                 if progress.named is not None
-                else 0
+                else 0,
             },
             "old_versions": {"count": old, "kept_until_ms": until_ms if old else None},
         }

@@ -42,6 +42,7 @@ from importer.ledger.erasures import Blanked, Papers, Reckoning
 from importer.ledger.papers import ErrorRows, Reasons, stored_bytes
 from importer.ledger.ports import Books, Key
 from importer.ledger.stores import StoreCheck
+from importer.ledger.traces import ERASED_TEXT
 from importer.ledger.verdict import Finding, Findings, Kind, Place, Verdict
 from importer.lines import reading_start
 from importer.model import (
@@ -157,6 +158,11 @@ class _Recount:
         self._walked_to = 0
         self._erased = _ErasedRows(0, 0, 0)
         self._papers = Papers.of(books.objects, execution)
+        if self._papers.unfinished:
+            raise CannotRecount(
+                f"execution {execution.id}: somebody is being forgotten, and its rows are being blanked. Try "
+                "again when that has ended; if `importer forget` was interrupted, run it again"
+            )
         self._blanked = self._reckoning()
         try:
             self._rules = rules_of(execution)
@@ -204,10 +210,6 @@ class _Recount:
 
     def _ended(self, *unchecked: str) -> Verdict:
         said = [*unchecked, *self._expired_papers]
-        if self._papers.unfinished:
-            said.append(
-                "the archive's hash: somebody is being forgotten, or `importer forget` was interrupted; run it again"
-            )
         if "firehose" in self._execution.sinks:
             said.append("the stream: it has no keys, so there is nothing to read back")
         if not self._in_tables:
@@ -463,8 +465,6 @@ class _Recount:
         since = self._papers.last
         if since is not None and archive.etag == since.etag:
             wanted = since.sha256
-        elif self._papers.unfinished and self._damage is None:
-            return  # somebody is being forgotten just now; `_ended` says so
         problem = self._damage
         line = offset = None
         if problem is not None:
@@ -508,6 +508,8 @@ class _Recount:
     def _without_erased(self, told: Tally) -> Tally:
         """Our sums, less the rows of erased persons that the import says it left out: as far as there are so many."""
         sums, blanked = self._sums, self._blanked
+        if ERASED_TEXT in told.top_users:  # taken out of there, also where the archive could not be searched
+            sums = replace(sums, top_users=told.top_users)
         left_out = min(told.erased, self._erased.rows + blanked.good_rows)
         if not left_out and not blanked.total:
             return sums
