@@ -90,7 +90,7 @@ class Choice:
     reason: str | None
 
     def chosen(self, connection: Connection) -> Iterator[Execution]:
-        """The executions whose archived files they are, oldest first. A replay is chosen by its name only.
+        """The executions whose archived files they are, oldest first. Replays, and what was undone, by name only.
 
         Raises:
             Differs: one that is named has no archived file.
@@ -110,7 +110,9 @@ class Choice:
         before_ms = _LATEST_MS if self.to_ms is None else self.to_ms + DAY_MS
         for execution in connection.imports.created_between(after_ms, before_ms):
             archived = execution.status is Status.SUCCEEDED and execution.phase is Phase.CLOSED
-            if archived and execution.replayed is None and self._fits(connection, execution):
+            # What was undone somebody has taken out on purpose: whoever wants it back names it.
+            chosen = archived and execution.replayed is None and execution.undone is None
+            if chosen and self._fits(connection, execution):
                 yield execution
 
     def _fits(self, connection: Connection, execution: Execution) -> bool:

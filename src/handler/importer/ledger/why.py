@@ -51,7 +51,7 @@ from importer.parts import parts_of
 from importer.recognition import recognised_stored
 from importer.sinks.items import Item
 from importer.users import ERASED
-from importer.words import utc
+from importer.words import many, utc
 
 MOST_ITEMS: Final = 100  # of one row, looked up and told; a row may have a hundred thousand
 
@@ -65,6 +65,7 @@ class Verdict(StrEnum):
     EXPIRED = "expired"
     ERASED = "erased"
     WITHHELD = "withheld"
+    UNDONE = "undone"
     NEVER_READ = "never_read"
     NOT_YET_READ = "not_yet_read"
     HEADER = "header"
@@ -418,7 +419,7 @@ def _stored(books: Books, why: Why, batch: Batch, rows: Rows) -> None:
         if key not in changes or rank(changes[key], source) < rank(change, source):
             changes[key] = change
     why.gives = frozenset((*events, *changes))
-    told = f"It is good: {len(batch.events):,} events, {len(batch.user_changes):,} user changes"
+    told = f"It is good: {many(len(batch.events), 'event')}, {many(len(batch.user_changes), 'user change')}"
     if "dynamodb" not in execution.sinks:
         why.says.insert(0, f"{told}, sent to the stream alone: there is nothing to read back.")
         why.items = [Stored("events", "/".join(key), False, None, "sent to the stream") for key in events]
@@ -459,9 +460,17 @@ def _stored(books: Books, why: Why, batch: Batch, rows: Rows) -> None:
         why.verdict = Verdict.ERASED
         why.says.insert(0, f"{told}. Its person was erased by an upload that came later: nothing of it is kept.")
         return
+    if execution.undone is not None and not any((item.written_by or ("",))[0] == execution.id for item in why.items):
+        why.verdict = Verdict.UNDONE
+        why.says.insert(0, f"{told}. Its import was undone: what stands there now is what others have written.")
+        return
     there = sum(item.there for item in why.items)
     also = "" if "firehose" not in execution.sinks else ", and on the stream"
-    why.says.insert(0, f"{told}. {there:,} of {len(why.items):,} looked up are in the tables now{also}.")
+    why.says.insert(
+        0,
+        f"{told}. Of {many(len(why.items), 'item')} looked up {there:,} {'is' if there == 1 else 'are'} in "
+        f"the tables now{also}.",
+    )
 
 
 def _missing(is_erased: bool, expires_ms: int | None, now_ms: int) -> str:
