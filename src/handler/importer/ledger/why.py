@@ -31,6 +31,7 @@ from importer.ledger.row_places import (
 )
 from importer.ledger.rulebook import Rule, rule_of
 from importer.ledger.stores import said as attribute_said
+from importer.ledger.traces import is_blank
 from importer.lines import reading_start
 from importer.model import (
     RULES_VERSION,
@@ -291,12 +292,17 @@ def _judge(books: Books, why: Why, rows: Rows, reasons: Reasons | None, moved: C
     said = reasons.at(row.offset) if reasons is not None else None
     if said is None and _unread(books, why, row.offset):
         return
+    erased = _blanked(books, why)
+    if erased:
+        why.verdict = Verdict.ERASED
+        why.says.insert(0, erased)
+        return
     batch = _judged(why, rows, row)
     if said is not None:
         _refused(books, why, BadRow.told(said, b""), rows, moved)
         why.reasons_key = reasons.key if reasons is not None else ""
         if batch is not None and not batch.bad_rows and said["reason"] != Reason.REFUSED_BY_SINK.value:
-            why.says.append(_blanked(books, why) or "By its bytes as they are now, it would be good.")
+            why.says.append("By its bytes as they are now, it would be good.")
         return
     if batch is None:
         return
@@ -305,10 +311,7 @@ def _judge(books: Books, why: Why, rows: Rows, reasons: Reasons | None, moved: C
         why.says.append("The reasons file does not have it: `importer verify` recounts what else there is.")
     elif batch.tally.blank:
         why.verdict = Verdict.BLANK
-        erased = _blanked(books, why)
-        if erased:
-            why.verdict = Verdict.ERASED
-        why.says.insert(0, erased or "It is blank: counted, and nothing else.")
+        why.says.insert(0, "It is blank: counted, and nothing else.")
     elif batch.tally.expired:
         why.verdict = Verdict.EXPIRED
         why.says.insert(0, "It had expired before its import began, by its own time to live: nothing of it was stored.")
@@ -395,7 +398,7 @@ def _refused(books: Books, why: Why, bad: BadRow, rows: Rows | None, moved: Call
 def _blanked(books: Books, why: Why) -> str:
     """What erasure papers say of a row that is blank in its file; "" if they say nothing."""
     execution, row = why.execution, why.row
-    if row is None or not isinstance(row.raw, bytes):
+    if row is None or not isinstance(row.raw, bytes) or not is_blank(row.raw):
         return ""
     for told in Papers(books.objects, execution.source.bucket, execution.upload.execution_id).rows():
         if told.offset == row.offset:
