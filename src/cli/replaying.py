@@ -264,7 +264,9 @@ def replay(
     how = How(definition, changed, wanted_sinks)
     _refuse_without_stream(connection, how)
     choice = Choice(names, from_ms, to_ms, prefix, reason)
-    place = workplace(connection, settings_of(connection))
+    # What is cut by what, and where events go by default, only what is begun has to know; or another's definition.
+    settings_count = not only_what_if or definition is not None
+    place = workplace(connection, settings_of(connection) if settings_count else None)
     if only_what_if:
         ctx.exit(_what_if(connection, place, choice, how, examples, as_json))
     name = replay_id or f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"

@@ -69,7 +69,7 @@ def test_a_good_row_is_followed_to_its_item(installation: Importer) -> None:
     assert item["written_by"] == {"execution_id": execution["id"], "address": offset}
     assert item["key"] == f"{item['item']['user_id']}/{item['item']['event_key']}"
     page = why(installation, f"{KEY}#L4").stdout
-    assert "It is good: 1 events" in page
+    assert "It is good: 1 event, 0 user changes" in page
     assert row(2).decode() in page
     assert "cooladata: " in page
 
@@ -215,6 +215,21 @@ def test_where_the_archive_is_gone_a_refused_row_is_still_known(installation: Im
     assert (said["verdict"], said["row"]["text"], said["source"]) == ("bad", BAD.decode(), None)
     result = why(installation, f"{KEY}#L1")
     assert (result.exit_code, "is not there any more" in " ".join(result.stdout.split())) == (1, True)
+
+
+def test_of_a_csv_whose_archive_is_gone_the_place_in_errors_is_behind_its_header(installation: Importer) -> None:
+    key, body = FILES["CSV"]
+    imported(installation, key, body)
+    some = oracle.read(key, body).bad_rows[-1]
+    with installation.cloud.unseen():
+        s3 = installation.cloud.client("s3")
+        [archived] = installation.cloud.objects("completed_imports/")
+        s3.delete_object(Bucket=installation.cloud.bucket, Key=archived)
+    said = told(installation, f"{key}#L{some.line}")
+    place = said["refused"]["errors"]
+    errors = installation.cloud.objects()[place["key"]]
+    assert errors[place["offset"] : place["offset"] + place["length"]] == some.row
+    assert said["row"]["text"] == some.row.decode("utf-8", "backslashreplace")
 
 
 def test_a_row_of_a_csv_may_stand_on_several_lines(installation: Importer) -> None:

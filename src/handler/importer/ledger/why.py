@@ -14,9 +14,11 @@ import orjson
 
 from importer.bad_rows import BadRow, FileReason, ObjectProblem, Reason, row_text
 from importer.batches import Batch, batches
+from importer.definitions import TEXT_CSV
 from importer.executions.pinned import definition_of, provenance_of, rules_of
 from importer.executions.plain_text import HEAD_STORED_BYTES, PlainText
 from importer.formats import FORMATS, judge_columns
+from importer.layouts import layout_of
 from importer.ledger.erasures import Papers
 from importer.ledger.ports import Books, Key
 from importer.ledger.row_places import (
@@ -32,7 +34,7 @@ from importer.ledger.row_places import (
 from importer.ledger.rulebook import Rule, rule_of
 from importer.ledger.stores import said as attribute_said
 from importer.ledger.traces import is_blank
-from importer.lines import reading_start
+from importer.lines import HEAD_BYTES, reading_start
 from importer.model import (
     RULES_VERSION,
     TO_THE_END,
@@ -299,7 +301,7 @@ def _judge(books: Books, why: Why, rows: Rows, reasons: Reasons | None, moved: C
         return
     batch = _judged(why, rows, row)
     if said is not None:
-        _refused(books, why, BadRow.told(said, b""), rows, moved)
+        _refused(books, why, BadRow.told(said, b""), rows.layout.header, moved)
         why.reasons_key = reasons.key if reasons is not None else ""
         if batch is not None and not batch.bad_rows and said["reason"] != Reason.REFUSED_BY_SINK.value:
             why.says.append("By its bytes as they are now, it would be good.")
@@ -307,7 +309,7 @@ def _judge(books: Books, why: Why, rows: Rows, reasons: Reasons | None, moved: C
     if batch is None:
         return
     if batch.bad_rows:
-        _refused(books, why, batch.bad_rows[0], rows, moved)
+        _refused(books, why, batch.bad_rows[0], rows.layout.header, moved)
         why.says.append("The reasons file does not have it: `importer verify` recounts what else there is.")
     elif batch.tally.blank:
         why.verdict = Verdict.BLANK
@@ -381,11 +383,10 @@ def _is_withheld(books: Books, execution: Execution, offset: int) -> bool:
     return any(state.start == start and state.tally.withheld for state in books.records.parts(execution.id))
 
 
-def _refused(books: Books, why: Why, bad: BadRow, rows: Rows | None, moved: Callable[[int], None]) -> None:
+def _refused(books: Books, why: Why, bad: BadRow, header: bytes, moved: Callable[[int], None]) -> None:
     execution = why.execution
     why.verdict, why.bad = Verdict.BAD, bad
     why.rule = rule_of(execution.format, bad.reason)
-    header = rows.layout.header if rows is not None else b""
     header_bytes = len(header) + (bool(header) and not header.endswith(b"\n"))
     why.errors = place_in_errors(books.objects, execution, bad.offset, header_bytes, moved)
     why.says.insert(0, f"It was refused, {bad.reason}: {bad.message}.")
@@ -551,10 +552,7 @@ def _told_by_papers(books: Books, why: Why, reasons: Reasons | None, moved: Call
                 why.says.insert(0, f"There is no {why.asked.said()}: the file had {lines:,} lines.")
         return
     why.reasons_key = reasons.key if reasons is not None else ""
-    columns = execution.mime_type == "TEXT_CSV"
-    _refused(books, why, BadRow.told(said, b""), None, moved)
-    if columns:  # its header's length is unknown here, so the place in errors/ is
-        why.errors = None
+    _refused(books, why, BadRow.told(said, b""), _header_in_errors(books, execution), moved)
     why.says.append(f"{gone}. Its bytes are those of errors/.")
     if why.errors is not None:
         found = books.objects.head(Dropped(execution.source.bucket, why.errors.key, None, ""))
@@ -563,6 +561,18 @@ def _told_by_papers(books: Books, why: Why, reasons: Reasons | None, moved: Call
             raw = b"".join(books.objects.read(found, begin, min(begin + why.errors.length + 2, found.size_bytes)))
             end = raw.find(b"\n", why.errors.length) + 1 or len(raw)
             why.row = FoundRow(said["line"] or 0, said["offset"], raw[:end])
+
+
+def _header_in_errors(books: Books, execution: Execution) -> bytes:
+    """What errors/ begins with, where the file itself is gone."""
+    if execution.mime_type != TEXT_CSV or execution.outcome is None:
+        return b""
+    key = execution.outcome.destination.errors
+    found = books.objects.head(Dropped(execution.source.bucket, key, None, ""))
+    if found is None:
+        return b""
+    head = b"".join(books.objects.read(found, 0, min(HEAD_BYTES, found.size_bytes)))
+    return layout_of(TEXT_CSV, head).header
 
 
 # ---- An item ---------------------------------------------------------------------------------------------------------
