@@ -8,7 +8,7 @@ without coming through here. All lookups together get LOOKING_MS: who is woken w
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Final, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 import orjson
 
@@ -35,6 +35,9 @@ from importer.executions.ports import Found
 from importer.executions.waiting import GRACE_MS
 from importer.fetches import Fetch
 from importer.model import Clock, Execution, PartState, Phase, S3Object, Status, Unavailable, Value, Watched
+
+if TYPE_CHECKING:
+    from importer.rhythm import Unusual
 
 LOOKING_MS: Final = 20_000  # of one alarm, all lookups together; the function has 120 s, and a last call may take 12
 SLACK_MS: Final = 120_000  # a metric comes to CloudWatch up to two minutes after what it counts
@@ -102,6 +105,7 @@ class Looking:
     logs: Logs
     letters: Peek
     walk_waiting: WalkWaiting
+    unusual: "Callable[[int], Iterator[Unusual]]"
     clock: Clock
 
 
@@ -250,6 +254,10 @@ def facts_of(alarm: Alarm, looking: Looking) -> Facts:
             case Kind.NOTICES_LATE | Kind.NOTIFY_ERRORS | Kind.ALARMS_NOT_TOLD:
                 look.lines("notify", f'{_ERROR_LINES} ?"not told"', "not told")
                 look.letters(lambda letter: letter.what in ("notice", "alarm"))
+            case Kind.MISSING_FILES:
+                look.series("late")
+            case Kind.THIN_FILES:
+                look.series("thin")
             case Kind.EVENTS_OLD | Kind.EVENTS_DROPPED:
                 look.letters(lambda letter: letter.what == "notification")
                 look.waiting()
@@ -306,6 +314,15 @@ class _Look:
             self.facts.troubles.append(f"{what}: a fault of ours ({type(bug).__name__}), which the log has")
             self.facts.bugs.append(bug)
             return otherwise
+
+    def series(self, state: str) -> None:
+        """Those that were late, or thin, when the alarm looked."""
+        at_ms = self.window[1]
+        nothing: list[Unusual] = []
+        found = self.tried("series of files", lambda: list(self.at.unusual(at_ms)), nothing)
+        self.facts.series = sorted(
+            (one for one in found if one.state.value == state), key=lambda one: (one.expected.due_ms, one.name)
+        )
 
     # -- executions that ended --------------------------------------------------------------------------------
 
