@@ -492,7 +492,7 @@ def diagnosis(out: Console, found: Mapping[str, Any] | None) -> None:
 def addresses(out: Console, execution: Execution, receipt: Mapping[str, Any]) -> None:
     """Where the four objects of an execution are."""
     if receipt["completed_uri"]:
-        address(out, "moved to", receipt["completed_uri"])
+        address(out, "moved to" if execution.replayed is None else "read from", receipt["completed_uri"])
     else:
         address(out, "still at", execution.source.uri)
     address(out, "bad rows", receipt["errors_uri"])

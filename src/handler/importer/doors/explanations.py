@@ -389,7 +389,7 @@ def _bad(execution: Execution) -> int:
 
 def _mending(execution: Execution, here: Here, key: str) -> list[str]:
     """How to have a file, look at it, and drop it again; nothing where its name cannot be pasted."""
-    dropped = execution.source.key
+    dropped = execution.upload.key
     if not (key.isprintable() and dropped.isprintable()):
         return []
     name = _quoted(key.rpartition("/")[2] or "FILE")
