@@ -361,7 +361,7 @@ class _Look:
             head = self.tried("the file itself", lambda: self._begin(execution.source), b"")
         return Ended(execution, receipt, row, head)
 
-    def _reasons(self, execution: Execution) -> Mapping[str, Any] | None:
+    def _reasons(self, execution: Execution) -> dict[str, Any] | None:
         """What a receipt would say of the first refused rows: of one that is gone, or may not be read."""
         assert execution.outcome is not None
         folded = FoldedReasons()
