@@ -30,7 +30,7 @@ from importer.aws.series import SeriesTable
 from importer.doors.expecting import attention_ms
 from importer.fetches import Fetch
 from importer.model import Status, Unavailable, Watched
-from importer.series import Delivery, Series
+from importer.series import Arrival, Delivery, Series, with_arrival
 from tests.faults.files import FILES
 from tests.faults.importing import Importer, installed
 from tests.support.clock import START_MS, LambdaContext
@@ -416,24 +416,23 @@ def nobody_had_told(trouble: Trouble) -> None:
     trouble.logged("sweep", 20, level="INFO", message="found", found="to_move", key="imports/moved.json")
 
 
-def _series(trouble: Trouble, name: str, newest_ms: int, rows: int) -> None:
-    """A file a day at the same time, of 1,000 rows; the newest with so many."""
+def files_of_series(trouble: Trouble) -> None:
+    """One that did not come since yesterday, one that came thin, one on time, and one that is muted."""
+    day_ms = 24 * HOUR_MS
     with trouble.cloud.unseen():
-        table = SeriesTable(trouble.cloud.client("dynamodb"), trouble.cloud.imports_table)
-        days = [newest_ms - day * 24 * HOUR_MS for day in range(12, -1, -1)]
-        sizes = [1_000] * 12 + [rows]
-        came = tuple(Delivery(ms, ms, 1, size, size * 100, False) for ms, size in zip(days, sizes, strict=True))
-        series = Series(name, came, newest_ms)
-        table.write_series(series, attention_ms(series))
-
-
-def late_files(trouble: Trouble) -> None:
-    _series(trouble, "shop/logins_*.json", START_MS - 36 * HOUR_MS, 1_000)
-    _series(trouble, "fine_*.json", START_MS - HOUR_MS, 1_000)
-
-
-def thin_files(trouble: Trouble) -> None:
-    _series(trouble, "shop/logins_*.json", START_MS - HOUR_MS, 40)
+        table = SeriesTable(clients.records(), trouble.cloud.imports_table)
+        for name, days, newest, muted in (
+            ("shop/logins*.json", range(-12, -1), 1_000, False),
+            ("shop/tuesday's $(orders)*.csv", range(-12, 0), 40, False),
+            ("clicks*.json", range(-12, 0), 1_000, False),
+            ("old*.json", range(-12, -1), 1_000, True),
+        ):
+            deliveries: tuple[Delivery, ...] = ()
+            for day in days:
+                rows = newest if day == days[-1] else 1_000
+                deliveries = with_arrival(deliveries, Arrival(START_MS + day * day_ms - HOUR_MS, 100 * rows, rows))
+            series = Series(name, deliveries, START_MS, muted)
+            table.write_series(series, attention_ms(series))
 
 
 def api_fails(trouble: Trouble) -> None:
@@ -531,8 +530,6 @@ def samples() -> dict[str, Sample]:
         "dead-letters": Sample(_of("dead-letters", 3), dead_letters),
         "failed-executions": Sample(_of("failed-executions", 3), refused_files),
         "bad-rows": Sample(_of("bad-rows", 72.7), refused_rows),
-        "missing-files": Sample(_of("missing-files"), late_files),
-        "thin-files": Sample(_of("thin-files"), thin_files),
         "api-errors": Sample(_of("api-errors", 2), api_fails),
         "oldest-waiting": Sample(_of("oldest-waiting", 7300, LATE_MS), nobody_told),
         "missed-notifications": Sample(_of("missed-notifications"), nobody_had_told),
@@ -542,6 +539,8 @@ def samples() -> dict[str, Sample]:
         "stream-throttles": Sample(_of("stream-throttles", 300), left_behind),
         "notify-errors": Sample(_of("notify-errors", 2), notices_wait),
         "alarms-not-told": Sample(_of("alarms-not-told"), notices_wait),
+        "missing-files": Sample(_of("missing-files"), files_of_series),
+        "thin-files": Sample(_of("thin-files"), files_of_series),
     }
     odd = {
         "oldest-waiting-silence": Sample(_of("oldest-waiting", None), sweep_is_silent),
@@ -557,7 +556,7 @@ def samples() -> dict[str, Sample]:
         ),
         "stranger": Sample(delivered(_stranger())),
         "unknown-section": Sample(
-            delivered(_stranger(AlarmDescription="Something new; see what: docs/operations.md#of-tomorrow"))
+            delivered(_stranger(AlarmDescription="A disk is full; make room: docs/operations.md#disk-full"))
         ),
         "composite": Sample(delivered(_composite()), refused_files),
         "anomaly": Sample(delivered(_anomaly())),

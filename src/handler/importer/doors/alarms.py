@@ -37,8 +37,6 @@ class Kind(StrEnum):
     DEAD_LETTERS = "dead-letters"
     FAILED_EXECUTIONS = "failed-executions"
     BAD_ROWS = "bad-rows"
-    MISSING_FILES = "missing-files"
-    THIN_FILES = "thin-files"
     API_ERRORS = "api-errors"
     OLDEST_WAITING = "oldest-waiting"
     MISSED_NOTIFICATIONS = "missed-notifications"
@@ -48,6 +46,8 @@ class Kind(StrEnum):
     STREAM_THROTTLES = "stream-throttles"
     NOTIFY_ERRORS = "notify-errors"
     ALARMS_NOT_TOLD = "alarms-not-told"
+    MISSING_FILES = "missing-files"
+    THIN_FILES = "thin-files"
 
 
 # Function of the template → what its log group ends with.
@@ -64,13 +64,13 @@ LOGS: Final = {
 _BY_METRIC: Final = {
     "ExecutionsFailed": Kind.FAILED_EXECUTIONS,
     "RowsBad": Kind.BAD_ROWS,
-    "FilesMissing": Kind.MISSING_FILES,
-    "FilesThin": Kind.THIN_FILES,
     "FetchesFailed": Kind.FAILED_FETCHES,
     "OldestWaitingSeconds": Kind.OLDEST_WAITING,
     "WaitingFiles": Kind.OLDEST_WAITING,
     "MissedNotifications": Kind.MISSED_NOTIFICATIONS,
     "ResumedExecutions": Kind.RESUMED_EXECUTIONS,
+    "FilesMissing": Kind.MISSING_FILES,
+    "FilesThin": Kind.THIN_FILES,
     "NoticesNotSent": Kind.NOTICES_LATE,
     "IteratorAge": Kind.NOTICES_LATE,
     "AsyncEventAge": Kind.EVENTS_OLD,

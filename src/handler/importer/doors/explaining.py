@@ -8,8 +8,7 @@ without coming through here. All lookups together get LOOKING_MS: who is woken w
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import islice
-from typing import Any, Final, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 import orjson
 
@@ -18,7 +17,6 @@ from importer.compression import opened
 from importer.csv_rows import Csv
 from importer.definitions import TEXT_CSV
 from importer.doors.alarms import ALARM, LOGS, Alarm, Kind, alarm_of
-from importer.doors.expecting import Books, unusual
 from importer.doors.explanations import (
     MOST_CASES,
     Ended,
@@ -38,7 +36,9 @@ from importer.executions.waiting import GRACE_MS
 from importer.fetches import Fetch
 from importer.model import Clock, Execution, PartState, Phase, S3Object, Status, Unavailable, Value, Watched
 from importer.receipts import FoldedReasons
-from importer.rhythm import State, Unusual
+
+if TYPE_CHECKING:
+    from importer.rhythm import Unusual
 
 LOOKING_MS: Final = 20_000  # of one alarm, all lookups together; the function has 120 s, and a last call may take 12
 SLACK_MS: Final = 120_000  # a metric comes to CloudWatch up to two minutes after what it counts
@@ -46,7 +46,6 @@ RECEIPTS: Final = 10  # read of one alarm
 ROWS: Final = 3  # of as many files, so that one of the most frequent reason is among them
 MOST_UNFINISHED: Final = 100  # looked at
 MOST_FETCHES: Final = 200
-MOST_SERIES: Final = 200
 MOST_PARTS: Final = 200  # of an execution whose parts are looked at
 _ERROR_LINES: Final = '?ERROR ?"Task timed out" ?"Runtime exited" ?"Status: timeout"'
 _REMEMBERED: Final = 1_000
@@ -107,7 +106,7 @@ class Looking:
     logs: Logs
     letters: Peek
     walk_waiting: WalkWaiting
-    series: Books
+    unusual: "Callable[[int], Iterator[Unusual]]"
     clock: Clock
 
 
@@ -256,15 +255,15 @@ def facts_of(alarm: Alarm, looking: Looking) -> Facts:
             case Kind.NOTICES_LATE | Kind.NOTIFY_ERRORS | Kind.ALARMS_NOT_TOLD:
                 look.lines("notify", f'{_ERROR_LINES} ?"not told"', "not told")
                 look.letters(lambda letter: letter.what in ("notice", "alarm"))
+            case Kind.MISSING_FILES:
+                look.series("late")
+            case Kind.THIN_FILES:
+                look.series("thin")
             case Kind.EVENTS_OLD | Kind.EVENTS_DROPPED:
                 look.nobody_begins()
             case Kind.FUNCTION_ERRORS | Kind.FUNCTION_THROTTLES:
                 look.nobody_begins()
                 look.unfinished(lambda _one: True)
-            case Kind.MISSING_FILES:
-                look.series(State.LATE)
-            case Kind.THIN_FILES:
-                look.series(State.THIN)
             case Kind.FETCH_ERRORS:
                 look.lines("fetch", _ERROR_LINES)
                 look.fetches()
@@ -318,6 +317,15 @@ class _Look:
             self.facts.bugs.append(bug)
             return otherwise
 
+    def series(self, state: str) -> None:
+        """Those that were late, or thin, when the alarm looked."""
+        at_ms = self.window[1]
+        nothing: list[Unusual] = []
+        found = self.tried("series of files", lambda: list(self.at.unusual(at_ms)), nothing)
+        self.facts.series = sorted(
+            (one for one in found if one.state.value == state), key=lambda one: (one.expected.due_ms, one.name)
+        )
+
     # -- executions that ended --------------------------------------------------------------------------------
 
     def ended(self, which: str) -> None:
@@ -344,7 +352,7 @@ class _Look:
             return Ended(execution)
         bucket, to = execution.source.bucket, execution.outcome.destination
         body = self.tried("a receipt", lambda: self.at.papers.head(bucket, to.receipt), b"")
-        receipt: Mapping[str, Any] | None = _document(body)
+        receipt = _document(body)
         if receipt is None and _bad_of(execution):
             receipt = self.tried("reasons", lambda: self._reasons(execution), None)
         row = None
@@ -361,7 +369,7 @@ class _Look:
             head = self.tried("the file itself", lambda: self._begin(execution.source), b"")
         return Ended(execution, receipt, row, head)
 
-    def _reasons(self, execution: Execution) -> Mapping[str, Any] | None:
+    def _reasons(self, execution: Execution) -> dict[str, Any] | None:
         """What a receipt would say of the first refused rows: of one that is gone, or may not be read."""
         assert execution.outcome is not None
         folded = FoldedReasons()
@@ -519,15 +527,6 @@ class _Look:
         self.lines("import", _ERROR_LINES)
         self.letters(lambda letter: letter.what == "notification")
         self.waiting()
-
-    def series(self, state: State) -> None:
-        as_of_ms = self.at.clock.now_ms() if self.alarm.changed_ms is None else self.alarm.changed_ms
-
-        def found() -> list[Unusual]:
-            looked = islice(unusual(self.at.series, as_of_ms), MOST_SERIES + 1)
-            return [one for one in looked if one.state is state]
-
-        self.facts.series = self.tried("series of files", found, [])
 
     def _execution(self, execution_id: str) -> Execution | None:
         return self.tried(f"execution {execution_id}", lambda: self.at.table.execution(execution_id), None)

@@ -11,7 +11,7 @@ import re
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import orjson
 
@@ -23,8 +23,10 @@ from importer.executions.ports import Found
 from importer.fetches import Fetch, FetchReason
 from importer.masking import masked, masked_row
 from importer.model import Execution, PartState, Phase, S3Object, Status, Value, Watched
-from importer.rhythm import Unusual
 from importer.words import in_time, many, utc
+
+if TYPE_CHECKING:
+    from importer.rhythm import Unusual
 
 LONGEST_SUBJECT: Final = 99  # Quota: "less than 100 characters", in ASCII, says API_Publish of SNS
 LONGEST_NAME: Final = 300  # characters of a key in a message; in a command it is whole, or the command is left out
@@ -88,6 +90,7 @@ class Facts:
         outside: nothing of the kind happened in the alarm's window: these are the newest there are.
         unfinished: the longest at a standstill first.
         waiting: oldest first.
+        series: of files that did not come, or came thin; the longest due first.
         whole: False where there may be more of any of it than was looked at.
         troubles: what could not be looked up, and the permission for it.
         bugs: what of that is a fault of ours.
@@ -99,8 +102,8 @@ class Facts:
     unfinished: Sequence[Standing] = ()
     waiting: Sequence[Waits] = ()
     letters: Sequence[Letter] = ()
-    series: Sequence[Unusual] = ()
     lines: Sequence[LogLine] = ()
+    series: "Sequence[Unusual]" = ()
     whole: bool = True
     troubles: list[str] = field(default_factory=list)
     bugs: list[Exception] = field(default_factory=list)
@@ -185,8 +188,6 @@ _TITLES: Final = {
     Kind.DEAD_LETTERS: "dead letters",
     Kind.FAILED_EXECUTIONS: "files refused",
     Kind.BAD_ROWS: "many rows refused",
-    Kind.MISSING_FILES: "a file did not come",
-    Kind.THIN_FILES: "a file came thin",
     Kind.API_ERRORS: "the HTTP door answers 5xx",
     Kind.OLDEST_WAITING: "a file gets nowhere",
     Kind.MISSED_NOTIFICATIONS: "notifications were missed",
@@ -196,6 +197,8 @@ _TITLES: Final = {
     Kind.STREAM_THROTTLES: "the stream refuses records",
     Kind.NOTIFY_ERRORS: "alarms cannot be explained",
     Kind.ALARMS_NOT_TOLD: "an alarm was not told",
+    Kind.MISSING_FILES: "a file did not come",
+    Kind.THIN_FILES: "a file is far smaller than usual",
 }
 # What mends it where nothing that was found says more.
 _FIXES: Final = {
@@ -220,9 +223,6 @@ _FIXES: Final = {
     Kind.DEAD_LETTERS: "read the letters, remove what they name, and deliver them again; twice is harmless",
     Kind.FAILED_EXECUTIONS: "the receipt has the reason and the remedy: mend the file, and drop it again",
     Kind.BAD_ROWS: "the receipts count the reasons: tell the sender, or mend the rows in errors/ and drop them",
-    Kind.MISSING_FILES: "ask whoever sends it; nothing is wrong here. If it comes otherwise from now on, let the "
-    "series be forgotten or muted",
-    Kind.THIN_FILES: "ask whoever sends it whether rows are missing; what came is imported",
     Kind.API_ERRORS: "senders were told to try again; the log says which service does not answer, or that it is a "
     "fault of ours",
     Kind.OLDEST_WAITING: "see what its execution says, and remove that",
@@ -236,6 +236,10 @@ _FIXES: Final = {
     "for a higher quota",
     Kind.NOTIFY_ERRORS: "read the log of the notify function; until it is mended alarms are in CloudWatch alone",
     Kind.ALARMS_NOT_TOLD: "deliver the dead letter again, and see in CloudWatch which alarms ring",
+    Kind.MISSING_FILES: "nothing is wrong here: ask whoever sends it, and drop it when it is there. If it will not "
+    "come any more, or comes otherwise, forget the series",
+    Kind.THIN_FILES: "what came is imported: ask whoever sends it whether that is all, and drop the whole file if "
+    "not; rows that are stored already are not doubled",
 }
 _FILE_FIXES: Final = {
     FileReason.WRONG_KIND: "rename the file, or pack it as gzip or zstd or not at all, and drop it again",
@@ -389,7 +393,7 @@ def _bad(execution: Execution) -> int:
 
 def _mending(execution: Execution, here: Here, key: str) -> list[str]:
     """How to have a file, look at it, and drop it again; nothing where its name cannot be pasted."""
-    dropped = execution.upload.key
+    dropped = execution.source.key
     if not (key.isprintable() and dropped.isprintable()):
         return []
     name = _quoted(key.rpartition("/")[2] or "FILE")
@@ -784,6 +788,28 @@ def _failed_fetches(alarm: Alarm, facts: Facts, here: Here) -> _Body:
     return body
 
 
+def _series(alarm: Alarm, facts: Facts, here: Here) -> _Body:
+    body = _Body(total=len(facts.series), cases_of="Series")
+    for one in facts.series:
+        came = f"last came {utc(one.last_ms)}; usually {one.expected.rhythm}"
+        if alarm.kind is Kind.MISSING_FILES:
+            said = f"due {utc(one.expected.due_ms)}, {came}"
+        else:
+            measure = one.expected.measure
+            said = f"{one.expected.size:,} {measure} where {one.expected.usual_size:,} are usual, {came}"
+        body.cases.append(_Case(one.name, said))
+    if facts.series:
+        many_of = "1 series" if body.total == 1 else f"{body.total:,} series"
+        late = alarm.kind is Kind.MISSING_FILES
+        body.headline = f"the next file of {many_of} is late" if late else f"the newest file of {many_of} is thin"
+    body.commands = [f"importer expected{here.options}"]
+    for one in facts.series[:1]:
+        if one.name.isprintable():
+            verb = "forget" if alarm.kind is Kind.MISSING_FILES else "mute"
+            body.commands.append(f"importer expected {verb} {_quoted(one.name)}{here.options}")
+    return body
+
+
 def _missed(alarm: Alarm, facts: Facts, here: Here) -> _Body:
     body = _Body()
     body.cases = [_Case(line.what, f"found by the sweep {utc(_second(line.time_ms))}") for line in facts.lines]
@@ -818,31 +844,6 @@ def _resumed(alarm: Alarm, facts: Facts, here: Here) -> _Body:
     ids = _unique(line.execution_id for line in facts.lines if _is_id(line.execution_id))
     body.commands = _unique([f"importer status {one}{here.options}" for one in ids[:TOP]] + body.commands)[:TOP]
     body.commands += _log_command(replace(alarm, log="part"), here)
-    return body
-
-
-def _unusual(alarm: Alarm, facts: Facts, here: Here) -> _Body:
-    """Series of files that did not come, or came thin."""
-    body = _Body(total=len(facts.series), cases_of="Series")
-    rhythms: dict[str, int] = {}
-    for one in facts.series:
-        expected = one.expected
-        rhythm = f"usually comes {expected.rhythm}"
-        rhythms[rhythm] = rhythms.get(rhythm, 0) + 1
-        came = f"came last {utc(_second(one.last_ms))}"
-        if alarm.kind is Kind.THIN_FILES:
-            size = f"with {expected.size:,} {expected.measure} where {expected.usual_size:,} are usual"
-            body.cases.append(_Case(one.name, f"{came} {size}; {rhythm}"))
-        else:
-            body.cases.append(_Case(one.name, f"{came}, was due {utc(_second(expected.due_ms))}; {rhythm}"))
-    body.causes = [_Cause(rhythm, count) for rhythm, count in _most(rhythms)[:TOP]]
-    if facts.series:
-        verb = "came thin" if alarm.kind is Kind.THIN_FILES else "did not come at the usual time"
-        body.headline = f"{many(len(facts.series), 'file')} {verb}"
-    body.commands = [f"importer expected{here.options}", f"importer executions{here.options}"]
-    for one in facts.series[:1]:
-        if one.name.isprintable():
-            body.commands.append(f"importer expected mute {_quoted(one.name)}{here.options}    # nobody wants to know")
     return body
 
 
@@ -904,8 +905,6 @@ _BODIES: Final = {
     Kind.DEAD_LETTERS: _dead_letters,
     Kind.FAILED_EXECUTIONS: _failed_executions,
     Kind.BAD_ROWS: _bad_rows,
-    Kind.MISSING_FILES: _unusual,
-    Kind.THIN_FILES: _unusual,
     Kind.API_ERRORS: _function,
     Kind.OLDEST_WAITING: _oldest_waiting,
     Kind.MISSED_NOTIFICATIONS: _missed,
@@ -915,6 +914,8 @@ _BODIES: Final = {
     Kind.STREAM_THROTTLES: _stream,
     Kind.NOTIFY_ERRORS: _late_notices,
     Kind.ALARMS_NOT_TOLD: _late_notices,
+    Kind.MISSING_FILES: _series,
+    Kind.THIN_FILES: _series,
 }
 
 
