@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 from click.testing import Result
 
-from cli import twin
+from cli import dead_letters, twin
 from importer.model import Execution
 from tests.faults.files import VENDOR_ROWS
 from tests.faults.importing import Importer, installed
@@ -19,6 +19,7 @@ KEY = "imports/logins.json"
 def installation(monkeypatch: pytest.MonkeyPatch, tmp_path) -> Iterator[Importer]:
     """An importer; the command takes it for the twin."""
     monkeypatch.setattr(twin, "DIRECTORY", tmp_path)
+    monkeypatch.setattr(dead_letters, "_WAIT_SECONDS", 0)
     with installed() as importer:
         command.write_outputs(importer.cloud, tmp_path)
         yield importer
