@@ -13,18 +13,19 @@ from rich.text import Text
 from cli import show
 from cli.importing import path_text
 from cli.previewing import chunks, watched
+from cli.reading import ReadingOptions, dialect_options
 from cli.verbs import DONE, ROWS_REFUSED, json_option
 from importer.aws.clock import SystemClock
 from importer.bad_rows import FileReason, ObjectProblem
 from importer.batches import Batch, Rules, batches
 from importer.compression import opened, peeked
-from importer.definitions import DATE_FORMATS, NDJSON, TEXT_CSV, Definition
+from importer.definitions import Definition
 from importer.executions.destinations import without_compression
-from importer.formats import FORMATS, completed, judge_columns
+from importer.formats import FORMATS, judge_columns
 from importer.formats.reading import Lost, Reading
 from importer.layouts import layout_of
 from importer.lines import HEAD_BYTES, reading_start, skipped
-from importer.model import TO_THE_END, Misconfigured, Noted, Part, Tally, Value
+from importer.model import TO_THE_END, Noted, Part, Tally, Value
 from importer.receipts import FoldedReasons
 from importer.recognition import recognised
 from importer.sinks.records import json_of
@@ -63,12 +64,7 @@ class Conversion:
 @click.argument("file", metavar="FILE", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--to", required=True, type=click.Choice(list(FORMATS)), help="The dialect to write.")
 @click.option("-o", "--output", default=STDOUT, metavar="FILE", help="Where to write the rows; else to stdout.")
-@click.option(
-    "--format", "format_name", default="", type=click.Choice(["", *FORMATS]), help="Its dialect; else its rows say."
-)
-@click.option("--document-type", default="", metavar="TYPE", help="What its rows are, such as USER_SEGMENT.")
-@click.option("--csv", "as_csv", is_flag=True, help="Read it as an import with mime_type TEXT_CSV does.")
-@click.option("--date-format", default="", type=click.Choice(["", *DATE_FORMATS]), help="How to read 03/04/2012.")
+@dialect_options
 @json_option
 @click.pass_context
 def convert(
@@ -76,10 +72,7 @@ def convert(
     file: Path,
     to: str,
     output: str,
-    format_name: str,
-    document_type: str,
-    as_csv: bool,
-    date_format: str,
+    reading: ReadingOptions,
     as_json: bool,
 ) -> None:
     """Write the rows of a file in another dialect.
@@ -99,19 +92,9 @@ def convert(
         raise click.UsageError("--json needs --output FILE: the rows would be on stdout, too")
     if output != STDOUT and Path(output).exists() and Path(output).samefile(file):
         raise click.UsageError(f"{output} is the file that is read: write to another one")
-    if not as_csv and without_compression(file.name).lower().endswith(".csv"):
+    if not reading.as_csv and without_compression(file.name).lower().endswith(".csv"):
         raise click.UsageError(f"{file.name} is named like a CSV: read it with --csv")
-    try:
-        definition = completed(
-            Definition(
-                format=format_name,
-                document_type=document_type,
-                mime_type=TEXT_CSV if as_csv else NDJSON,
-                date_format=date_format,
-            )
-        )
-    except Misconfigured as problem:
-        raise click.UsageError(str(problem)) from None
+    definition = reading.definition(None)
     with show.Bars(quiet=as_json) as bars, ExitStack() as stack:
         bar = bars.file(file)
         out = sys.stdout.buffer if output == STDOUT else stack.enter_context(Path(output).open("wb"))

@@ -19,6 +19,7 @@ from rich.text import Text
 
 from cli import importing, lookup, previewing, show
 from cli.connection import Connection, connected, explained
+from cli.reading import ReadingOptions, reading_options
 from cli.verbs import (
     DONE,
     ROWS_REFUSED,
@@ -35,13 +36,13 @@ from importer.bad_rows import row_text, shown
 from importer.batches import Rules, batches
 from importer.compression import opened, peeked
 from importer.csv_rows import Csv
-from importer.definitions import DATE_FORMATS, DEFAULT, NDJSON, SINK_CHOICES, TEXT_CSV, Definition
+from importer.definitions import DEFAULT, SINK_CHOICES, TEXT_CSV, Definition
 from importer.executions import mending
 from importer.executions.destinations import without_compression
-from importer.formats import FORMATS, completed, judge_columns
+from importer.formats import judge_columns
 from importer.layouts import JSON_LINES, Layout, layout_of
 from importer.lines import BOM, HEAD_BYTES, MAX_LINE_BYTES, reading_start, skipped
-from importer.model import TO_THE_END, Execution, Line, LongLine, Misconfigured, Part, S3Object, Value
+from importer.model import TO_THE_END, Execution, Line, LongLine, Part, S3Object, Value
 from importer.notification import IMPORTS_PREFIX, Dropped
 from importer.recognition import recognised
 from importer.repairs import LABELS, Refused, Repair, Repairer, Rule
@@ -414,22 +415,7 @@ def _umask() -> int:
     help="Say that this execution's file, dropped by hand, had the bad rows of KEY|EXECUTION, mended. Mends nothing.",
 )
 @click.option("--rows", default=EXAMPLES, show_default=True, type=click.IntRange(0), help="Rows to show for each rule.")
-@click.option("--import-id", metavar="ID", help="Read a local FILE by this import definition of the twin or --stack.")
-@click.option(
-    "--format", "format_name", default="", type=click.Choice(["", *FORMATS]), help="Its dialect; else its rows say."
-)
-@click.option("--document-type", default="", metavar="TYPE", help="What its rows are, such as USER_SEGMENT.")
-@click.option("--csv", "as_csv", is_flag=True, help="It is a CSV; a name in .csv says so too.")
-@click.option("--strict", is_flag=True, help="Hold the rows to the vendor's own limits.")
-@click.option("--date-format", default="", type=click.Choice(["", *DATE_FORMATS]), help="How to read 03/04/2012.")
-@click.option("--numbers-in-strings", is_flag=True, help='Take the text "123" for the number 123.')
-@click.option(
-    "--sinks",
-    default="dynamodb",
-    show_default=True,
-    type=click.Choice(list(SINK_CHOICES)),
-    help="Whose limits the rows must keep.",
-)
+@reading_options
 @timeout_option(900.0, "With --drop: how long to wait for the import to end.")
 @yes_option
 @stack_option
@@ -447,14 +433,7 @@ def fix(
     mends: str | None,
     child: str | None,
     rows: int,
-    import_id: str | None,
-    format_name: str,
-    document_type: str,
-    as_csv: bool,
-    strict: bool,
-    date_format: str,
-    numbers_in_strings: bool,
-    sinks: str,
+    reading: ReadingOptions,
     timeout_s: float,
     yes: bool,
     stack_name: str | None,
@@ -470,6 +449,8 @@ def fix(
     go along and are refused again, with their reasons, in the new import's own errors file; --drop-unrepaired leaves
     them where they are.
 
+    A file here is read as --import-id, --format and the options after it say; an import's rows as it read them.
+
     Exit code 1: rows remain that cannot be repaired. 3: the file as a whole cannot be read.
 
     \b
@@ -484,22 +465,13 @@ def fix(
     path = Path(file)
     is_local = path.exists() and not file.startswith("s3://")
     _judge_options(path, is_local, out_file, rest_file, drop, drop_unrepaired, mends, child)
-    connection = connected(stack_name) if not is_local or drop or import_id is not None else None
+    connection = connected(stack_name) if not is_local or drop or reading.import_id is not None else None
     if child is not None:
         assert connection is not None
         _say_mended(connection, lookup.execution_of(connection, file), child, as_json)
         return
     if is_local:
-        definition = _definition_of(
-            connection if import_id is not None else None,
-            import_id,
-            mime_type=TEXT_CSV if as_csv or without_compression(path.name).lower().endswith(".csv") else NDJSON,
-            strict=strict,
-            date_format=date_format,
-            format=format_name,
-            document_type=document_type,
-            numbers_in_strings=numbers_in_strings,
-        )
+        definition = reading.definition(connection, without_compression(path.name).lower().endswith(".csv"))
     choice = Choice(frozenset(rules), only_certain)
     if out_file is not None and out_file.exists():
         confirm(yes, f"Write over {out_file}?")
@@ -508,7 +480,7 @@ def fix(
         with show.Bars(quiet=as_json) as bars, ExitStack() as writing:
             bar = bars.file(Path(path.name))
             if is_local:
-                target = local(path, definition, sinks, bar)
+                target = local(path, definition, reading.sinks, bar)
             else:
                 assert connection is not None
                 target = errors_of(connection, lookup.execution_of(connection, file), bar)
@@ -567,15 +539,6 @@ def _judge_options(
         raise click.UsageError(
             "the mended file, the rest and FILE need names of their own: nothing is written over FILE"
         )
-
-
-def _definition_of(connection: Connection | None, import_id: str | None, **settings: Any) -> Definition:
-    if connection is not None and import_id is not None:
-        return lookup.stored_definition(connection, import_id)
-    try:
-        return completed(Definition(**settings))
-    except Misconfigured as problem:
-        raise click.UsageError(str(problem)) from None
 
 
 def _say_written(out_file: Path | None, rest_file: Path | None, found: Mended, kept: bool) -> None:

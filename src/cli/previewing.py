@@ -9,17 +9,16 @@ from rich.text import Text
 
 from cli import importing, show
 from cli.connection import CannotReach, Connection, connected, explained, of_stack, own_s3, twin_outputs
-from cli.lookup import stored_definition
+from cli.reading import ReadingOptions, reading_options
 from cli.verbs import DONE, FILE_REFUSED, ROWS_REFUSED, json_option, stack_option
 from importer.aws.clock import SystemClock
 from importer.aws.objects import S3Objects
 from importer.aws.sampling import StoreSample
 from importer.bad_rows import FileReason, ObjectProblem
-from importer.definitions import DATE_FORMATS, DEFAULT, NDJSON, SINK_CHOICES, TEXT_CSV, Definition
+from importer.definitions import DEFAULT, SINK_CHOICES, Definition
 from importer.doors.dropped_previews import findings_of
-from importer.formats import FORMATS, completed
 from importer.known import Known
-from importer.model import TO_THE_END, Misconfigured, S3Object
+from importer.model import TO_THE_END, S3Object
 from importer.notification import Dropped
 from importer.preview import Findings, document, verdict
 from importer.preview_page import Looked, page
@@ -36,22 +35,7 @@ READ_BYTES: Final = 256 << 10
 @click.option(
     "--all", "read_all", is_flag=True, help=f"Read the whole file, not only its first {PREVIEW_BYTES >> 20} MiB."
 )
-@click.option("--import-id", metavar="ID", help="Read it by this import definition of the twin or of --stack.")
-@click.option(
-    "--format", "format_name", default="", type=click.Choice(["", *FORMATS]), help="Its dialect; else its rows say."
-)
-@click.option("--document-type", default="", metavar="TYPE", help="What its rows are, such as USER_SEGMENT.")
-@click.option("--csv", "as_csv", is_flag=True, help="Read it as an import with mime_type TEXT_CSV does.")
-@click.option("--strict", is_flag=True, help="Hold the rows to the vendor's own limits.")
-@click.option("--date-format", default="", type=click.Choice(["", *DATE_FORMATS]), help="How to read 03/04/2012.")
-@click.option("--numbers-in-strings", is_flag=True, help='Take the text "123" for the number 123.')
-@click.option(
-    "--sinks",
-    default="dynamodb",
-    show_default=True,
-    type=click.Choice(list(SINK_CHOICES)),
-    help="Whose limits the rows must keep, and whose bill it is: the stack's parameter Sinks.",
-)
+@reading_options
 @click.option(
     "--html",
     "html_file",
@@ -72,14 +56,7 @@ def preview(
     rows: int,
     bad_rows: int,
     read_all: bool,
-    import_id: str | None,
-    format_name: str,
-    document_type: str,
-    as_csv: bool,
-    strict: bool,
-    date_format: str,
-    numbers_in_strings: bool,
-    sinks: str,
+    reading: ReadingOptions,
     html_file: Path | None,
     compare: bool,
     stack_name: str | None,
@@ -105,27 +82,12 @@ def preview(
       importer preview --strict s3://my-bucket/imports/logins.json
     """
     stop = TO_THE_END if read_all else PREVIEW_BYTES
-    connection = connected(stack_name) if compare or import_id is not None else None
-    if connection is not None and import_id is not None:
-        definition = stored_definition(connection, import_id)
-    else:
-        try:
-            definition = completed(
-                Definition(
-                    mime_type=TEXT_CSV if as_csv else NDJSON,
-                    strict=strict,
-                    date_format=date_format,
-                    format=format_name,
-                    document_type=document_type,
-                    numbers_in_strings=numbers_in_strings,
-                )
-            )
-        except Misconfigured as problem:
-            raise click.UsageError(str(problem)) from None
+    connection = connected(stack_name) if compare or reading.import_id is not None else None
+    definition = reading.definition(connection)
     with show.Bars(quiet=as_json) as bars:
         name, size, open_stored = _target(file, in_twin)
         bar = bars.file(Path(name))
-        written_to = SINK_CHOICES[definition.sinks or sinks]
+        written_to = SINK_CHOICES[definition.sinks or reading.sinks]
         now_ms = SystemClock().now_ms()
         found = findings_of(
             f"imports/{name}" if definition == DEFAULT else f"imports/{definition.id}/{name}",
@@ -145,7 +107,7 @@ def preview(
         found.not_compared = "nobody asked (--compare)"
     if html_file is not None:
         store = f"the tables of {connection.name}" if connection else "the store"
-        looked = Looked(importing.path_text(file), size, now_ms, import_id or "", store)
+        looked = Looked(importing.path_text(file), size, now_ms, reading.import_id or "", store)
         html_file.write_bytes(page(found, looked))
     if as_json:
         click.echo(show.to_json({"file": importing.path_text(file), "bytes": size, **document(found)}))

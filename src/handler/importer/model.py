@@ -572,6 +572,10 @@ class Execution:
         source = self.source
         return self.replayed or Upload("", self.id, source.key, source.last_modified_ms, self.created_ms)
 
+    def part_start(self, offset: int) -> int:
+        """First byte of the part that owns what begins at a byte of its object."""
+        return min(offset // self.part_bytes, self.part_count - 1) * self.part_bytes if self.part_bytes else 0
+
     @property
     def round(self) -> int:
         """Which reading of the file this is: newer rules read it anew, and so does the writing of a file that was first

@@ -379,7 +379,7 @@ class _Walk:
         for row in [*batch.bad_rows, *made]:
             is_hit = row.offset in hits
             rows.append((row.offset, row, is_hit, is_hit and row.long is None, hits.get(row.offset, False)))
-        is_numbered = self._is_whole or self._numbered.get(self._part_of(batch), True)
+        is_numbered = self._is_whole or self._numbered.get(self._execution.part_start(batch.start), True)
         for _, row, is_theirs, is_masked, keep in sorted(rows, key=lambda one: one[0]):
             self._bad(row, is_theirs, is_masked, keep, is_numbered)
 
@@ -407,12 +407,8 @@ class _Walk:
     def _is_due(self, batch: Batch) -> bool:
         if self._is_whole:
             return True
-        start = self._part_of(batch)
+        start = self._execution.part_start(batch.start)
         return batch.start < self._outcome.read_to.get(start, start)
-
-    def _part_of(self, batch: Batch) -> int:
-        part_bytes = self._execution.part_bytes
-        return min(batch.start // part_bytes, self._execution.part_count - 1) * part_bytes if part_bytes else 0
 
 
 def _holds(value: Any, identifiers: frozenset[str]) -> bool:

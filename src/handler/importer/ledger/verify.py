@@ -348,13 +348,8 @@ class _Recount:
         """Whether its rows were read, so far as the outcome says."""
         if self._is_whole:
             return True
-        start = self._part_of(batch)
+        start = self._execution.part_start(batch.start)
         return batch.start < self._outcome.read_to.get(start, start)
-
-    def _part_of(self, batch: Batch) -> int:
-        """Start of the part whose worker read it."""
-        part_bytes = self._execution.part_bytes
-        return min(batch.start // part_bytes, self._execution.part_count - 1) * part_bytes if part_bytes else 0
 
     def _numbered_parts(self) -> dict[int, bool]:
         """Start of each part → whether its line numbers are known: not behind a part that was not read to its end."""
@@ -372,12 +367,12 @@ class _Recount:
             good = {event.address for event in batch.events} | {change.address for change in batch.user_changes}
             refused = {address: reject for address, reject in refused.items() if address in good}
             batch.take_out(refused)
-        if is_due and self._part_of(batch) in self._withheld:
+        if is_due and self._execution.part_start(batch.start) in self._withheld:
             batch.withhold()
         events = [event for event in batch.events if event.address not in refused]
         changes = [change for change in batch.user_changes if change.address not in refused]
         if is_due:
-            is_numbered = self._is_whole or self._numbered.get(self._part_of(batch), True)
+            is_numbered = self._is_whole or self._numbered.get(self._execution.part_start(batch.start), True)
             if not is_numbered:
                 for noted in batch.tally.notes.values():
                     noted.first_line = None

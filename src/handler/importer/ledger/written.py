@@ -150,7 +150,7 @@ class Walk:
                 if gone:
                     events = [event for event in events if event.address not in gone]
                     changes = [change for change in changes if change.address not in gone]
-                of = self._part_of(batch.start)
+                of = self._execution.part_start(batch.start)
                 if of in self._withheld:
                     events, changes = [], []
                 certain = self._is_whole or batch.start < self._outcome.read_to.get(of, of)
@@ -159,11 +159,6 @@ class Walk:
         except ObjectProblem as problem:
             if problem.code in NOT_THERE:
                 raise CannotWalk(f"execution {self._execution.id}: {problem.message}") from problem
-
-    def _part_of(self, offset: int) -> int:
-        """Start of the part whose worker read it."""
-        part_bytes = self._execution.part_bytes
-        return min(offset // part_bytes, self._execution.part_count - 1) * part_bytes if part_bytes else 0
 
 
 class _Refused:
