@@ -112,6 +112,8 @@ def deliver(
         else:
             place.dispatch.send([letter.task])
             began.append("sent to the part queue")
+    if letter.what == "undo":  # the sweep does, as long as it was asked for and is not done
+        began.append(f"sent by the sweep: `importer executions {letter.execution_id}{options}` shows how it stands")
     if letter.fetch_id and send_fetch is None:
         letter.unknown = "this installation fetches nothing from URIs"
     elif letter.fetch_id and send_fetch is not None:

@@ -14,7 +14,7 @@ from cli import lookup, show
 from cli.connection import Connection, connected, explained
 from cli.recount import books
 from cli.replaying import Choice, Day
-from cli.verbs import DIFFERS, DONE, Trouble, json_option, stack_option, version_option
+from cli.verbs import DIFFERS, DONE, Differs, json_option, stack_option, version_option
 from importer.bad_rows import ObjectProblem, row_text
 from importer.definitions import DEFAULT
 from importer.ledger import Books
@@ -159,7 +159,7 @@ def _searched(
 def _tell_row(ctx: click.Context, connection: Connection, ledger: Books, found: Why, raw: bool, as_json: bool) -> None:
     """Ends the command."""
     if raw:
-        _write_raw(connection, ledger, found)
+        _write_raw(connection, ledger, found, found.says)
     elif as_json:
         click.echo(show.to_json(found.document()))
     else:
@@ -167,19 +167,15 @@ def _tell_row(ctx: click.Context, connection: Connection, ledger: Books, found: 
     ctx.exit(DIFFERS if found.verdict in (Verdict.NO_ROW, Verdict.UNKNOWN) else DONE)
 
 
-def _write_raw(connection: Connection, ledger: Books, found: Why | None) -> None:
+def _write_raw(connection: Connection, ledger: Books, found: Why | None, says: list[str]) -> None:
+    """Raises Differs: there is no row to be written."""
     if found is None or found.row is None:
-        said = found.says[0] if found is not None and found.says else "There is no such row."
-        raise Trouble(said) if found is None or found.verdict is not Verdict.NO_ROW else _NoRow(said)
+        raise Differs((found.says if found is not None else says or ["There is no such row."])[0])
     out = sys.stdout.buffer
     with explained(connection.name):
         for piece in row_bytes(ledger, found):
             out.write(piece)
     out.flush()
-
-
-class _NoRow(Trouble):
-    exit_code = DIFFERS
 
 
 def _tell_item(
@@ -194,7 +190,7 @@ def _tell_item(
     """Ends the command."""
     hits = [hit for hit in searched or [] if len(hit) == 3]
     if raw:
-        _write_raw(connection, ledger, item.row)
+        _write_raw(connection, ledger, item.row, item.says)
     elif as_json:
         document = item.document()
         if searched is not None:

@@ -607,6 +607,11 @@ def _drop(
 ) -> int:
     """Upload the mended file, and say what became of it. An exit code."""
     parent = lookup.execution_of(connection, mends) if mends is not None else target.parent
+    if parent is not None and parent.source.bucket != connection.stack.bucket:
+        raise Differs(
+            f"{parent.source.uri} lies in a bucket of others: write the mended file with --write, and drop it there "
+            f"(`aws s3 cp … --metadata {mending.METADATA}={parent.id}`)"
+        )
     if not found.repaired and not found.good:
         raise Differs(f"no row of {target.name} was mended: nothing was dropped")
     key = _key(target.definition, path.name, parent)
@@ -655,7 +660,7 @@ def _key(definition: Definition, name: str, parent: Execution | None) -> str:
     folder = IMPORTS_PREFIX if definition.id == DEFAULT.id else f"{IMPORTS_PREFIX}{definition.id}/"
     if parent is None:
         return f"{folder}{without_compression(name)}"
-    outer, slash, name = without_compression(parent.source.key).rpartition("/")
+    outer, slash, name = without_compression(parent.upload.key).rpartition("/")
     base, dot, suffix = name.rpartition(".")
     base = ".".join(piece for piece in base.split(".") if not lookup.is_id(piece))
     return f"{outer}{slash}{base}.{parent.id}{dot}{suffix}"

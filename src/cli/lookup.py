@@ -22,11 +22,16 @@ _PLACES: Final = {
     "errors/": "result.error_file_uri",
     "receipts/": "result.receipt_uri",
 }
+# Where a replay has keys of its own. Elsewhere it has those of the file it reads, which mean that file's own import.
+_OWN: Final = ("parameters.file_uri", "result.error_file_uri", "result.receipt_uri")
+_NO_REPLAY: Final = " AND (attribute_not_exists(parent) OR attribute_exists(mends))"
 _DAY: Final = re.compile(r"[a-z_]+/(\d{4}/\d\d/\d\d)/")
 
 
 def execution_of(connection: Connection, name: str, version_id: str | None = None) -> Execution:
     """The execution of that id, or the newest one of that key; `s3://BUCKET/` before it and `imports/` may be left out.
+
+    A name without folders that is no key of imports/ is that of a file in any of its folders.
 
     Raises:
         click.UsageError: there is none, and what to do.
@@ -48,6 +53,10 @@ def execution_of(connection: Connection, name: str, version_id: str | None = Non
         raise click.UsageError(f"--version-id is for keys under {IMPORTS_PREFIX}")
     with explained(connection.name):
         found = _of_version(connection, name, version_id) if version_id else _newest(connection, folder, name)
+        base = name.removeprefix(IMPORTS_PREFIX)
+        if found is None and version_id is None and folder == IMPORTS_PREFIX and "/" not in base:
+            execution_id = _newest_id(connection, "parameters.input_file_name", base)
+            found = connection.imports.execution(execution_id) if execution_id else None
     if found is None:
         version = f", version {version_id}" if version_id else ""
         raise click.UsageError(
@@ -112,18 +121,21 @@ def _newest(connection: Connection, folder: str, key: str) -> Execution | None:
         there = connection.objects.head(Dropped(connection.stack.bucket, key, None, ""))
         newest = connection.imports.execution(execution_id_of(there)) if there is not None else None
     if newest is None:
-        execution_id = _newest_id(connection, folder, key)
+        uri = f"s3://{connection.stack.bucket}/{key}".removesuffix(REASONS_SUFFIX)
+        execution_id = _newest_id(connection, _PLACES[folder], uri, _DAY.match(key))
         newest = connection.imports.execution(execution_id) if execution_id else None
     return newest
 
 
-def _newest_id(connection: Connection, folder: str, key: str) -> str | None:
-    """By the index of executions by time; of a dated key those of that day only."""
-    outer, _, inner = _PLACES[folder].partition(".")
-    uri = f"s3://{connection.stack.bucket}/{key}"
-    values: dict[str, Any] = {":all": {"S": "EXECUTION"}, ":uri": {"S": uri.removesuffix(REASONS_SUFFIX)}}
+def _newest_id(connection: Connection, place: str, value: str, day: re.Match[str] | None = None) -> str | None:
+    """By the index of executions by time: the newest that has this value at a place of its document.
+
+    Args:
+        day: in the key of an object: only executions of that day are looked at.
+    """
+    outer, _, inner = place.partition(".")
+    values: dict[str, Any] = {":all": {"S": "EXECUTION"}, ":uri": {"S": value}}
     condition = "listed = :all"
-    day = _DAY.match(key)
     if day is not None:
         try:
             begin = int(datetime.strptime(day[1], "%Y/%m/%d").replace(tzinfo=UTC).timestamp() * 1000)
@@ -137,7 +149,7 @@ def _newest_id(connection: Connection, folder: str, key: str) -> str | None:
             TableName=connection.stack.imports_table,
             IndexName="by_time",
             KeyConditionExpression=condition,
-            FilterExpression="#outer.#inner = :uri",
+            FilterExpression=f"#outer.#inner = :uri{'' if place in _OWN else _NO_REPLAY}",
             ExpressionAttributeNames={"#outer": outer, "#inner": inner},
             ExpressionAttributeValues=values,
             ProjectionExpression="pk",

@@ -90,7 +90,7 @@ class Choice:
     reason: str | None
 
     def chosen(self, connection: Connection) -> Iterator[Execution]:
-        """The executions whose archived files they are, oldest first. A replay is chosen by its name only.
+        """The executions whose archived files they are, oldest first. Replays, and what was undone, by name only.
 
         Raises:
             Differs: one that is named has no archived file.
@@ -110,7 +110,9 @@ class Choice:
         before_ms = _LATEST_MS if self.to_ms is None else self.to_ms + DAY_MS
         for execution in connection.imports.created_between(after_ms, before_ms):
             archived = execution.status is Status.SUCCEEDED and execution.phase is Phase.CLOSED
-            if archived and execution.replayed is None and self._fits(connection, execution):
+            # What was undone somebody has taken out on purpose: whoever wants it back names it.
+            chosen = archived and execution.replayed is None and execution.undone is None
+            if chosen and self._fits(connection, execution):
                 yield execution
 
     def _fits(self, connection: Connection, execution: Execution) -> bool:
@@ -126,8 +128,12 @@ class Choice:
             return True
         if not outcome.sums.bad:
             return False
-        receipt = importing.receipt_of(connection, execution) or {}
-        return any(group["code"] == self.reason for group in receipt.get("reasons", ()))
+        receipt = importing.receipt_of(connection, execution)
+        if receipt is None:
+            name = show.shown_whole(execution.upload.key)
+            click.echo(f"importer: {name}: its receipt has expired, so nobody knows its reasons; left out", err=True)
+            return False
+        return any(group["code"] == self.reason for group in receipt["reasons"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,7 +268,9 @@ def replay(
     how = How(definition, changed, wanted_sinks)
     _refuse_without_stream(connection, how)
     choice = Choice(names, from_ms, to_ms, prefix, reason)
-    place = workplace(connection, settings_of(connection))
+    # What is cut by what, and where events go by default, only what is begun has to know; or another's definition.
+    settings_count = not only_what_if or definition is not None
+    place = workplace(connection, settings_of(connection) if settings_count else None)
     if only_what_if:
         ctx.exit(_what_if(connection, place, choice, how, examples, as_json))
     name = replay_id or f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"

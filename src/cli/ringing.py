@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import click
@@ -14,8 +15,10 @@ from cli.verbs import DONE, ROWS_REFUSED, json_option, stack_option
 from cli.workplace import workplace
 from importer.aws.clock import SystemClock
 from importer.aws.looking import AlarmTable, Logs, Papers, Peek
+from importer.aws.series import SeriesTable
 from importer.doors import explanations
 from importer.doors.alarms import ALARM, Alarm, alarm_described
+from importer.doors.expecting import unusual
 from importer.doors.explaining import Looking, facts_of
 from importer.doors.explanations import Explanation, Here
 from importer.executions import files_waiting
@@ -100,5 +103,6 @@ def _looking(connection: Connection) -> Looking:
         Logs(lambda: connection.client("logs"), connection.stack_name),
         Peek(connection.sqs, connection.stack.dead_letter_queue_url),
         walk_waiting,
+        partial(unusual, SeriesTable(connection.dynamodb, connection.stack.imports_table)),
         SystemClock(),
     )

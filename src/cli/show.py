@@ -492,7 +492,7 @@ def diagnosis(out: Console, found: Mapping[str, Any] | None) -> None:
 def addresses(out: Console, execution: Execution, receipt: Mapping[str, Any]) -> None:
     """Where the four objects of an execution are."""
     if receipt["completed_uri"]:
-        address(out, "moved to", receipt["completed_uri"])
+        address(out, "moved to" if execution.replayed is None else "read from", receipt["completed_uri"])
     else:
         address(out, "still at", execution.source.uri)
     address(out, "bad rows", receipt["errors_uri"])
@@ -554,9 +554,8 @@ def outstanding(
     heading(out, f"Outstanding: {left.rows:,} of {many(left.bad, 'bad row')}")
     for child in left.mended:
         status = child.status.value if child.status else "unknown"
-        said = (
-            f"took over {many(child.taken, 'row')}, {child.bad:,} bad again" if child.counts else f"{status}: nothing"
-        )
+        nothing = f"{'undone' if child.status is Status.SUCCEEDED else status}: nothing"
+        said = f"took over {many(child.taken, 'row')}, {child.bad:,} bad again" if child.counts else nothing
         address(out, "mended by", f"{child.execution_id}  {said}")
     if left.rows:
         out.print(Text(f"  `importer fix {execution.id}{options}` shows what can be done about them."), soft_wrap=True)

@@ -36,8 +36,8 @@ _MOST_OTHERS: Final = 5
 @click.option(
     "--without",
     multiple=True,
-    metavar="EXECUTION",
-    help="Go on although this execution cannot be read any more: what only it held is not put back.",
+    metavar="EXECUTION|gone",
+    help="Go on although this execution (gone: some) cannot be read any more: what only it held is not put back.",
 )
 @yes_option
 @version_option
@@ -81,7 +81,7 @@ def undo_(
         if execution.undone is None or not execution.undone.done:
             plan = _planned(connection, desk, execution, without)
             if only_plan or not as_json:
-                _show_plan(out, plan, as_json)
+                _show_plan(out, plan, as_json, connection.stack.execution_retention_days)
             if only_plan:
                 ctx.exit(DONE)
             uri = execution.source.uri
@@ -164,7 +164,8 @@ def _who() -> str:
 # ---- Pages ---------------------------------------------------------------------------------------------------------
 
 
-def _show_plan(out: Console, plan: Plan, as_json: bool) -> None:
+def _show_plan(out: Console, plan: Plan, as_json: bool, forgotten_days: int) -> None:
+    """`forgotten_days`: after which executions are not known any more; 0 is never."""
     if as_json:
         click.echo(show.to_json({"plan": plan.document()}))
         return
@@ -181,6 +182,14 @@ def _show_plan(out: Console, plan: Plan, as_json: bool) -> None:
         show.paragraph(out, f"… and {len(plan.others) - _MOST_OTHERS:,} more (--json lists them)", "dim")
     usd = in_dollars(float(sum(dollars(plan.usage).values())))
     show.label(out, "cost", f"about {usd} at most, and about {in_time(plan.seconds)}")
+    if forgotten_days:
+        show.paragraph(
+            out,
+            f"Imports that ended over {forgotten_days} days ago may be forgotten (ExecutionRetentionDays): what they "
+            "held, too, is removed and not put back.",
+            "yellow",
+            indent=0,
+        )
     if plan.running:
         running = show.many(len(plan.running), "execution")
         show.paragraph(out, f"{running} not ended: those that have begun are waited for at the end.", indent=0)

@@ -195,7 +195,7 @@ def test_a_failed_import_is_taken_up_again_by_keyboard_alone(open_page: Callable
 
 def test_an_import_is_undone_by_keyboard_alone_after_its_plan(open_page: Callable[..., Page], place: Installation):
     """Its plan is shown, and nothing is undone before a person says so; then how it goes."""
-    place.undo = [{"status": "NONE"}]
+    place.imported("imports/kept.ndjson", rows(2, name="kept"))
     place.imported("imports/a.ndjson", rows(3))
     page = entered(open_page, place)
     hands = Keyboard(page)
@@ -203,25 +203,25 @@ def test_an_import_is_undone_by_keyboard_alone_after_its_plan(open_page: Callabl
     expect(page.locator("#undo")).to_be_visible()
     page.locator("#get-receipt").evaluate("one => { one.was = 'here before'; }")
     hands.press(button(page, "Undo…"))
-    expect(page.locator("#ask-text")).to_contain_text(re.compile("Items, at most\\s*12"))
-    assert [asked for asked in place.asked if asked.startswith("POST")][-1].endswith("/undo")
+    expect(page.locator("#ask-text")).to_contain_text(re.compile("Items, at most\\s*3"))
     expect(button(page, "Leave it as it is")).to_be_focused()
     hands.press(button(page, "Undo the import"), backwards=True)
+    expect(page.locator("#one-undo")).to_contain_text("ASKED")
+    assert len(place.cloud.items(place.cloud.events_table)) == 5
+    place.work()
     expect(page.locator("#one-undo")).to_contain_text("DONE")
     expect(page.locator("#says")).to_have_text("Undo of a.ndjson: DONE.")
     expect(page.locator("#undo")).to_have_count(0)
     assert page.locator("#get-receipt").evaluate("one => one.was") == "here before"  # nobody's click was lost
+    assert {item["event_name"] for item in place.cloud.items(place.cloud.events_table)} == {"kept"}
 
 
 def test_there_is_no_undo_where_the_installation_has_none_or_the_token_no_right(
     open_page: Callable[..., Page], place: Installation
 ):
     place.imported("imports/a.ndjson", rows(3))
-    for undo, token in (
-        (None, place.token),
-        ([{"status": "NONE"}], place.new_token(every=[Right.READ, Right.WRITE])),
-    ):
-        place.undo = undo
+    for undoes, token in ((False, place.token), (True, place.new_token(every=[Right.READ, Right.WRITE]))):
+        place.undoes = undoes
         page = entered(open_page, place, token=token)
         page.locator("#rows button").first.click()
         expect(button(page, "Download the receipt")).to_be_visible()

@@ -64,7 +64,9 @@ def test_a_throttled_request_is_one_and_writes_nothing(cloud: Cloud):
     meter = Meter()
     with plan(cloud, Fault("throttled", "BatchWriteItem", times=2)) as delivery:
         tables(cloud, meter).write(EVENTS, [])
-    assert meter.taken(0) == Usage(event_write_units=60, table_requests=len(delivery.calls), read_units=MARKS)
+    assert meter.taken(0) == Usage(
+        event_write_units=60, table_requests=len(delivery.calls), read_units=MARKS, throttled_requests=2
+    )
 
 
 def test_a_request_whose_reply_was_lost_is_counted_and_its_units_are_not(cloud: Cloud):
@@ -114,7 +116,10 @@ def test_the_stream_takes_records_and_each_is_billed_when_taken(cloud: Cloud):
     steps = -(-len(record) // 5_120)
     assert steps > 1
     assert meter.taken(0) == Usage(
-        stream_records=1, stream_billed_bytes=steps * 5_120, stream_requests=len(delivery.calls)
+        stream_records=1,
+        stream_billed_bytes=steps * 5_120,
+        stream_requests=len(delivery.calls),
+        throttled_requests=1,
     )
 
 
@@ -249,14 +254,16 @@ def test_what_the_quick_way_leaves_unprocessed_is_not_written_yet(cloud: Cloud):
     """It is, by the next call."""
     item = event_item(EVENTS[3], SOURCE)
     way = QuickWay(said(200, UnprocessedItems={"events": [{"PutRequest": {"Item": item}}]}))
-    assert quickly(cloud, way, EVENTS[:25], []) == Usage(event_write_units=25, table_requests=2)
+    used = Usage(event_write_units=25, table_requests=2, throttled_requests=1)
+    assert quickly(cloud, way, EVENTS[:25], []) == used
     assert len(way.bodies) == 2
 
 
 def test_a_throttled_or_lost_call_of_the_quick_way_takes_nothing(cloud: Cloud):
     """Of the lost one nobody knows: it is made again, by the client."""
     throttled = said(400, __type="x#ProvisionedThroughputExceededException")
-    assert quickly(cloud, QuickWay(throttled), EVENTS[:25], []) == Usage(event_write_units=25, table_requests=2)
+    used = Usage(event_write_units=25, table_requests=2, throttled_requests=1)
+    assert quickly(cloud, QuickWay(throttled), EVENTS[:25], []) == used
     assert quickly(cloud, QuickWay(None), EVENTS[:25], []) == Usage(event_write_units=25, table_requests=2)
 
 
@@ -288,7 +295,9 @@ def test_records_sent_the_quick_way_are_weighed_by_their_bytes(cloud: Cloud):
     records = [json.loads(body)["Records"] for body in way.bodies]
     assert [len(some) for some in records] == [2, 1]
     steps = -(-(len(records[1][0]["Data"]) // 4 * 3) // 5_120)
-    assert meter.taken(0) == Usage(stream_records=2, stream_billed_bytes=2 * steps * 5_120, stream_requests=2)
+    assert meter.taken(0) == Usage(
+        stream_records=2, stream_billed_bytes=2 * steps * 5_120, stream_requests=2, throttled_requests=1
+    )
 
 
 def test_without_a_quick_way_there_is_none_to_count():

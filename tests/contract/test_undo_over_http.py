@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -73,6 +74,17 @@ def test_asked_for_and_done_by_a_worker(door: Door) -> None:
     assert door.cloud.objects("work/") == {}
     assert door.post(undo).json["data"]["status"] == "DONE"
     assert work(door) == 0
+
+
+def test_the_sample_of_its_message_is_understood(door: Door) -> None:
+    """Of nobody's undoing it changes nothing; of one that was asked for, it is the worker's job."""
+    sample = json.loads((Path(__file__).parents[2] / "events/part/undo.json").read_text(encoding="utf-8"))
+    context = LambdaContext(door.cloud.clock, 300)
+    assert app.part_handler(sample, context) == {"executions": [{"id": "0" * 32, "undo": "not our turn"}]}
+    undo = imported(door)
+    door.post(undo)
+    said = app.part_handler(sample | {"execution_id": undo.split("/")[3]}, context)
+    assert said["executions"][0]["undo"] == "done"
 
 
 def test_hop_by_hop(door: Door) -> None:

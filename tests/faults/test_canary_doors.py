@@ -33,6 +33,7 @@ from tests.faults.test_canary import (
 )
 from tests.faults.test_canary import Function as Watched
 from tests.support import door as doors
+from tests.support.alarms import EVENTS
 from tests.support.clock import LambdaContext
 from tests.support.cloud import Cloud, used
 from tests.support.door import IMPORTS, NDJSON, Door, opened
@@ -85,10 +86,11 @@ def handlers(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
             DEAD_LETTER_QUEUE_URL=cloud.dead_letter_queue_url,
             NOTICE_BUS=cloud.notice_bus,
             NOTICE_TOPIC=cloud.notice_topic,
+            ALARM_TOPIC=cloud.notice_topic,
             PART_SIZE_MIB="8",
         ) as door,
     ):
-        caches = (app._preview_places, app._herald, app._fetch_places)
+        caches = (app._preview_places, app._herald, app._fetch_places, app._explainer)
         for cache in caches:
             cache.cache_clear()
         made = Handlers(cloud, app, capsys, libraries)
@@ -360,6 +362,34 @@ def test_a_bug_in_a_notice_is_told_by_its_type_and_place(handlers: Handlers, bug
     with mock.patch.object(telling.Herald, "tell", crashing(BUGS[bug])):
         handlers.calls("notify_handler", event)
     assert handlers.raised
+    assert_nothing_told(handlers)
+
+
+# ---- Alarms --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("alarm", ["bad-rows", "failed-executions", "function-errors", "dead-letters", "text"])
+def test_an_explained_alarm_holds_no_row_but_masked(handlers: Handlers, alarm: str):
+    """One sample, every character of it hidden that is not ours; the log has not even that."""
+    bodies = {"failed-executions": FILES["pretty.json"]}
+    for number in range(2):
+        body = bodies.get(alarm, SOME)
+        handlers.calls("lambda_handler", handlers.cloud.drop(f"imports/rows-{number}.json", body))
+    with mock.patch.object(importing, "batches", crashing(BUGS["KeyError"])):
+        handlers.calls("lambda_handler", handlers.cloud.drop("imports/crashing.json", SOME))
+    event = json.loads((EVENTS / f"{alarm}.json").read_text(encoding="utf-8"))
+    answer = app.notify_handler(event, LambdaContext(handlers.cloud.clock, 120))
+    assert answer["messages"]
+    assert MARK not in json.dumps(answer)
+    assert_nothing_told(handlers)
+
+
+@pytest.mark.parametrize("call", ["GetObject", "Query", "ReceiveMessage", "Publish"])
+def test_trouble_in_explaining_an_alarm_quotes_nothing(handlers: Handlers, call: str):
+    """It is told all the same, with what could be looked up."""
+    handlers.calls("lambda_handler", handlers.cloud.drop("imports/rows.json", SOME))
+    event = json.loads((EVENTS / "bad-rows.json").read_text(encoding="utf-8"))
+    handlers.calls("notify_handler", event, Fault("refused", call, detail=QUOTING, always=True))
     assert_nothing_told(handlers)
 
 

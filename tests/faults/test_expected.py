@@ -1,6 +1,7 @@
 """Files that do not come: whole imports on the fake cloud, whose history the sweep reads from their executions."""
 
 from collections.abc import Iterator
+from typing import Any
 from unittest import mock
 
 import orjson
@@ -12,7 +13,7 @@ from importer.definitions import DEFAULT
 from importer.doors import expecting
 from importer.doors.expecting import attention_ms, unusual
 from importer.executions.starting import execution_id_of
-from importer.model import Execution, Phase, S3Object, Status, Unavailable
+from importer.model import Execution, Phase, S3Object, Status, Unavailable, Upload
 from importer.rhythm import Looked, State
 from importer.series import Arrival, Delivery, Series, with_arrival
 from tests.faults.importing import Importer, installed, row
@@ -45,7 +46,7 @@ def dropped(importer: Importer, day: int, count: int = 20, name: str = "imports/
     importer.deliver(importer.cloud.drop(name.format(day), rows(count)))
 
 
-def known(importer: Importer, *days: int, name: str = "imports/logins-{:02d}.json") -> None:
+def known(importer: Importer, *days: int, name: str = "imports/logins-{:02d}.json", **more: Any) -> None:
     """Files that came on these days, by their executions alone: whole imports are the first tests' affair."""
     place = importer.workplaces(lambda: 900_000)
     for day in days:
@@ -53,11 +54,11 @@ def known(importer: Importer, *days: int, name: str = "imports/logins-{:02d}.jso
         now_ms, key = importer.cloud.clock.now_ms(), name.format(day)
         source = S3Object(importer.cloud.bucket, key, f"version {day}", "etag", 1_000, now_ms)
         execution_id = execution_id_of(source)
-        place.records.create(
-            Execution(
-                execution_id, source, Status.PENDING, Phase.IMPORTING, now_ms, DEFAULT.as_stored(), "cooladata", 1
-            )
+        definition = DEFAULT.as_stored()
+        begun = Execution(
+            execution_id, source, Status.PENDING, Phase.IMPORTING, now_ms, definition, "cooladata", 1, **more
         )
+        place.records.create(begun)
 
 
 def looked(importer: Importer) -> Looked:
@@ -117,6 +118,17 @@ def test_a_file_that_was_refused_has_come(importer: Importer):
     importer.deliver(importer.cloud.drop("imports/logins-09.json", REFUSED))
     at(importer, 9, 5)
     assert found(importer) == NOTHING
+
+
+def test_what_was_mended_or_is_read_again_has_not_come(importer: Importer):
+    """Rows that were here before: who sends the series has sent nothing."""
+    known(importer, *range(9))
+    mended = {"name": "imports/logins-{:02d}.json", "mends": "e1"}
+    again = {"name": "imports/logins-1{:02d}.json", "replayed": Upload("e2", "e2", "imports/logins-01.json", 1, 1)}
+    for more in (mended, again):
+        known(importer, 9, **more)
+    at(importer, 9, 5)
+    assert found(importer) == ([SERIES], [])
 
 
 def test_files_of_a_recurring_import_that_wait_for_their_turn_have_come(importer: Importer):

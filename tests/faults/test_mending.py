@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from importer.aws.tables import ImportsTable
 from importer.executions import mending
-from importer.model import Execution
+from importer.model import Execution, Undone
 from tests.faults.importing import Importer, installed
 from tests.support.books import assert_books_balance
 from tests.support.faults import Fault
@@ -142,6 +142,25 @@ def test_a_child_that_failed_or_was_cancelled_took_nothing_over() -> None:
         child = imported(importer, mended(1), "imports/by-hand.txt", mends=parent)
         assert records(importer).execution(child).status == "FAILED"  # type: ignore[union-attr]
         assert outstanding(importer, parent) == 2
+
+
+def test_a_child_that_is_undone_closes_nothing_any_more() -> None:
+    """What it had mended is out of the store again: its rows are outstanding at the parent once more."""
+    with installed() as importer:
+        parent = imported(importer, bad(1) + bad(2))
+        child = imported(importer, mended(1), "imports/by-hand.json", mends=parent)
+        assert outstanding(importer, parent) == 1
+        table = records(importer)
+        honest = table.execution
+
+        def with_one_undone(execution_id: str) -> Execution | None:
+            found = honest(execution_id)
+            return replace(found, undone=Undone(True, 0)) if found is not None and found.id == child else found
+
+        table.execution = with_one_undone  # type: ignore[method-assign]
+        execution = table.execution(parent)
+        assert execution is not None
+        assert mending.outstanding(table, execution).rows == 2
 
 
 def test_rows_of_a_parent_in_another_bucket_are_not_closed() -> None:

@@ -241,3 +241,22 @@ def test_a_replay_under_other_settings_wins_over_its_parent() -> None:
         [city] = cloud.items(cloud.users_table)
         assert city["execution_id"] == replay["id"]
         nothing_to_find(importer)
+
+
+def test_a_replay_whose_source_is_taken_away_meanwhile_fails_and_says_so() -> None:
+    """What was read until then is counted; nothing is deleted by us, and it can be cancelled or taken up like any."""
+    with stage_of("imports/parts.json", many_rows(55), part_bytes=2048) as stage:
+        cloud = stage.importer.cloud
+        [key] = cloud.objects("completed_imports/")
+
+        def gone(cloud: Cloud) -> None:
+            with cloud.unseen():
+                for version in cloud.client("s3").list_object_versions(Bucket=cloud.bucket, Prefix=key)["Versions"]:
+                    cloud.client("s3").delete_object(Bucket=cloud.bucket, Key=key, VersionId=version["VersionId"])
+
+        stage.replayed(Fault("before", "GetObject completed_imports/", detail={"do": gone}))
+        [replay] = [item for item in stage.importer.executions() if item.get("parent")]
+        assert (replay["status"], replay["error"]["code"]) == ("FAILED", "object_gone")
+        receipts = [orjson.loads(body) for body in cloud.objects("receipts/").values()]
+        [receipt] = [receipt for receipt in receipts if receipt.get("parent")]
+        assert (receipt["complete"], receipt["completed_uri"]) == (False, None)

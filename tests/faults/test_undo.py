@@ -19,6 +19,7 @@ import orjson
 import pytest
 
 from importer import executions
+from importer.executions import mending
 from importer.ledger.undo import Busy, CannotUndo, Desk, planned, receipt_key, undo
 from importer.model import Execution, Fenced, Status, TimeIsUp
 from tests.faults.importing import Importer, installed
@@ -523,3 +524,69 @@ def test_a_plan_tells_what_it_takes_and_changes_nothing(story: History) -> None:
     assert isinstance(plan["cost"], dict)
     assert plan["cost"]["usd"] > 0
     assert (story.tables(), story.now(wrong.id).undone) == (before, None)
+
+
+# ---- Replays --------------------------------------------------------------------------------------------------------
+
+
+def replayed(story: History, execution: Execution, name: str) -> Execution:
+    """Its archived file, read again as an execution of its own."""
+    known = {item["id"] for item in story.importer.executions()}
+    story.importer.cloud.clock.advance(EVERY_MS)
+    story.importer.replay(execution.id, name)
+    story.importer.run_until_quiet()
+    [replay_id] = {item["id"] for item in story.importer.executions()} - known
+    return story.now(replay_id)
+
+
+def test_an_undone_replay_leaves_what_its_first_reading_wrote(story: History) -> None:
+    """And is not the import of its file: that one's items are put back under its own name."""
+    first, wrong = story.told
+    before = story.tables()
+    for execution in (first, wrong):
+        replay = replayed(story, execution, "again")
+        assert replay.status is Status.SUCCEEDED
+        assert story.tables() != before
+        story.undo(replay)
+        assert_equal(story.tables(), before)
+
+
+def test_an_undone_import_leaves_what_its_replay_wrote(tmp_path: Path) -> None:
+    """They hold the same rows: undone are both, or nothing is gone."""
+    expected = without(STORY, {0}, tmp_path, versioned=False)
+    with told(tmp_path) as story:
+        first, _ = story.told
+        replay = replayed(story, first, "again")
+        held = story.tables()
+        story.undo(first)
+        assert_equal(story.tables(), held)
+        story.undo(replay)
+        assert_equal(story.tables(), expected)
+
+
+def test_rows_of_a_replay_under_another_identity_are_undone_with_it(story: History) -> None:
+    """What the file said before stays; what it says under other settings goes."""
+    first, _ = story.told
+    before = story.tables()
+    known = {item["id"] for item in story.importer.executions()}
+    story.importer.cloud.clock.advance(EVERY_MS)
+    story.importer.replay(first.id, "by place", identity="address")
+    story.importer.run_until_quiet()
+    [replay_id] = {item["id"] for item in story.importer.executions()} - known
+    assert len(story.tables()["events"]) > len(before["events"])
+    story.undo(story.now(replay_id))
+    assert_equal(story.tables(), before)
+
+
+# ---- Mended files ---------------------------------------------------------------------------------------------------
+
+
+def test_rows_a_mended_file_had_taken_over_are_outstanding_again(story: History) -> None:
+    """What is undone has taken nothing over."""
+    place = story.importer.workplaces(lambda: 900_000)
+    bad = row("x", 1).replace(b'"user_id":"x"', b'"user_id":7')
+    parent = story.drop(File(2, "imports/bad.json", bad))
+    child = story.drop(File(3, f"imports/bad.{parent.id}.json", row("x", 1)))
+    assert mending.outstanding(place.records, parent).rows == 0
+    story.undo(child)
+    assert mending.outstanding(place.records, parent).rows == 1

@@ -26,7 +26,7 @@ from importer.sinks.items import EXPIRES
 from tests.bench import rig
 from tests.faults import importing
 from tests.support import cloud
-from tests.support.policy import granted
+from tests.support.policy import FOR_ALARMS, granted
 
 ROOT = Path(__file__).parents[2]
 TEMPLATE = yaml_parse((ROOT / "template.yaml").read_text())
@@ -154,21 +154,10 @@ def test_only_workers_are_started_by_what_our_functions_send(expanded):
         (NOTIFIES, {"Fn::GetAtt": ["ImportsTable", "StreamArn"]}),
     ]
     assert sorted(map(str, told)) == sorted(map(str, [*loops, *others]))
-    assert granted("NotifyRole") == {
-        ("s3:GetObject", "receipts/"),
+    assert granted("NotifyRole") == FOR_ALARMS | {
         ("events:PutEvents", "event-bus"),
         ("sns:Publish", "NoticeTopic"),
         ("sqs:SendMessage", "DeadLetterQueue"),
-        # To explain alarms; the log groups are held by a test of their own.
-        ("s3:GetObject", "errors/"),
-        ("s3:GetObject", "imports/"),
-        ("s3:GetObjectVersion", "imports/"),
-        ("s3:ListBucketVersions", "list imports/"),
-        ("dynamodb:GetItem", "ImportsTable"),
-        ("dynamodb:Query", "ImportsTable"),
-        ("dynamodb:Query", "ImportsTable/index/unfinished"),
-        ("dynamodb:Query", "ImportsTable/index/by_time"),
-        ("sns:Publish", "ExplainedTopic"),
     }
 
 

@@ -26,8 +26,11 @@ import app
 from importer import assembly
 from importer.aws import clients
 from importer.aws.fetches import FetchesTable
+from importer.aws.series import SeriesTable
+from importer.doors.expecting import attention_ms
 from importer.fetches import Fetch
 from importer.model import Status, Unavailable, Watched
+from importer.series import Arrival, Delivery, Series, with_arrival
 from tests.faults.files import FILES
 from tests.faults.importing import Importer, installed
 from tests.support.clock import START_MS, LambdaContext
@@ -413,6 +416,25 @@ def nobody_had_told(trouble: Trouble) -> None:
     trouble.logged("sweep", 20, level="INFO", message="found", found="to_move", key="imports/moved.json")
 
 
+def files_of_series(trouble: Trouble) -> None:
+    """One that did not come since yesterday, one that came thin, one on time, and one that is muted."""
+    day_ms = 24 * HOUR_MS
+    with trouble.cloud.unseen():
+        table = SeriesTable(clients.records(), trouble.cloud.imports_table)
+        for name, days, newest, muted in (
+            ("shop/logins*.json", range(-12, -1), 1_000, False),
+            ("shop/tuesday's $(orders)*.csv", range(-12, 0), 40, False),
+            ("clicks*.json", range(-12, 0), 1_000, False),
+            ("old*.json", range(-12, -1), 1_000, True),
+        ):
+            deliveries: tuple[Delivery, ...] = ()
+            for day in days:
+                rows = newest if day == days[-1] else 1_000
+                deliveries = with_arrival(deliveries, Arrival(START_MS + day * day_ms - HOUR_MS, 100 * rows, rows))
+            series = Series(name, deliveries, START_MS, muted)
+            table.write_series(series, attention_ms(series))
+
+
 def api_fails(trouble: Trouble) -> None:
     trouble.logged(
         "api",
@@ -517,6 +539,8 @@ def samples() -> dict[str, Sample]:
         "stream-throttles": Sample(_of("stream-throttles", 300), left_behind),
         "notify-errors": Sample(_of("notify-errors", 2), notices_wait),
         "alarms-not-told": Sample(_of("alarms-not-told"), notices_wait),
+        "missing-files": Sample(_of("missing-files"), files_of_series),
+        "thin-files": Sample(_of("thin-files"), files_of_series),
     }
     odd = {
         "oldest-waiting-silence": Sample(_of("oldest-waiting", None), sweep_is_silent),
@@ -532,7 +556,7 @@ def samples() -> dict[str, Sample]:
         ),
         "stranger": Sample(delivered(_stranger())),
         "unknown-section": Sample(
-            delivered(_stranger(AlarmDescription="A file is missing; ask for it: docs/operations.md#missing-files"))
+            delivered(_stranger(AlarmDescription="A disk is full; make room: docs/operations.md#disk-full"))
         ),
         "composite": Sample(delivered(_composite()), refused_files),
         "anomaly": Sample(delivered(_anomaly())),

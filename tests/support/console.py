@@ -125,7 +125,7 @@ class _Handler(BaseHTTPRequestHandler):
 class Installation:
     """Attributes:
     holds: what is posted waits for `deliver`.
-    undo: what the undo routes answer, in their order; None: there are none.
+    undoes: False: it has no routes of undo, as of a version before them.
     bucket_refuses: the code with which the bucket refuses every form.
     """
 
@@ -134,7 +134,7 @@ class Installation:
     lock: threading.RLock = field(default_factory=threading.RLock)
     holds: bool = False
     held: list[tuple[str, bytes]] = field(default_factory=list)
-    undo: list[dict[str, Any]] | None = None
+    undoes: bool = True
     asked: list[str] = field(default_factory=list)
     bucket_refuses: str = ""
     url: str = ""
@@ -165,6 +165,14 @@ class Installation:
             if posts is None:
                 self.held.clear()
 
+    def work(self) -> None:
+        """What lies in the queues is done."""
+        with self.lock:
+            while (received := self.cloud.receive()) is not None:
+                handle, task = received
+                app.part_handler({"Records": [{"body": task}]}, LambdaContext(self.cloud.clock, 300))
+                self.cloud.delete_message(handle)
+
     def imported(self, key: str, body: bytes) -> str:
         """Id of the execution of a file that was dropped."""
         with self.lock:
@@ -181,28 +189,9 @@ class Installation:
         with self.lock:
             http = event["requestContext"]["http"]
             self.asked.append(f"{http['method']} {event['rawPath']}")
-            if event["rawPath"].endswith("/undo") and self.undo is not None:
-                return _stubbed(self.undo, http["method"], event.get("queryStringParameters") or {})
+            if event["rawPath"].endswith("/undo") and not self.undoes:
+                return _json(404, {"status": 404, "code": "no_such_route", "detail": "there is no such resource"})
             return self.door.invoke(event)
-
-
-def _stubbed(undo: list[dict[str, Any]], method: str, query: dict[str, str]) -> dict[str, Any]:
-    """Undo as its contract has it: a plan, then 202, then how it stands; each state of the list is told once."""
-    if method == "GET":
-        said = undo.pop(0) if len(undo) > 1 else undo[0]
-        if said["status"] == "NONE":
-            return _json(404, {"status": 404, "code": "not_undone", "detail": "nobody has asked for it"})
-        return _json(200, {"status": "ok", "data": said})
-    if query.get("plan") == "true":
-        plan = {"schema": "undo_plan/1", "items_at_most": 12, "read_bytes": 4_000, "others": ["0" * 32], "running": []}
-        plan |= {"seconds": 3, "cost": {"usd": 0.0004}, "stream": None}
-        return _json(200, {"status": "ok", "data": plan})
-    undo[:] = [
-        {"status": "ASKED"},
-        {"status": "RUNNING", "removed": 5},
-        {"status": "DONE", "removed": 12, "put_back": 3},
-    ]
-    return _json(202, {"status": "ok", "data": undo[0]})
 
 
 def _json(status: int, body: Any) -> dict[str, Any]:

@@ -37,6 +37,20 @@ TO_LAMBDAS_QUEUE = ("sqs:SendMessage", "DeadLetterQueue")
 # The fake cloud has one queue of work. Which of them a task or a fetch goes to: test_part_queue.py, test_fetching.py.
 OTHER_QUEUES = {("sqs:SendMessage", name) for name in ("HighPartQueue", "LowPartQueue", "FetchQueue")}
 SENDS_THERE_ITSELF = "NotifyRole"
+# What its function needs in order to explain alarms; the rest it needs for notices.
+FOR_ALARMS = frozenset(
+    {
+        ("s3:GetObject", "receipts/"),
+        ("s3:GetObject", "errors/"),
+        ("s3:GetObjectVersion", "imports/"),
+        ("s3:ListBucketVersions", "list imports/"),
+        ("dynamodb:GetItem", "ImportsTable"),
+        ("dynamodb:Query", "ImportsTable"),
+        ("dynamodb:Query", "ImportsTable/index/unfinished"),
+        ("dynamodb:Query", "ImportsTable/index/by_time"),
+        ("sns:Publish", "ExplainedTopic"),
+    }
+)
 
 
 @cache
@@ -102,7 +116,8 @@ def needed(call: Call) -> set[Permission]:
     if call.service == "eventbridge":
         return {(f"events:{call.operation}", "event-bus")}
     if call.service == "sns":
-        return {(f"sns:{call.operation}", "NoticeTopic")}
+        topic = "ExplainedTopic" if b"%3Aexplained" in call.body else "NoticeTopic"
+        return {(f"sns:{call.operation}", topic)}
     raise AssertionError(f"teach {__name__} what {call.label} needs")
 
 

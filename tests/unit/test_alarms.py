@@ -18,12 +18,15 @@ from importer.doors import explaining as explaining_room
 from importer.doors.alarms import Kind, alarm_described, alarm_of
 from importer.doors.explaining import LOOKING_MS, notes_in
 from importer.doors.explanations import LONGEST_SUBJECT, Facts, Here, explained, log_line
+from importer.doors.letters import letter_of
 from importer.masking import DIALECT_NAMES, LONGEST_SAMPLE, masked, masked_row
 from importer.model import Misconfigured, Unavailable
 from importer.telemetry import PowertoolsTelemetry
 from tests.support import alarms, command
 from tests.support.alarms import EVENTS, GOLDEN, Trouble, delivered, document, explaining, in_trouble, published
 from tests.support.cloud import REGION
+from tests.support.faults import plan
+from tests.support.policy import FOR_ALARMS, needed
 
 OF_ALARMS = {kind.value: alarms.samples()[kind.value] for kind in Kind}
 
@@ -257,6 +260,18 @@ def test_a_bug_in_one_lookup_leaves_the_others_their_turn():
     ]
 
 
+def test_without_a_receipt_the_reasons_file_says_why():
+    """It was removed, or may not be read; what the first rows were refused for is told all the same."""
+    with in_trouble(alarms.refused_rows) as trouble, explaining(trouble) as notify:
+        with trouble.cloud.unseen():
+            s3 = trouble.cloud.client("s3")
+            for entry in s3.list_objects_v2(Bucket=trouble.cloud.bucket, Prefix="receipts/")["Contents"]:
+                s3.delete_object(Bucket=trouble.cloud.bucket, Key=entry["Key"])
+        [told] = notify(OF_ALARMS["bad-rows"].event)["messages"]
+    assert [one["count"] for one in told["explanation"]["reasons"]] == [6, 4, 2]
+    assert told["explanation"]["fix"] == "evnt_time present: did you mean event_time_ts?"
+
+
 def test_lookups_end_in_time():
     """Who is woken does not wait for a table that answers slowly."""
     with in_trouble(alarms.left_behind) as trouble, explaining(trouble) as notify:
@@ -315,6 +330,28 @@ def test_only_what_sns_delivers_is_taken_for_a_message():
     assert [note.message for note in notes_in({"Records": [{"Sns": {"Message": {"a": 1}}}]})] == ['{"a":1}']
     with in_trouble(alarms.fine) as trouble, explaining(trouble) as notify, pytest.raises(Misconfigured):
         notify({"hello": "world"})
+
+
+def test_its_role_may_do_what_explaining_needs_and_nothing_else():
+    """Least privilege, in both directions, over all samples; the logs' groups are held by a test of the template."""
+    used = set()
+    for sample in OF_ALARMS.values():
+        with in_trouble(sample.trouble) as trouble, explaining(trouble) as notify, plan(trouble.cloud) as invocation:
+            notify(sample.event)
+        used |= {permission for call in invocation.calls for permission in needed(call)}
+    assert used == FOR_ALARMS | {("sqs:ReceiveMessage", "DeadLetterQueue")}
+
+
+def test_an_alarm_nobody_could_be_told_of_is_a_letter_that_can_be_delivered_again():
+    """Lambda's record of it, and what SNS itself could not deliver."""
+    event = delivered(document(alarms.alarm_ids()["bad-rows"], 50))
+    record = {"requestContext": {"condition": "RetriesExhausted"}, "requestPayload": event}
+    told = {"Type": "Notification", "Message": event["Records"][0]["Sns"]["Message"]}
+    for body, payload in ((record, event), (told, told)):
+        letter = letter_of({"MessageId": "1", "ReceiptHandle": "1", "Body": json.dumps(body)})
+        assert (letter.what, json.loads(letter.payload), letter.unknown) == ("alarm", payload, "")
+        assert letter.about() == "an alarm that nobody was told of"
+        assert len(notes_in(payload)) == 1
 
 
 # ---- Parts of a message --------------------------------------------------------------------------------------------

@@ -275,6 +275,19 @@ def test_a_local_file_says_whose_rows_it_has_when_it_is_dropped(installation: Im
     assert said["parent"]["outstanding"] == outstanding(installation, parent) == 0
 
 
+def test_import_and_presign_say_whose_rows_a_file_has(installation: Importer, tmp_path: Path) -> None:
+    """By the parent's key, too; of one file only."""
+    parent = dropped(installation, GOOD + TEN[2])
+    file = tmp_path / "by-hand.json"
+    file.write_bytes(TEN[2].replace(b"1425920218", b"1425920218000"))
+    form = told(installation, "presign", str(file), "--mends", KEY)
+    assert form["fields"]["x-amz-meta-mends"] == parent
+    assert run(installation, "import", str(file), "--mends", KEY).exit_code == 0
+    assert outstanding(installation, parent) == 0
+    twice = run(installation, "import", str(file), "https://example.com/a.json", "--mends", KEY)
+    assert (twice.exit_code, "--mends is for one file" in twice.stderr) == (2, True)
+
+
 def test_where_no_row_was_refused_there_is_nothing_to_mend(installation: Importer) -> None:
     parent = dropped(installation, GOOD)
     result = run(installation, "fix", parent)

@@ -233,3 +233,61 @@ def test_what_if_the_whole_file_would_be_refused(installation: Importer) -> None
         result = run(installation, KEY, "--what-if", "--set", setting, "--json")
         assert result.exit_code == 1
         assert json.loads(result.stdout)["files"][0]["refused"]["code"] == code
+
+
+# -- what is meant ---------------------------------------------------------------------------------------------------
+
+
+def test_the_key_of_an_archived_file_means_the_import_that_archived_it(installation: Importer) -> None:
+    """Not its replays, which are found by their ids and by what they wrote; a base name means a file in any folder."""
+    parent = imported(installation, "imports/shop/logins.json", VENDOR_ROWS)
+    installation.replay(parent, "again")
+    installation.run_until_quiet()
+    replay = next(item for item in installation.executions() if item.get("parent") == parent)
+
+    def meant(name: str) -> str:
+        said = command.run(installation.cloud, "executions", name, "--json")
+        return str(json.loads(said.stdout)["execution"]["id"])
+
+    for name in (replay["result"]["input_file_uri"], "logins.json", "imports/shop/logins.json", "shop/logins.json"):
+        assert meant(name) == parent, name
+    for name in (replay["id"], replay["result"]["error_file_uri"], replay["result"]["receipt_uri"]):
+        assert meant(name) == replay["id"], name
+    assert "read from" in command.run(installation.cloud, "executions", replay["id"]).stdout
+
+
+def test_a_replay_to_the_stream_alone_leaves_the_tables(monkeypatch, tmp_path) -> None:
+    """Which have every row already; the stream gets each, with the same ids."""
+    monkeypatch.setattr(twin, "DIRECTORY", tmp_path)
+    with installed(sinks=("dynamodb", "firehose")) as importer:
+        cloud = importer.cloud
+        command.write_outputs(cloud, tmp_path)
+        settings = Settings(
+            cloud.bucket,
+            cloud.events_table,
+            cloud.users_table,
+            cloud.imports_table,
+            ("dynamodb", "firehose"),
+            delivery_stream=cloud.delivery_stream,
+        )
+        monkeypatch.setattr(replaying, "settings_of", lambda connection: settings)
+        importer.deliver(cloud.drop(KEY, VENDOR_ROWS))
+        tables, lines = cloud.items(cloud.events_table), cloud.stream_lines()
+        assert run(importer, KEY, "--sinks", "firehose", "--no-wait", "--yes").exit_code == 0
+        importer.run_until_quiet()
+        assert cloud.items(cloud.events_table) == tables
+        ids = [json.loads(line)["event_id"] for line in cloud.stream_lines()]
+        assert sorted(ids) == sorted(2 * [json.loads(line)["event_id"] for line in lines])
+        nothing_to_find(importer)
+
+
+def test_what_was_undone_is_replayed_by_name_only(installation: Importer) -> None:
+    """A replay puts back what somebody has taken out on purpose."""
+    parent = imported(installation, KEY, VENDOR_ROWS)
+    cloud = installation.cloud
+    item = next(
+        item for item in cloud.items(cloud.imports_table) if item["pk"] == f"EXEC#{parent}" and item["sk"] == "EXEC"
+    )
+    cloud.put_item(cloud.imports_table, {**item, "undone": {"done": True, "at_ms": 1, "position": -1}})
+    assert "No archived file fits" in run(installation, "--prefix", "logins", "--yes").stdout
+    assert run(installation, KEY, "--no-wait", "--yes").exit_code == 0

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 from click.testing import Result
 
-from cli import twin
+from cli import dead_letters, twin
 from importer.model import Execution
 from tests.faults.files import VENDOR_ROWS
 from tests.faults.importing import Importer, installed
@@ -19,6 +19,7 @@ KEY = "imports/logins.json"
 def installation(monkeypatch: pytest.MonkeyPatch, tmp_path) -> Iterator[Importer]:
     """An importer; the command takes it for the twin."""
     monkeypatch.setattr(twin, "DIRECTORY", tmp_path)
+    monkeypatch.setattr(dead_letters, "_WAIT_SECONDS", 0)
     with installed() as importer:
         command.write_outputs(importer.cloud, tmp_path)
         yield importer
@@ -100,3 +101,14 @@ def test_where_it_cannot_be_undone_the_exit_code_is_1(installation: Importer) ->
     assert (result.exit_code, f"--without {first.id}" in result.stderr) == (1, True)
     assert run(installation, "undo", second.id, "--yes", "--without", first.id).exit_code == 0
     assert run(installation, "undo", "f" * 32).exit_code == 2
+
+
+def test_a_dead_letter_of_an_undoing_needs_nothing_but_the_sweep(installation: Importer) -> None:
+    cloud = installation.cloud
+    with cloud.unseen():
+        body = json.dumps({"schema": "undo/1", "execution_id": "0" * 32})
+        cloud.client("sqs").send_message(QueueUrl=cloud.dead_letter_queue_url, MessageBody=body)
+    result = run(installation, "redrive", "--dead-letters", "--yes")
+    assert result.exit_code == 0, result.stderr
+    assert "undoing of execution 0000" in result.stdout
+    assert cloud.messages(cloud.dead_letter_queue_url) == []

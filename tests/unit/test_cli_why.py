@@ -69,7 +69,7 @@ def test_a_good_row_is_followed_to_its_item(installation: Importer) -> None:
     assert item["written_by"] == {"execution_id": execution["id"], "address": offset}
     assert item["key"] == f"{item['item']['user_id']}/{item['item']['event_key']}"
     page = why(installation, f"{KEY}#L4").stdout
-    assert "It is good: 1 events" in page
+    assert "It is good: 1 event, 0 user changes" in page
     assert row(2).decode() in page
     assert "cooladata: " in page
 
@@ -217,20 +217,31 @@ def test_where_the_archive_is_gone_a_refused_row_is_still_known(installation: Im
     assert (result.exit_code, "is not there any more" in " ".join(result.stdout.split())) == (1, True)
 
 
+def test_of_a_csv_whose_archive_is_gone_the_place_in_errors_is_behind_its_header(installation: Importer) -> None:
+    key, body = FILES["CSV"]
+    imported(installation, key, body)
+    some = oracle.read(key, body).bad_rows[-1]
+    with installation.cloud.unseen():
+        s3 = installation.cloud.client("s3")
+        [archived] = installation.cloud.objects("completed_imports/")
+        s3.delete_object(Bucket=installation.cloud.bucket, Key=archived)
+    said = told(installation, f"{key}#L{some.line}")
+    place = said["refused"]["errors"]
+    errors = installation.cloud.objects()[place["key"]]
+    assert errors[place["offset"] : place["offset"] + place["length"]] == some.row
+    assert said["row"]["text"] == some.row.decode("utf-8", "backslashreplace")
+
+
 def test_a_row_of_a_csv_may_stand_on_several_lines(installation: Importer) -> None:
     body = b'user_id,event_name,event_time_ts\nu,"lo\ngin",1350274990000\nv,login,1350274990000\n'
-    imported(installation, "imports/t/a.csv", body) if _csv(installation) else None
+    cloud = installation.cloud
+    definition = {"mime_type": "TEXT_CSV", "format": "cooladata"}
+    cloud.put_item(cloud.imports_table, {"pk": "IMPORT#t", "sk": "IMPORT", "definition": definition})
+    imported(installation, "imports/t/a.csv", body)
     said = told(installation, "imports/t/a.csv#L3")
     assert (said["row"]["line"], said["row"]["lines"]) == (2, 2)
     assert told(installation, "imports/t/a.csv#L1")["verdict"] == "header"
     assert told(installation, "imports/t/a.csv#L4")["row"]["text"].startswith("v,login")
-
-
-def _csv(importer: Importer) -> bool:
-    cloud = importer.cloud
-    definition = {"mime_type": "TEXT_CSV", "format": "cooladata"}
-    cloud.put_item(cloud.imports_table, {"pk": "IMPORT#t", "sk": "IMPORT", "definition": definition})
-    return True
 
 
 def test_user_records_say_which_value_has_won(installation: Importer) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from importer.definitions import DEFAULT, TEXT_CSV, Definition
 from importer.documents import definition_document, document, settings_told
-from importer.model import FileError, Misconfigured, Phase, Status
+from importer.model import FileError, Misconfigured, Phase, Status, Upload
 from tests.unit.test_receipts import EXECUTION, OUTCOME
 
 D12 = {
@@ -139,3 +139,10 @@ def test_a_document_of_a_definition_tells_its_settings(wrapped: Any):
 def test_what_is_no_document_tells_no_settings(body: Any):
     with pytest.raises(Misconfigured, match="a definition is a JSON object"):
         settings_told(body)
+
+
+def test_only_a_replay_has_a_parent():
+    """What was written before there were replays stays as it is."""
+    replay = replace(EXECUTION, replayed=Upload("p1", "e0", "imports/shop/a.json", 1, 2))
+    assert document(replay) == {**document(EXECUTION), "parent": "p1"}
+    assert "parent" not in document(EXECUTION)

@@ -158,7 +158,7 @@ def test_a_token_of_another_import_may_nothing_here(door: Door):
                 assert reply.json["data"] == []
             elif path == one:
                 assert reply.code == (404, "no_such_uri_import")  # its id says nothing of an import
-            elif path.startswith("/v1/executions/"):
+            elif path.startswith("/v1/executions/") and not path.endswith("/undo"):
                 assert reply.code == (404, "no_such_execution")  # as of one of an import it may not see
             elif path not in ("/openapi.json", "/console", "/v1/token"):
                 assert reply.code == (403, "forbidden"), route
@@ -605,6 +605,21 @@ def test_retry_takes_up_what_failed(door: Door):
 
 
 # ---- Files --------------------------------------------------------------------------------------------------------
+
+
+def test_an_execution_says_which_of_its_bad_rows_are_outstanding(door: Door):
+    """Until a file that has them, mended, is imported; of one without bad rows nothing is said."""
+    parent = door.post(f"{IMPORTS}/default/executions", f"bad\n{ROW}", headers=LINES).json["data"]["id"]
+    door.deliver()
+    path = f"{IMPORTS}/default/executions"
+    assert door.get(f"{path}/{parent}").json["data"]["outstanding"] == 1
+    door.cloud.drop("imports/by-hand.json", ROW.encode(), Metadata={"mends": parent})
+    door.deliver()
+    said = door.get(f"{path}/{parent}").json["data"]
+    (child,) = said["mended_by"]
+    assert (said["outstanding"], child["rows"], child["counts"]) == (0, 1, True)
+    told = door.get(f"{path}/{child['execution_id']}").json["data"]
+    assert (told["parent"], "outstanding" in told) == (parent, False)
 
 
 def test_a_token_sees_files_of_its_imports_only(door: Door):

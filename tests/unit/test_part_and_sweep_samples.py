@@ -77,6 +77,7 @@ def test_every_sample_is_described():
     assert files == {
         "part/task.json",
         "part/sqs-task.json",
+        "part/undo.json",
         "sweep/unfinished.json",
         "sweep/waiting.json",
         "sweep/expected.json",

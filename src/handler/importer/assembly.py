@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from typing import TYPE_CHECKING, Final
 
 from aws_lambda_powertools import Logger, Metrics
@@ -247,6 +247,8 @@ def explainer_of(settings: Settings, telemetry: PowertoolsTelemetry, clock: Cloc
     # Imported here: no other function has to.
     from importer.aws.events import Topic
     from importer.aws.looking import AlarmTable, Logs, Papers, Peek
+    from importer.aws.series import SeriesTable
+    from importer.doors.expecting import unusual
     from importer.doors.explaining import Explainer, Looking
     from importer.doors.explanations import Here
     from importer.executions import files_waiting
@@ -271,6 +273,7 @@ def explainer_of(settings: Settings, telemetry: PowertoolsTelemetry, clock: Cloc
             Logs(clients.logs, settings.stack),
             Peek(clients.prompt_queues, settings.dead_letter_queue_url),
             walk_waiting,
+            partial(unusual, SeriesTable(clients.prompt_records(), settings.imports_table)),
             clock,
         ),
         Topic(clients.topics, settings.alarm_topic) if settings.alarm_topic else None,

@@ -164,14 +164,14 @@ Judge: TypeAlias = Callable[[Line], Batch]  # of one line
 
 
 def judge(rules: Rules, layout: Layout = JSON_LINES) -> "Judge":
-    """Gives a line's own batch, as `batches` would judge it in the midst of a file: for who asks of one row again and
-    again, with other bytes."""
+    """Judges a line as `batches` would in the midst of a file; gives its batch, whose sums are not made. For who asks
+    of one row again and again, with other bytes."""
     read = reader(rules.format, rules.definition, rules.now_ms, rules.execution_id)
 
     def judged(line: Line) -> Batch:
         batch = Batch(line[0], 1, [line])
         _judge(line, 1, batch, layout, read, rules.limits)
-        return _ended(batch, line[0] + len(line[1]))
+        return batch
 
     return judged
 

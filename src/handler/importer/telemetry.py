@@ -372,7 +372,8 @@ class PowertoolsTelemetry:
 
     def closed(self, execution: Execution, now_ms: int, refused: Mapping[str, int]) -> None:
         outcome = execution.outcome
-        self._count(Metric.DROP_TO_END_MILLISECONDS, max(now_ms - execution.source.last_modified_ms, 0))
+        if execution.replayed is None:  # a replay's file was dropped whenever
+            self._count(Metric.DROP_TO_END_MILLISECONDS, max(now_ms - execution.source.last_modified_ms, 0))
         if execution.status is Status.SUCCEEDED:
             self._count(Metric.EXECUTIONS_SUCCEEDED, 1)
             self._count(Metric.IMPORTED_BYTES, execution.source.size_bytes)

@@ -46,6 +46,8 @@ class Kind(StrEnum):
     STREAM_THROTTLES = "stream-throttles"
     NOTIFY_ERRORS = "notify-errors"
     ALARMS_NOT_TOLD = "alarms-not-told"
+    MISSING_FILES = "missing-files"
+    THIN_FILES = "thin-files"
 
 
 # Function of the template → what its log group ends with.
@@ -67,6 +69,8 @@ _BY_METRIC: Final = {
     "WaitingFiles": Kind.OLDEST_WAITING,
     "MissedNotifications": Kind.MISSED_NOTIFICATIONS,
     "ResumedExecutions": Kind.RESUMED_EXECUTIONS,
+    "FilesMissing": Kind.MISSING_FILES,
+    "FilesThin": Kind.THIN_FILES,
     "NoticesNotSent": Kind.NOTICES_LATE,
     "IteratorAge": Kind.NOTICES_LATE,
     "AsyncEventAge": Kind.EVENTS_OLD,

@@ -620,6 +620,9 @@ function showOne(data) {
     ["Rows of erased people", result?.total_erased ? number(result.total_erased) : ""],
     ["Withheld rows", result?.total_withheld ? number(result.total_withheld) : ""],
     ["Dropped", time(data.creation_date)], ["Began", time(data.start_date)], ["Took", span(data.duration)],
+    [data.mends ? "Has mended rows of" : "Reads again", data.parent
+      ? el("button", { class: "link", type: "button", click: () => open(data.parent) }, data.parent) : ""],
+    ["Undone", data.undone ? time(data.undone.done_ms ?? data.undone.at_ms) : ""],
     ["Attempt", data.retry_count ? data.retry_count + 1 : ""], ["Execution", el("code", {}, data.id)],
     ["File", el("code", {}, result?.input_file_uri ?? data.parameters.file_uri)],
   ]), data.error ? el("div", { class: "wide" }, el("dt", {}, "Why it failed"), el("dd", { class: "bad" }, `${data.error.code}: ${data.error.message}`)) : null);
@@ -798,7 +801,10 @@ const planned = plan => [
 function plain(value, depth = 0) {
   if (Array.isArray(value)) return el("ul", {}, value.slice(0, 50).map(each => el("li", {}, plain(each, depth + 1))));
   if (value !== null && typeof value === "object" && depth < 4) {
-    return el("dl", { class: depth ? "" : "facts" }, facts(Object.entries(value).map(([key, each]) => [key.replaceAll("_", " "), plain(each, depth + 1)])));
+    return el("dl", { class: depth ? "" : "facts" }, facts(Object.entries(value)
+      .filter(([key, each]) => each !== null && !["schema", "execution_id"].includes(key))
+      .map(([key, each]) => key.endsWith("_ms") ? [key.slice(0, -3).replaceAll("_", " "), time(each)]
+        : [key.replaceAll("_", " "), plain(each, depth + 1)])));
   }
   return el("span", {}, typeof value === "number" ? number(value) : value === null ? "none" : typeof value === "object" ? JSON.stringify(value) : value);
 }

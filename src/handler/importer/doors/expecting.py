@@ -175,8 +175,8 @@ def series_name(execution: Execution, own_bucket: str) -> str:
     Raises:
         Misconfigured: its definition is of another version.
     """
-    if execution.replayed is not None or execution.mends:
-        return ""
+    if execution.mends or execution.replayed is not None:
+        return ""  # rows that have come before, from us and not from who sends
     definition = Definition.of(execution.definition)
     return _named(execution.source.bucket, execution.source.key, definition, own_bucket)
 

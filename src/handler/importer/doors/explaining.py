@@ -8,12 +8,12 @@ without coming through here. All lookups together get LOOKING_MS: who is woken w
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Final, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 import orjson
 
-from importer.bad_rows import BadRow
-from importer.compression import is_compressed
+from importer.bad_rows import BadRow, ObjectProblem
+from importer.compression import opened
 from importer.csv_rows import Csv
 from importer.definitions import TEXT_CSV
 from importer.doors.alarms import ALARM, LOGS, Alarm, Kind, alarm_of
@@ -35,6 +35,10 @@ from importer.executions.ports import Found
 from importer.executions.waiting import GRACE_MS
 from importer.fetches import Fetch
 from importer.model import Clock, Execution, PartState, Phase, S3Object, Status, Unavailable, Value, Watched
+from importer.receipts import FoldedReasons
+
+if TYPE_CHECKING:
+    from importer.rhythm import Unusual
 
 LOOKING_MS: Final = 20_000  # of one alarm, all lookups together; the function has 120 s, and a last call may take 12
 SLACK_MS: Final = 120_000  # a metric comes to CloudWatch up to two minutes after what it counts
@@ -102,6 +106,7 @@ class Looking:
     logs: Logs
     letters: Peek
     walk_waiting: WalkWaiting
+    unusual: "Callable[[int], Iterator[Unusual]]"
     clock: Clock
 
 
@@ -250,10 +255,15 @@ def facts_of(alarm: Alarm, looking: Looking) -> Facts:
             case Kind.NOTICES_LATE | Kind.NOTIFY_ERRORS | Kind.ALARMS_NOT_TOLD:
                 look.lines("notify", f'{_ERROR_LINES} ?"not told"', "not told")
                 look.letters(lambda letter: letter.what in ("notice", "alarm"))
+            case Kind.MISSING_FILES:
+                look.series("late")
+            case Kind.THIN_FILES:
+                look.series("thin")
             case Kind.EVENTS_OLD | Kind.EVENTS_DROPPED:
-                look.letters(lambda letter: letter.what == "notification")
-                look.waiting()
-                look.lines("import", _ERROR_LINES)
+                look.nobody_begins()
+            case Kind.FUNCTION_ERRORS | Kind.FUNCTION_THROTTLES:
+                look.nobody_begins()
+                look.unfinished(lambda _one: True)
             case Kind.FETCH_ERRORS:
                 look.lines("fetch", _ERROR_LINES)
                 look.fetches()
@@ -307,6 +317,15 @@ class _Look:
             self.facts.bugs.append(bug)
             return otherwise
 
+    def series(self, state: str) -> None:
+        """Those that were late, or thin, when the alarm looked."""
+        at_ms = self.window[1]
+        nothing: list[Unusual] = []
+        found = self.tried("series of files", lambda: list(self.at.unusual(at_ms)), nothing)
+        self.facts.series = sorted(
+            (one for one in found if one.state.value == state), key=lambda one: (one.expected.due_ms, one.name)
+        )
+
     # -- executions that ended --------------------------------------------------------------------------------
 
     def ended(self, which: str) -> None:
@@ -334,6 +353,8 @@ class _Look:
         bucket, to = execution.source.bucket, execution.outcome.destination
         body = self.tried("a receipt", lambda: self.at.papers.head(bucket, to.receipt), b"")
         receipt = _document(body)
+        if receipt is None and _bad_of(execution):
+            receipt = self.tried("reasons", lambda: self._reasons(execution), None)
         row = None
         if _bad_of(execution) and sum(one.row is not None for one in before) < ROWS:
             groups = (receipt or {}).get("reasons")
@@ -348,13 +369,33 @@ class _Look:
             head = self.tried("the file itself", lambda: self._begin(execution.source), b"")
         return Ended(execution, receipt, row, head)
 
+    def _reasons(self, execution: Execution) -> dict[str, Any] | None:
+        """What a receipt would say of the first refused rows: of one that is gone, or may not be read."""
+        assert execution.outcome is not None
+        folded = FoldedReasons()
+        bucket, key = execution.source.bucket, execution.outcome.destination.reasons
+        for line in self.at.papers.head(bucket, key).split(b"\n")[:-1]:
+            said = _document(line)
+            if said is None:
+                break
+            folded.add(BadRow.told(said, b""), said.get("line"))
+        return {"reasons": folded.folded()}
+
     def _begin(self, source: S3Object) -> bytes:
-        """The first line of a file that was refused as a whole; nothing of one that is compressed, or gone."""
+        """The first line of a file that was refused as a whole; nothing of one that is no text, or gone."""
         head = self.at.papers.head(source.bucket, source.key, source.version_id)
-        if not head or is_compressed(head):
+        try:
+            _, plain = opened([head])
+            text = next(plain, b"")[:4_096]
+        except ObjectProblem:
             return b""
-        text = head[:4_096].replace(b"\x00", b"").removeprefix(b"\xff\xfe").removeprefix(b"\xfe\xff")  # of UTF-16
-        return text.removeprefix(b"\xef\xbb\xbf").replace(b"\r", b"\n").lstrip(b"\n").partition(b"\n")[0]
+        text = text.replace(b"\x00", b"")  # of UTF-16
+        for mark in (b"\xff\xfe", b"\xfe\xff", b"\xef\xbb\xbf"):
+            text = text.removeprefix(mark)
+        line = text.replace(b"\r", b"\n").lstrip(b"\n").partition(b"\n")[0]
+        seen = line.decode("utf-8", "replace")
+        strange = sum(not c.isprintable() or c == "\ufffd" for c in seen)
+        return line if 10 * strange <= len(seen) else b""
 
     def _row(self, execution: Execution, reason: str) -> BadRow | None:
         """The first refused row of that reason near the begin of the errors file; else the first."""
@@ -480,6 +521,12 @@ class _Look:
             if execution is not None:
                 known.append(Ended(execution))
         self.facts.ended = known
+
+    def nobody_begins(self) -> None:
+        """Notifications that the import function did not get through with, and the files they are about."""
+        self.lines("import", _ERROR_LINES)
+        self.letters(lambda letter: letter.what == "notification")
+        self.waiting()
 
     def _execution(self, execution_id: str) -> Execution | None:
         return self.tried(f"execution {execution_id}", lambda: self.at.table.execution(execution_id), None)

@@ -11,7 +11,7 @@ import re
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import orjson
 
@@ -24,6 +24,9 @@ from importer.fetches import Fetch, FetchReason
 from importer.masking import masked, masked_row
 from importer.model import Execution, PartState, Phase, S3Object, Status, Value, Watched
 from importer.words import in_time, many, utc
+
+if TYPE_CHECKING:
+    from importer.rhythm import Unusual
 
 LONGEST_SUBJECT: Final = 99  # Quota: "less than 100 characters", in ASCII, says API_Publish of SNS
 LONGEST_NAME: Final = 300  # characters of a key in a message; in a command it is whole, or the command is left out
@@ -87,6 +90,7 @@ class Facts:
         outside: nothing of the kind happened in the alarm's window: these are the newest there are.
         unfinished: the longest at a standstill first.
         waiting: oldest first.
+        series: of files that did not come, or came thin; the longest due first.
         whole: False where there may be more of any of it than was looked at.
         troubles: what could not be looked up, and the permission for it.
         bugs: what of that is a fault of ours.
@@ -99,6 +103,7 @@ class Facts:
     waiting: Sequence[Waits] = ()
     letters: Sequence[Letter] = ()
     lines: Sequence[LogLine] = ()
+    series: "Sequence[Unusual]" = ()
     whole: bool = True
     troubles: list[str] = field(default_factory=list)
     bugs: list[Exception] = field(default_factory=list)
@@ -192,6 +197,8 @@ _TITLES: Final = {
     Kind.STREAM_THROTTLES: "the stream refuses records",
     Kind.NOTIFY_ERRORS: "alarms cannot be explained",
     Kind.ALARMS_NOT_TOLD: "an alarm was not told",
+    Kind.MISSING_FILES: "a file did not come",
+    Kind.THIN_FILES: "a file is far smaller than usual",
 }
 # What mends it where nothing that was found says more.
 _FIXES: Final = {
@@ -229,6 +236,10 @@ _FIXES: Final = {
     "for a higher quota",
     Kind.NOTIFY_ERRORS: "read the log of the notify function; until it is mended alarms are in CloudWatch alone",
     Kind.ALARMS_NOT_TOLD: "deliver the dead letter again, and see in CloudWatch which alarms ring",
+    Kind.MISSING_FILES: "nothing is wrong here: ask whoever sends it, and drop it when it is there. If it will not "
+    "come any more, or comes otherwise, forget the series",
+    Kind.THIN_FILES: "what came is imported: ask whoever sends it whether that is all, and drop the whole file if "
+    "not; rows that are stored already are not doubled",
 }
 _FILE_FIXES: Final = {
     FileReason.WRONG_KIND: "rename the file, or pack it as gzip or zstd or not at all, and drop it again",
@@ -468,7 +479,10 @@ def _add_sample(body: _Body, ended: Sequence[Ended], groups: Sequence[Mapping[st
 
 def _add_unfinished(body: _Body, facts: Facts, here: Here) -> None:
     """What is under way: an alarm on a function does not say which file it is about."""
+    told = {one.standing.execution.id for one in facts.waiting if one.standing is not None}
     for one in facts.unfinished:
+        if one.execution.id in told:
+            continue
         _add_case(body, one.execution.source.key, _stands(one))
     body.commands += [f"importer status {one.execution.id}{here.options}" for one in facts.unfinished[:TOP]]
 
@@ -774,6 +788,28 @@ def _failed_fetches(alarm: Alarm, facts: Facts, here: Here) -> _Body:
     return body
 
 
+def _series(alarm: Alarm, facts: Facts, here: Here) -> _Body:
+    body = _Body(total=len(facts.series), cases_of="Series")
+    for one in facts.series:
+        came = f"last came {utc(one.last_ms)}; usually {one.expected.rhythm}"
+        if alarm.kind is Kind.MISSING_FILES:
+            said = f"due {utc(one.expected.due_ms)}, {came}"
+        else:
+            measure = one.expected.measure
+            said = f"{one.expected.size:,} {measure} where {one.expected.usual_size:,} are usual, {came}"
+        body.cases.append(_Case(one.name, said))
+    if facts.series:
+        many_of = "1 series" if body.total == 1 else f"{body.total:,} series"
+        late = alarm.kind is Kind.MISSING_FILES
+        body.headline = f"the next file of {many_of} is late" if late else f"the newest file of {many_of} is thin"
+    body.commands = [f"importer expected{here.options}"]
+    for one in facts.series[:1]:
+        if one.name.isprintable():
+            verb = "forget" if alarm.kind is Kind.MISSING_FILES else "mute"
+            body.commands.append(f"importer expected {verb} {_quoted(one.name)}{here.options}")
+    return body
+
+
 def _missed(alarm: Alarm, facts: Facts, here: Here) -> _Body:
     body = _Body()
     body.cases = [_Case(line.what, f"found by the sweep {utc(_second(line.time_ms))}") for line in facts.lines]
@@ -878,6 +914,8 @@ _BODIES: Final = {
     Kind.STREAM_THROTTLES: _stream,
     Kind.NOTIFY_ERRORS: _late_notices,
     Kind.ALARMS_NOT_TOLD: _late_notices,
+    Kind.MISSING_FILES: _series,
+    Kind.THIN_FILES: _series,
 }
 
 

@@ -20,13 +20,13 @@ class Letter:
 
     Attributes:
         receipt_handle: by which it is deleted or given back.
-        what: "notification", "preview", "task", "fetch", "notice", "alarm", "sweep" or "unknown".
+        what: "notification", "preview", "task", "undo", "fetch", "notice", "alarm", "sweep" or "unknown".
         dropped: the objects its notification names.
         previews: those of them that somebody wants to see a preview of.
         payload: what the preview or the notify function was invoked with.
         task: if it is one.
         notice: the message, if it is a notice that was not sent.
-        execution_id: of the notice.
+        execution_id: of the notice, or of what is to be undone.
         fetch_id: of an import by URI, if it is one.
         unknown: why it, or a part of it, is not understood; "" if it is.
         why: what Lambda says went wrong.
@@ -60,6 +60,8 @@ class Letter:
             return f"part from byte {self.task.start:,} of execution {self.task.execution_id}"
         if self.fetch_id:
             return f"import by URI {self.fetch_id}"
+        if self.what == "undo":
+            return f"undoing of execution {self.execution_id}"
         if self.execution_id:
             return f"notice of execution {self.execution_id}"
         if self.dropped or self.previews:
@@ -112,6 +114,9 @@ def letter_of(message: Any) -> Letter:
                 letter.what = "task"
             except UnknownTask as unknown:
                 letter.unknown = str(unknown)
+            letter.received = _number(attributes.get("ApproximateReceiveCount"))
+        case {"schema": "undo/1", "execution_id": str(execution_id)}:
+            letter.what, letter.execution_id = "undo", execution_id
             letter.received = _number(attributes.get("ApproximateReceiveCount"))
         case {"schema": str(schema)} if schema.startswith("fetch/"):
             try:

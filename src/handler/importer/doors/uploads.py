@@ -220,8 +220,8 @@ def _mends(request: Request, door: Doorway, import_id: str) -> str:
     mends = asked.get("mends") if isinstance(asked, dict) else None
     if mends is None:
         return ""
-    named = isinstance(mends, str) and mending.is_execution_id(mends)
-    parent = door.work.records.execution(str(mends)) if named else None
+    known = mends if isinstance(mends, str) and mending.is_execution_id(mends) else ""
+    parent = door.work.records.execution(known) if known else None
     if parent is None or parent.document_import_id != import_id:
         raise Problem(
             HTTPStatus.UNPROCESSABLE_ENTITY,

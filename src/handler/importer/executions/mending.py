@@ -34,7 +34,7 @@ class Mended:
 
     Attributes:
         rows: which: see `Mending`.
-        counts: it took them over; it did not if it has not SUCCEEDED.
+        counts: it took them over; it did not if it has not SUCCEEDED, or was undone.
         taken: how many rows its file has.
         lines: … and with the blank ones, as those of persons are who were forgotten.
         bad: of those, the ones that are bad again: outstanding there, unless others have taken them over in turn.
@@ -159,7 +159,8 @@ def _bad_rows(execution: Execution) -> int:
 
 
 def _mended(said: Mending, child: Execution | None) -> Mended:
-    if child is None or child.outcome is None or child.status is not Status.SUCCEEDED:
+    # What it took over and somebody has undone is outstanding here again.
+    if child is None or child.outcome is None or child.status is not Status.SUCCEEDED or child.undone is not None:
         return Mended(said.execution_id, said.rows, child.status if child else None, False, 0, 0)
     sums = child.outcome.sums
     return Mended(said.execution_id, said.rows, child.status, True, sums.rows, sums.bad, sums.lines)

@@ -28,6 +28,7 @@ from importer.notification import Dropped
 from importer.parts import parts_of
 
 _WINDOW: Final = 64 << 10  # looked at backwards for a line's begin; eight times as much each time none is found
+_NEAR: Final = 1 << 20  # behind a mark: what is asked for often lies there, and then no more is asked of S3
 _DOCUMENT_BYTES: Final = 16 << 10  # read at once of the reasons file: a document has a few hundred bytes
 
 
@@ -207,7 +208,8 @@ class Rows:
         part = Part(mark.offset, TO_THE_END)
         number = mark.line
         offset = mark.offset
-        for offset, raw in self.layout.lines(self.text.read(reading_start(part)), part):
+        near = mark.offset + _NEAR
+        for offset, raw in self.layout.lines(self.text.read(reading_start(part), likely_stop=near), part):
             found = FoundRow(number, offset, raw)
             after = offset + len(raw)
             if asked.line is not None and asked.line < number + found.lines:

@@ -64,6 +64,7 @@ WINDOW_KEYS: Final = 5_000_000  # on disk 4 GB; each window costs another readin
 WRITES: Final = 500  # handed to the tables at a time
 SETTLED_MS: Final = 60_000  # a worker that was fenced may still be in a write that began before: a lease, and a stall
 ASK_S: Final = 5  # between two looks whether an execution has ended
+GONE: Final = "gone"
 ERASING_TYPES: Final = "_DELETION"  # end of the document types that erase; without one no row does (formats)
 # Measured, CPU time on a core of an EPYC: 13 MB/s of rows of 194 bytes, every other of which matters; a walk alone, 39.
 WALK_BYTES_PER_SECOND: Final = 10_000_000
@@ -220,7 +221,7 @@ def planned(desk: Desk, execution_id: str, without: Collection[str] = (), look: 
 
     Args:
         look: whether all that is to be read can be; else that is found out when it is read, and this is quick.
-        without: executions that cannot be read any more: what only they held is not put back.
+        without: executions that cannot be read any more: what only they held is not put back. GONE: all such.
     Raises:
         CannotUndo: it cannot be undone, or not now.
         Unavailable.
@@ -309,6 +310,8 @@ def _others(
     for listed in desk.marks.all_executions():
         if listed.id == execution.id or not _may_share(execution, listed):
             continue
+        if listed.status is Status.SUCCEEDED and (listed.undone is not None or wrote_nothing(listed)):
+            continue  # for good
         other = desk.records.execution(listed.id)  # the index lags, and undoings are what is asked for
         if other is None or other.undone is not None or wrote_nothing(other):
             continue
@@ -323,9 +326,12 @@ def _others(
             if look:
                 Walk(desk.objects, desk.records, other)
         except CannotWalk as reason:
+            if GONE in without:
+                continue
             raise CannotUndo(
                 f"it cannot be undone now, since nobody knows what belongs in the place of its items: {reason}. "
-                f"--without {other.id} undoes it all the same, and puts back nothing that only that one held"
+                f"`importer undo {execution.id} --without {other.id}` undoes it all the same, and puts back nothing "
+                f"that only that one held; --without {GONE} leaves out all that cannot be read"
             ) from reason
         ended.append(other)
     return sorted(ended, key=_when), running
@@ -678,12 +684,14 @@ class _Undoing:
         for listed in desk.marks.all_executions():
             if listed.id == self.execution.id or not _may_share(self.execution, listed):
                 continue
+            if listed.status is Status.SUCCEEDED and _when(listed)[0] < begun_ms - SETTLED_MS:
+                continue
             other = desk.records.execution(listed.id)
             if other is None or other.undone is not None or wrote_nothing(other):
                 continue
             if other.phase is not Phase.CLOSED:
                 running.append(other.id)
-            elif outcome_of(other).end_date >= begun_ms - SETTLED_MS:  # clocks differ
+            elif _when(other)[0] >= begun_ms - SETTLED_MS:  # clocks differ
                 late.add(other.id)
         for other_id in running:
             self._wait_for(other_id)

@@ -14,9 +14,11 @@ import orjson
 
 from importer.bad_rows import BadRow, FileReason, ObjectProblem, Reason, row_text
 from importer.batches import Batch, batches
+from importer.definitions import TEXT_CSV
 from importer.executions.pinned import definition_of, provenance_of, rules_of
 from importer.executions.plain_text import HEAD_STORED_BYTES, PlainText
 from importer.formats import FORMATS, judge_columns
+from importer.layouts import layout_of
 from importer.ledger.erasures import Papers
 from importer.ledger.ports import Books, Key
 from importer.ledger.row_places import (
@@ -31,7 +33,8 @@ from importer.ledger.row_places import (
 )
 from importer.ledger.rulebook import Rule, rule_of
 from importer.ledger.stores import said as attribute_said
-from importer.lines import reading_start
+from importer.ledger.traces import is_blank
+from importer.lines import HEAD_BYTES, reading_start
 from importer.model import (
     RULES_VERSION,
     TO_THE_END,
@@ -51,7 +54,7 @@ from importer.parts import parts_of
 from importer.recognition import recognised_stored
 from importer.sinks.items import Item
 from importer.users import ERASED
-from importer.words import utc
+from importer.words import many, utc
 
 MOST_ITEMS: Final = 100  # of one row, looked up and told; a row may have a hundred thousand
 
@@ -65,6 +68,7 @@ class Verdict(StrEnum):
     EXPIRED = "expired"
     ERASED = "erased"
     WITHHELD = "withheld"
+    UNDONE = "undone"
     NEVER_READ = "never_read"
     NOT_YET_READ = "not_yet_read"
     HEADER = "header"
@@ -290,24 +294,26 @@ def _judge(books: Books, why: Why, rows: Rows, reasons: Reasons | None, moved: C
     said = reasons.at(row.offset) if reasons is not None else None
     if said is None and _unread(books, why, row.offset):
         return
+    erased = _blanked(books, why)
+    if erased:
+        why.verdict = Verdict.ERASED
+        why.says.insert(0, erased)
+        return
     batch = _judged(why, rows, row)
     if said is not None:
-        _refused(books, why, BadRow.told(said, b""), rows, moved)
+        _refused(books, why, BadRow.told(said, b""), rows.layout.header, moved)
         why.reasons_key = reasons.key if reasons is not None else ""
         if batch is not None and not batch.bad_rows and said["reason"] != Reason.REFUSED_BY_SINK.value:
-            why.says.append(_blanked(books, why) or "By its bytes as they are now, it would be good.")
+            why.says.append("By its bytes as they are now, it would be good.")
         return
     if batch is None:
         return
     if batch.bad_rows:
-        _refused(books, why, batch.bad_rows[0], rows, moved)
+        _refused(books, why, batch.bad_rows[0], rows.layout.header, moved)
         why.says.append("The reasons file does not have it: `importer verify` recounts what else there is.")
     elif batch.tally.blank:
         why.verdict = Verdict.BLANK
-        erased = _blanked(books, why)
-        if erased:
-            why.verdict = Verdict.ERASED
-        why.says.insert(0, erased or "It is blank: counted, and nothing else.")
+        why.says.insert(0, "It is blank: counted, and nothing else.")
     elif batch.tally.expired:
         why.verdict = Verdict.EXPIRED
         why.says.insert(0, "It had expired before its import began, by its own time to live: nothing of it was stored.")
@@ -377,11 +383,10 @@ def _is_withheld(books: Books, execution: Execution, offset: int) -> bool:
     return any(state.start == start and state.tally.withheld for state in books.records.parts(execution.id))
 
 
-def _refused(books: Books, why: Why, bad: BadRow, rows: Rows | None, moved: Callable[[int], None]) -> None:
+def _refused(books: Books, why: Why, bad: BadRow, header: bytes, moved: Callable[[int], None]) -> None:
     execution = why.execution
     why.verdict, why.bad = Verdict.BAD, bad
     why.rule = rule_of(execution.format, bad.reason)
-    header = rows.layout.header if rows is not None else b""
     header_bytes = len(header) + (bool(header) and not header.endswith(b"\n"))
     why.errors = place_in_errors(books.objects, execution, bad.offset, header_bytes, moved)
     why.says.insert(0, f"It was refused, {bad.reason}: {bad.message}.")
@@ -394,7 +399,7 @@ def _refused(books: Books, why: Why, bad: BadRow, rows: Rows | None, moved: Call
 def _blanked(books: Books, why: Why) -> str:
     """What erasure papers say of a row that is blank in its file; "" if they say nothing."""
     execution, row = why.execution, why.row
-    if row is None or not isinstance(row.raw, bytes):
+    if row is None or not isinstance(row.raw, bytes) or not is_blank(row.raw):
         return ""
     for told in Papers(books.objects, execution.source.bucket, execution.upload.execution_id).rows():
         if told.offset == row.offset:
@@ -418,7 +423,7 @@ def _stored(books: Books, why: Why, batch: Batch, rows: Rows) -> None:
         if key not in changes or rank(changes[key], source) < rank(change, source):
             changes[key] = change
     why.gives = frozenset((*events, *changes))
-    told = f"It is good: {len(batch.events):,} events, {len(batch.user_changes):,} user changes"
+    told = f"It is good: {many(len(batch.events), 'event')}, {many(len(batch.user_changes), 'user change')}"
     if "dynamodb" not in execution.sinks:
         why.says.insert(0, f"{told}, sent to the stream alone: there is nothing to read back.")
         why.items = [Stored("events", "/".join(key), False, None, "sent to the stream") for key in events]
@@ -459,9 +464,17 @@ def _stored(books: Books, why: Why, batch: Batch, rows: Rows) -> None:
         why.verdict = Verdict.ERASED
         why.says.insert(0, f"{told}. Its person was erased by an upload that came later: nothing of it is kept.")
         return
+    if execution.undone is not None and not any((item.written_by or ("",))[0] == execution.id for item in why.items):
+        why.verdict = Verdict.UNDONE
+        why.says.insert(0, f"{told}. Its import was undone: what stands there now is what others have written.")
+        return
     there = sum(item.there for item in why.items)
     also = "" if "firehose" not in execution.sinks else ", and on the stream"
-    why.says.insert(0, f"{told}. {there:,} of {len(why.items):,} looked up are in the tables now{also}.")
+    why.says.insert(
+        0,
+        f"{told}. Of {many(len(why.items), 'item')} looked up {there:,} {'is' if there == 1 else 'are'} in "
+        f"the tables now{also}.",
+    )
 
 
 def _missing(is_erased: bool, expires_ms: int | None, now_ms: int) -> str:
@@ -539,10 +552,7 @@ def _told_by_papers(books: Books, why: Why, reasons: Reasons | None, moved: Call
                 why.says.insert(0, f"There is no {why.asked.said()}: the file had {lines:,} lines.")
         return
     why.reasons_key = reasons.key if reasons is not None else ""
-    columns = execution.mime_type == "TEXT_CSV"
-    _refused(books, why, BadRow.told(said, b""), None, moved)
-    if columns:  # its header's length is unknown here, so the place in errors/ is
-        why.errors = None
+    _refused(books, why, BadRow.told(said, b""), _header_in_errors(books, execution), moved)
     why.says.append(f"{gone}. Its bytes are those of errors/.")
     if why.errors is not None:
         found = books.objects.head(Dropped(execution.source.bucket, why.errors.key, None, ""))
@@ -551,6 +561,18 @@ def _told_by_papers(books: Books, why: Why, reasons: Reasons | None, moved: Call
             raw = b"".join(books.objects.read(found, begin, min(begin + why.errors.length + 2, found.size_bytes)))
             end = raw.find(b"\n", why.errors.length) + 1 or len(raw)
             why.row = FoundRow(said["line"] or 0, said["offset"], raw[:end])
+
+
+def _header_in_errors(books: Books, execution: Execution) -> bytes:
+    """What errors/ begins with, where the file itself is gone."""
+    if execution.mime_type != TEXT_CSV or execution.outcome is None:
+        return b""
+    key = execution.outcome.destination.errors
+    found = books.objects.head(Dropped(execution.source.bucket, key, None, ""))
+    if found is None:
+        return b""
+    head = b"".join(books.objects.read(found, 0, min(HEAD_BYTES, found.size_bytes)))
+    return layout_of(TEXT_CSV, head).header
 
 
 # ---- An item ---------------------------------------------------------------------------------------------------------

@@ -261,6 +261,8 @@ _EXCLUSIVE: Final = frozenset([Rule.COMMA_IN_VALUE])  # of several that are take
 def _quoted_row(text: str) -> str | None:
     """The object that a JSON string, or a field of a CSV, holds; None where it holds none."""
     stripped = text.strip()
+    if stripped.startswith('{\\"'):  # what stood in the text, its quotes still escaped
+        stripped = f'"{stripped}"'
     if len(stripped) < 4 or not (stripped.startswith('"') and stripped.endswith('"')):
         return None
     try:

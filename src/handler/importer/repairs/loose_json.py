@@ -20,6 +20,8 @@ _NOTHING_SEEN: Final = frozenset("\ufeff\u200b\u200c\u200d\u2060\x00\x1e")  # 1e
 _STRAIGHT: Final = '"'
 _SINGLE: Final = frozenset("'`")
 _SMART: Final = frozenset("\u201c\u201d\u201e\u201f\u00ab\u00bb\u2033\u2018\u2019\u201a\u2032")
+# Characters of a text that are nothing else in any quotes.
+_PLAIN: Final = re.compile(r"[^\x00-\x1f\"'`\\\u201c\u201d\u201e\u201f\u00ab\u00bb\u2033\u2018\u2019\u201a\u2032]*")
 _JSON_NUMBER: Final = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?\Z")
 _LOOSE_NUMBER: Final = re.compile(r"([+-]?)([0-9]*)(\.[0-9]*)?((?:[eE][+-]?[0-9]+)?)([lL]?)\Z")
 _WORD: Final = re.compile(r"[^\s,:{}\[\]\"'`\u201c\u201d()=;]+")
@@ -359,7 +361,10 @@ class _Scanner:
         self.note(start, start + 1, '"', rule, why)
         self.at += 1
         while self.at < len(self.text):
-            here = self.text[self.at]
+            self.at = _PLAIN.match(self.text, self.at).end()  # type: ignore[union-attr]  # matches the empty text too
+            here = self.peek()
+            if not here:
+                break
             if here == "\\":
                 if self.text[self.at + 1 : self.at + 2] in closers - {_STRAIGHT} and rule is Rule.SINGLE_QUOTES:
                     self.note(self.at, self.at + 1, "", rule, why)
@@ -383,7 +388,10 @@ class _Scanner:
     def _straight(self, start: int, is_key: bool) -> Node:
         self.at += 1
         while self.at < len(self.text):
-            here = self.text[self.at]
+            self.at = _PLAIN.match(self.text, self.at).end()  # type: ignore[union-attr]  # matches the empty text too
+            here = self.peek()
+            if not here:
+                break
             if here == "\\":
                 self._escape()
             elif here != _STRAIGHT:
