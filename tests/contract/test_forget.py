@@ -114,7 +114,7 @@ def files_of(dice: random.Random) -> list[File]:
             if number == 1:
                 rows.append(b'{"_p": "ann-77", "_t": 1700000001, "_p2": "cy-3"}\n')
             for _ in range(dice.randrange(5)):
-                rows.insert(dice.randrange(2, len(rows)), spoilt(dice, dice.choice(rows)))
+                rows.insert(dice.randrange(min(2, len(rows)), len(rows) + 1), spoilt(dice, dice.choice(rows)))
             if number == 0:
                 rows[-1] = rows[-1].removesuffix(b"\n")
             packed = dice.choice(("", "", ".gz", ".zst"))
