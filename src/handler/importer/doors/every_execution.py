@@ -58,7 +58,7 @@ def show(request: Request, door: Doorway) -> Answer:
 
     `If-None-Match` with the ETag of an earlier answer is 304 as long as nothing has changed.
     """
-    execution = _found(request, door, Right.READ)
+    execution = found(request, door, Right.READ)
     said = execution_document(door, execution) | {
         "progress": _progress(door, execution),
         "receipt": _receipt(door, execution),
@@ -68,10 +68,10 @@ def show(request: Request, door: Doorway) -> Answer:
 
 def redrive(request: Request, door: Doorway) -> Answer:
     """POST /v1/executions/{execution_id}/redrive: take up again what FAILED, as `importer redrive` does."""
-    return ok(execution_document(door, retried(door, _found(request, door, Right.WRITE))))
+    return ok(execution_document(door, retried(door, found(request, door, Right.WRITE))))
 
 
-def _found(request: Request, door: Doorway, right: Right) -> Execution:
+def found(request: Request, door: Doorway, right: Right) -> Execution:
     """Raises Problem: forbidden, or no_such_execution, also for what the token cannot see."""
     permitted_anywhere(request, right)
     execution_id = request.parameters["execution_id"]

@@ -5,14 +5,13 @@ sweep sends it again where nobody is at it. `GET` says how it stands. What a wor
 reason, and nothing is changed.
 """
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Final, Protocol
 
-from importer.doors.asking import permitted
+from importer.doors.every_execution import found
 from importer.doors.http import Answer, Problem, Request, ok
 from importer.doors.ports import Doorway
 from importer.doors.tokens import Right
@@ -109,13 +108,7 @@ def _standing(place: UndoPlace, execution: Execution) -> dict[str, Value]:
 
 
 def _found(request: Request, door: Doorway, right: Right) -> tuple[UndoPlace, Execution]:
-    execution_id = request.parameters["execution_id"]
-    known = re.fullmatch(r"[0-9a-f]{32}", execution_id)
-    execution = door.work.records.execution(execution_id) if known else None
-    if execution is None or not request.grant.may_anywhere(right):
-        permitted(request, right, "" if execution is None else execution.document_import_id)
-        raise Problem(HTTPStatus.NOT_FOUND, "no_such_execution", "there is no such execution")
-    permitted(request, right, execution.document_import_id)
+    execution = found(request, door, right)
     if door.undoing is None:
         raise Problem(HTTPStatus.NOT_FOUND, "no_such_resource", "this installation undoes nothing over HTTP")
     return door.undoing(), execution
