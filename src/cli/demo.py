@@ -4,6 +4,7 @@ Nothing is staged: what is printed was read from the bucket and the tables after
 each receipt is held against what a preview of the same bytes says. Any difference ends the show with 1.
 """
 
+import io
 import json
 import signal
 import sys
@@ -16,7 +17,7 @@ from boto3.dynamodb.types import TypeDeserializer
 from rich.console import Console
 from rich.text import Text
 
-from cli import dropping, show, twin
+from cli import dropping, fixing, importing, show, twin
 from cli.connection import CannotReach, Connection, explained, of_stack
 from cli.importing import Outcome
 from cli.stack import Stack
@@ -199,18 +200,22 @@ class _Show:
         show.label(self.out, "imports/", "empty" if not left else f"still holds {show.many(len(left), 'object')}")
 
     def _mend(self, outcome: Outcome) -> None:
-        """Take the errors file, mend it as its hint says, drop it; then drop the first file once more."""
+        """Mend the errors file as `importer fix` proposes, drop it; then drop the first file once more."""
         if outcome.execution is None or outcome.execution.outcome is None:
             return
         before = len(self._stored_items(outcome.path))
-        key = outcome.execution.outcome.destination.errors
+        self._say(f"What `importer fix {SHOWN_FILE}` proposes for the errors file:")
+        self.out.print()
+        mended = io.BytesIO()
         with explained(self.connection.name):
-            refused = self.connection.objects.get(self.connection.stack.bucket, key) or b""
-            mended = refused.replace(b'"event_timestamp"', b'"event_time_ts"')
-            self._say(
-                f"sed s/event_timestamp/event_time_ts/ on the errors file of {SHOWN_FILE}, drop it: one more event."
-            )
-            after_mending = self._drop_bytes(outcome, "logins_mended.json", mended)
+            with show.Bars(quiet=True) as bars:
+                target = fixing.errors_of(self.connection, outcome.execution, bars.file(outcome.path))
+                found, _ = fixing.mend(target, fixing.Choice(), fixing.Outputs(mended=mended), fixing.EXAMPLES)
+            fixing.page(self.out, target, found, self.connection, changes=True)
+            self._say("Dropped, with the id of the import whose rows it has in its name: one more event.")
+            name = f"logins.{outcome.execution.id}.json"
+            after_mending = self._drop_bytes(outcome, name, mended.getvalue())
+            stands = importing.outstanding(self.connection, outcome.execution)
         self._say(f"Drop {SHOWN_FILE} again, as people do: the same events, each still there once.")
         after_again = self._drop_bytes(outcome, SHOWN_FILE, outcome.path.read_bytes())
         show.label(
@@ -218,6 +223,9 @@ class _Show:
             "events",
             f"of this user: {before} before, {after_mending} with the mended row, {after_again} after the repetition",
         )
+        show.label(self.out, "outstanding", f"{stands.rows} of {show.many(stands.bad, 'bad row')} still to be mended")
+        if stands.rows:
+            self.wrong.append("the mended row is outstanding still")
         if (after_mending, after_again) != (before + 1, before + 1):
             self.wrong.append("mending and repeating did not leave exactly one event more")
 
@@ -235,6 +243,8 @@ class _Show:
             (".venv/bin/importer preview FILE", "see what an import of your file would do"),
             (".venv/bin/importer import FILE", "import it, and see its receipt"),
             (".venv/bin/importer executions", "see what was imported"),
+            (".venv/bin/importer fix FILE", "see how its refused rows could be mended"),
+            (".venv/bin/importer console", "do it all on a page in the browser"),
             ("make down", "stop the twin"),
             ("make build && sam deploy --guided", "deploy to your AWS account"),
         ):
