@@ -223,7 +223,7 @@ class _Show:
             "events",
             f"of this user: {before} before, {after_mending} with the mended row, {after_again} after the repetition",
         )
-        show.label(self.out, "outstanding", f"{stands.rows} of {show.many(stands.bad, 'bad row')} still to be mended")
+        show.label(self.out, "to mend", f"{stands.rows} of {show.many(stands.bad, 'bad row')} still outstanding")
         if stands.rows:
             self.wrong.append("the mended row is outstanding still")
         if (after_mending, after_again) != (before + 1, before + 1):
