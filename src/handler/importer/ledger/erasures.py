@@ -26,6 +26,7 @@ from importer.executions.ports import Objects
 from importer.ledger.papers import stored_bytes
 from importer.ledger.traces import ERASED_TEXT, blank, is_blank
 from importer.model import Execution, LongLine, S3Object
+from importer.notification import Dropped
 
 PREFIX: Final = "erasures/"
 SCHEMA: Final = "erasure/1"
@@ -222,6 +223,14 @@ class Papers:
         for chunk in stored_bytes(self._objects, self._bucket, key) or ():
             *lines, rest = (rest + chunk).split(b"\n")
             yield from lines
+
+
+def set_aside(objects: Objects, execution: Execution) -> S3Object | None:
+    """The file of an import that was refused, where it lies since somebody was forgotten; None if it was not moved."""
+    last = Papers.of(objects, execution).last
+    if last is None or not last.moved_to:
+        return None
+    return objects.head(Dropped(execution.source.bucket, last.moved_to, None, ""))
 
 
 @dataclass(slots=True)
