@@ -1130,9 +1130,9 @@ def _is_told(name: str) -> bool:
 
 
 _DIGITS_OF_A_VALUE: Final = 5
-# As programs name things: begins small, unless all of it is large, or a capital follows later (`UTM_SOURCE`, `PlanName`).
+# As programs name things: begins small; or all of it is large (UTM_SOURCE), or a capital follows later (PlanName).
 _FIELD_NAME: Final = re.compile(
-    r"\d+|(?:\{\w\})?[a-z_$][A-Za-z0-9_$-]*|[A-Z][A-Z0-9_]*|[A-Z][a-z0-9]*(?:[A-Z_][A-Za-z0-9_]*)"
+    r"\d+|(?:\{\w\})?[a-z_$][A-Za-z0-9_$-]*|[A-Z][A-Z0-9_]*|[A-Z][a-z0-9]*[A-Z_][A-Za-z0-9_]*"
 )
 
 
