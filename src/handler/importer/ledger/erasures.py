@@ -22,6 +22,7 @@ import orjson
 
 from importer.bad_rows import BadRow
 from importer.batches import Batch
+from importer.definitions import TEXT_CSV
 from importer.executions.ports import Objects
 from importer.ledger.papers import stored_bytes
 from importer.ledger.traces import ERASED_TEXT, blank, is_blank
@@ -231,6 +232,15 @@ def set_aside(objects: Objects, execution: Execution) -> S3Object | None:
     if last is None or not last.moved_to:
         return None
     return objects.head(Dropped(execution.source.bucket, last.moved_to, None, ""))
+
+
+def lengths_of_bad(objects: Objects, execution: Execution) -> Iterator[int]:
+    """How long each refused row was that is blank in errors/ by now, in order: its reason, blank too, says it no more.
+
+    Less the line end, which may be two bytes. Rows that are lines need no measure: nothing is told of those.
+    """
+    papers = Papers.of(objects, execution) if execution.mime_type == TEXT_CSV else None
+    return (max(row.length - 2, 0) for row in papers.rows() if row.fate == BAD) if papers else iter(())
 
 
 @dataclass(slots=True)
