@@ -274,8 +274,8 @@ def _told_by_source(
         return
     if isinstance(found, Beyond):
         why.verdict = Verdict.NO_ROW
-        has = f"{found.lines:,} lines" if found.lines is not None else ""
-        has += f"{' and ' if has else ''}{found.bytes:,} bytes" if found.bytes is not None else ""
+        has = many(found.lines, "line") if found.lines is not None else ""
+        has += f"{' and ' if has else ''}{many(found.bytes, 'byte')}" if found.bytes is not None else ""
         why.says.append(f"There is no {why.asked.said()}: the file has {has}.")
         return
     why.row = found
