@@ -41,6 +41,8 @@ from importer.executions import mending
 from importer.executions.destinations import without_compression
 from importer.formats import judge_columns
 from importer.layouts import JSON_LINES, Layout, layout_of
+from importer.ledger.erasures import lengths_of_bad
+from importer.ledger.traces import is_blank
 from importer.lines import BOM, HEAD_BYTES, MAX_LINE_BYTES, reading_start, skipped
 from importer.model import TO_THE_END, Execution, Line, LongLine, Part, S3Object, Value
 from importer.notification import IMPORTS_PREFIX, Dropped
@@ -135,7 +137,9 @@ def errors_of(connection: Connection, execution: Execution, bar: show.Bar) -> Ta
         early = previewing.watched(_read(connection, found, reading_start(part)), found.size_bytes, bar)
         lines = layout.lines(early, part)
     else:
-        lines = _by_reasons(text, begin, _lines_of(_read(connection, told, 0)), original)
+        with explained(connection.name):
+            blanked = lengths_of_bad(connection.objects, execution)
+        lines = _by_reasons(text, begin, _lines_of(_read(connection, told, 0)), blanked, original)
 
     def again(start: int, size: int) -> Iterator[bytes]:
         return _read(connection, found, start, start + size)
@@ -169,10 +173,16 @@ def _lines_of(chunks: Iterable[bytes]) -> Iterator[bytes]:
 
 
 def _by_reasons(
-    chunks: Iterator[bytes], begin: int, reasons: Iterator[bytes], original: "dict[int, tuple[int | None, int]]"
+    chunks: Iterator[bytes],
+    begin: int,
+    reasons: Iterator[bytes],
+    blanked: Iterator[int],
+    original: "dict[int, tuple[int | None, int]]",
 ) -> Iterator[Line]:
     """The rows of an errors file, cut by the lengths its reasons tell: a CSV's row may hold line breaks, or a quotation
-    mark that would swallow the row behind it."""
+    mark that would swallow the row behind it. Both are blank where somebody was forgotten: such a row is an empty line,
+    so that those behind it keep their number.
+    """
     held = bytearray()
     at = begin
 
@@ -181,10 +191,12 @@ def _by_reasons(
         held.extend(chunk or b"")
         return chunk is not None
 
-    for said in map(orjson.loads, reasons):
-        length = int(said["length"])
-        original[at] = (said["line"], int(said["offset"]))
-        if length > MAX_LINE_BYTES:
+    for reason in reasons:
+        said = orjson.loads(reason) if not is_blank(reason) else None
+        length = next(blanked, 0) if said is None else int(said["length"])
+        if said is not None:
+            original[at] = (said["line"], int(said["offset"]))
+        if said is not None and length > MAX_LINE_BYTES:
             head = b""
             left = length
             while left:
@@ -207,7 +219,7 @@ def _by_reasons(
         if not row:
             return
         del held[: len(row)]
-        yield at, row
+        yield at, row if said is not None else b"\n"
         at += len(row)
 
 

@@ -460,6 +460,25 @@ def test_what_was_uploaded_since_stays_when_a_forgetting_is_gone_on_with():
         assert check_books(importer) == 2
 
 
+@pytest.mark.parametrize(
+    "rows", [ROW + 12 * BOB, 12 * BOB + ROW.removesuffix(b"\n"), 12 * BOB + b'{"user_id": "ann-77", "eve']
+)
+def test_a_file_cut_short_before_its_first_batch_ended_is_cleaned_as_well(rows: bytes):
+    """None of its rows was ever read, so nothing but the file itself says whom they are of."""
+    with installed() as importer:
+        cloud = importer.cloud
+        importer.deliver(cloud.drop("imports/cut.json.gz", gzip.compress(rows, mtime=0)[:-6]))
+        importer.deliver(cloud.drop("imports/bobs.json.gz", gzip.compress(13 * BOB, mtime=0)[:-6]))
+        importer.run_until_quiet()
+        assert {execution["result"]["total_success"] for execution in importer.executions()} == {0}
+        cloud.clock.sleep(4)
+        with cloud.unseen():
+            made = forget(importer, ANN)
+        left = {key: body if "bobs" in key else plain(body) for key, body in cloud.objects().items()}
+        assert [key for key, body in left.items() if spoken_of(body, [ANN])] == []
+        assert (made["complete"], list(cloud.objects("imports/"))) == (True, ["imports/bobs.json.gz"])
+
+
 def test_two_people_are_forgotten_one_after_the_other():
     """Papers of both explain what is blank; a file that was set aside for one is cleaned for the other."""
     with small() as importer:

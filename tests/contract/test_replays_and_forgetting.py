@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import gzip
+from pathlib import Path
+
 from importer.aws.stored import StoredTables
 from importer.ledger import Books, Verdict, verify
 from importer.ledger.row_places import Asked
+from importer.ledger.undo import undo
 from importer.ledger.why import why_row
 from tests.contract.test_forget import ANN, forget, spoken_of
 from tests.faults.files import row
 from tests.faults.importing import Importer, installed
+from tests.support.undoing import desk
 
 BODY = b"\n".join(
     [
@@ -59,3 +64,27 @@ def test_every_reading_balances_whether_it_was_before_or_after():
             assert execution is not None
             why = why_row(books(importer), execution, Asked(line=2))
         assert (why.verdict.value, "forgotten" in why.says[0]) == ("erased", True)
+
+
+def test_a_refused_file_that_was_set_aside_is_still_explained_and_undone(tmp_path: Path):
+    """Half of a file was stored when its end was found to be missing; then somebody in it was forgotten."""
+    packed = gzip.compress(BODY + b"\n" + b"".join(row(number) + b"\n" for number in range(10, 60)), mtime=0)
+    with installed() as importer:
+        cloud = importer.cloud
+        importer.deliver(cloud.drop("imports/cut.json.gz", packed[:-6]))
+        importer.run_until_quiet()
+        importer.deliver(cloud.drop("imports/other.json", row(1) + b"\n" + row(7)))
+        importer.run_until_quiet()
+        cut, other = sorted(importer.executions(), key=lambda one: one["status"])
+        assert (cut["status"], cut["result"]["total_success"] > 9) == ("FAILED", True)
+        cloud.clock.sleep(120)
+        forget(importer, ANN)
+        assert [*cloud.objects("set_aside/")] == [f"set_aside/{cut['id']}/cut.json.gz"]
+        with cloud.unseen():
+            execution = books(importer).records.execution(cut["id"])
+            assert execution is not None
+            found = [why_row(books(importer), execution, Asked(line=line)).verdict.value for line in (1, 2, 5)]
+        assert found == ["stored", "erased", "stored"]
+        for one in (other, cut):
+            undo(desk(importer, tmp_path), one["id"], "test")
+        assert cloud.items(cloud.events_table) == []

@@ -161,6 +161,9 @@ def test_a_child_that_is_undone_closes_nothing_any_more() -> None:
         execution = table.execution(parent)
         assert execution is not None
         assert mending.outstanding(table, execution).rows == 2
+        undone = table.execution(child)
+        assert undone is not None
+        assert mending.outstanding(table, replace(undone, outcome=execution.outcome)).rows == 0, "the parent has them"
 
 
 def test_rows_of_a_parent_in_another_bucket_are_not_closed() -> None:

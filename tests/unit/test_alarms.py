@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from importer import assembly
 from importer.aws import clients
 from importer.doors import explaining as explaining_room
+from importer.doors import explanations
 from importer.doors.alarms import Kind, alarm_described, alarm_of
 from importer.doors.explaining import LOOKING_MS, notes_in
 from importer.doors.explanations import LONGEST_SUBJECT, Facts, Here, explained, log_line
@@ -492,3 +493,40 @@ def test_the_samples_of_alarms_speak_of_no_other_time() -> None:
         trouble.cloud.clock.sleep(86_400)
         [later] = notify(sample.event)["messages"]
     assert first == later
+
+
+@pytest.mark.parametrize(
+    ("field", "told"),
+    [
+        ("event_time_ts", "event_time_ts"),
+        ("properties.cart_id", "properties.cart_id"),
+        ("actions[0].properties.UTM_SOURCE", "actions[0].properties.UTM_SOURCE"),
+        ("{u}city", "{u}city"),
+        ("Ann Smith", "xxx xxxxx"),
+        ("properties.Smith", "properties.xxxxx"),
+        ("properties.+44 20 7946 0958", "xxxxxxxxxx.+99 99 9999 9999"),
+        ("{smith}x", "{xxxxx}x"),
+        ("properties.李雷", "properties.xx"),
+    ],
+)
+def test_a_name_that_may_be_a_persons_is_masked_wherever_it_stands(field: str, told: str):
+    """Senders write maps from persons to things: what looks like a value is told as one."""
+    assert explanations._field(field) == told
+
+
+@pytest.mark.parametrize("when", ["0001-01-01T00:00:00+1400", "9999-12-31T23:59:59.999+0000", "1969-12-31T23:59:59Z"])
+def test_a_time_at_which_no_alarm_can_have_changed_is_as_good_as_none(when: str):
+    """It is explained all the same; what follows from such a time cannot even be written."""
+    told = document(alarms.alarm_ids()["bad-rows"]) | {"StateChangeTime": when}
+    alarm = alarm_of(told)
+    assert alarm is not None
+    assert alarm.changed_ms is None
+    assert "RowsBad" in explained(alarm, Facts(), Here("stack", "bucket")).text
+
+
+def test_an_alarm_that_cannot_be_explained_at_all_goes_out_in_cloudwatchs_own_words():
+    """Even if what is said instead of an explanation is at fault."""
+    fault = mock.patch.object(explaining_room, "explained", side_effect=ValueError)
+    with in_trouble(alarms.fine) as trouble, explaining(trouble) as notify, fault:
+        notify(delivered(told := document(alarms.alarm_ids()["bad-rows"])))
+        assert json.loads(published()[0][1]) == told

@@ -310,3 +310,32 @@ def test_the_page_of_an_execution_says_what_is_outstanding(installation: Importe
     page = run(installation, "executions", parent).stdout
     assert "Outstanding: 0 of 2 bad rows" in page
     assert "took over 2 rows, 0 bad again" in page
+
+
+# -- somebody was forgotten since --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("is_csv", [False, True])
+def test_rows_of_who_was_forgotten_are_passed_over_and_the_others_mended(installation: Importer, is_csv: bool) -> None:
+    """Their rows and reasons are blank; of a CSV's row over several lines only the erasure papers know its length."""
+    cloud = installation.cloud
+    if is_csv:
+        settings = {"id": "table", "mime_type": "TEXT_CSV", "format": "cooladata"}
+        cloud.put_item(cloud.imports_table, {"pk": "IMPORT#table", "sk": "IMPORT", "definition": settings})
+        ann = b'"the\nann-77\nof all",e,1425920218\n'
+        body = b"user_id,event_name,event_time_ts\n" + ann + b"u2,e,1425920218\n" + ann + b"u3,e,03/04/2012\n"
+        execution = dropped(installation, body, "imports/table/rows.csv")
+    else:
+        ann = TEN[2].replace(b'"u3"', b'"ann-77"')
+        execution = dropped(installation, ann + ann + TEN[2] + ann + HOPELESS + ann)
+    cloud.clock.sleep(60)
+    assert run(installation, "forget", "ann-77", "--yes", "--wait", "0").exit_code == 0
+    result = told(installation, "fix", execution)
+    assert (result["rows"], result["repaired"], result["unrepaired"]) == (2, 1, 1), result
+    last = told(installation, "why", f"{execution}#L{9 if is_csv else 5}")
+    assert (last["verdict"], last["refused"]["reason"]) == ("bad", "bad_time")
+    assert last["refused"]["errors"]["line"] == (9 if is_csv else 5)
+    assert run(installation, "why", f"{execution}#L2").stdout.count("forgotten") == 1
+    assert run(installation, "fix", execution, "--drop", "--yes").exit_code == 1
+    assert outstanding(installation, execution) == 0
+    assert run(installation, "verify", execution, "--all").exit_code == 0

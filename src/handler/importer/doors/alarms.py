@@ -97,6 +97,7 @@ _COMPARED: Final = {
     "LessThanLowerOrGreaterThanUpperThreshold": "outside the band of",
 }
 _DATAPOINTS = re.compile(r"datapoints? \[([^\]]*)\]")
+_YEAR_9000_MS: Final = 221_845_392_000_000
 _NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?(?= \()|^-?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?$")
 _MISSING = re.compile(r"no datapoints were received|treated as \[Breaching\]")
 
@@ -375,12 +376,14 @@ def _values(reason: str) -> tuple[float, ...]:
 
 
 def _time_ms(value: object) -> int | None:
-    """`2026-11-26T03:00:12.345+0000`, and whatever else ISO 8601 allows; without an offset it is UTC."""
+    """`2026-11-26T03:00:12.345+0000`, and whatever else ISO 8601 allows; without an offset it is UTC. Not a time that
+    no alarm can have changed at: what is reckoned from it has to be one that can be written."""
     try:
         moment = datetime.fromisoformat(_text(value))
-        return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
+        time_ms = int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
     except (ValueError, OverflowError):
         return None
+    return time_ms if 0 <= time_ms < _YEAR_9000_MS else None
 
 
 def _number(value: object) -> float | None:

@@ -207,7 +207,11 @@ class Explainer:
             facts = Facts(
                 troubles=[f"a fault of ours ({type(bug).__name__}): the log of the notify function says where"]
             )
-            said = explained(replace(alarm, kind=None), facts, self._here)
+            try:
+                said = explained(replace(alarm, kind=None), facts, self._here)
+            except Exception as another:  # noqa: BLE001  as above: what CloudWatch said is told in its own words
+                self._telemetry.not_explained(alarm.name, another)
+                said = passed_on(note.subject, note.message)
         return said, alarm.name, len(facts.troubles)
 
     def _publish(self, note: Note, said: Explanation) -> None:

@@ -21,7 +21,7 @@ from importer.doors.alarms import ALARM, NO_DATA, OK, Alarm, Kind
 from importer.doors.letters import Letter
 from importer.executions.ports import Found
 from importer.fetches import Fetch, FetchReason
-from importer.masking import masked, masked_row
+from importer.masking import DIALECT_NAMES, masked, masked_row
 from importer.model import Execution, PartState, Phase, S3Object, Status, Value, Watched
 from importer.words import in_time, many, utc
 
@@ -1117,8 +1117,23 @@ def _hint(text: str) -> str:
 
 
 def _field(name: str) -> str:
-    """A field's path; masked where it looks like a value that somebody wrote for a name."""
-    return masked(_one_line(name)) if "@" in name or re.search(r"\d{5}", name) else _one_line(name)
+    """A field's path; masked where it looks like a value that somebody wrote for a name: an address, a number, a name
+    of a person ("Ann Smith", "Smith")."""
+    line = _one_line(name)
+    if "@" in line or sum(c.isdigit() for c in line) >= _DIGITS_OF_A_VALUE:
+        return masked(line)
+    return re.sub(r"[^.\[\]]+", lambda found: found[0] if _is_told(found[0]) else masked(found[0]), line)
+
+
+def _is_told(name: str) -> bool:
+    return name in DIALECT_NAMES or _FIELD_NAME.fullmatch(name) is not None
+
+
+_DIGITS_OF_A_VALUE: Final = 5
+# As programs name things: begins small; or all of it is large (UTM_SOURCE), or a capital follows later (PlanName).
+_FIELD_NAME: Final = re.compile(
+    r"\d+|(?:\{\w\})?[a-z_$][A-Za-z0-9_$-]*|[A-Z][A-Z0-9_]*|[A-Z][a-z0-9]*[A-Z_][A-Za-z0-9_]*"
+)
 
 
 def _uri(uri: str) -> str:

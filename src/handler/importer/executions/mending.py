@@ -154,6 +154,8 @@ def _are_rows(said: str) -> bool:
 
 
 def _bad_rows(execution: Execution) -> int:
+    if execution.undone is not None:
+        return 0  # as if its file had never been imported; of mended rows the parent has them back
     ended = execution.phase in (Phase.CLOSING, Phase.CLOSED)
     return execution.outcome.sums.bad if ended and execution.outcome is not None else 0
 

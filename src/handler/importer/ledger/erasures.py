@@ -22,10 +22,12 @@ import orjson
 
 from importer.bad_rows import BadRow
 from importer.batches import Batch
+from importer.definitions import TEXT_CSV
 from importer.executions.ports import Objects
 from importer.ledger.papers import stored_bytes
 from importer.ledger.traces import ERASED_TEXT, blank, is_blank
 from importer.model import Execution, LongLine, S3Object
+from importer.notification import Dropped
 
 PREFIX: Final = "erasures/"
 SCHEMA: Final = "erasure/1"
@@ -222,6 +224,23 @@ class Papers:
         for chunk in stored_bytes(self._objects, self._bucket, key) or ():
             *lines, rest = (rest + chunk).split(b"\n")
             yield from lines
+
+
+def set_aside(objects: Objects, execution: Execution) -> S3Object | None:
+    """The file of an import that was refused, where it lies since somebody was forgotten; None if it was not moved."""
+    last = Papers.of(objects, execution).last
+    if last is None or not last.moved_to:
+        return None
+    return objects.head(Dropped(execution.source.bucket, last.moved_to, None, ""))
+
+
+def lengths_of_bad(objects: Objects, execution: Execution) -> Iterator[int]:
+    """How long each refused row was that is blank in errors/ by now, in order: its reason, blank too, says it no more.
+
+    Less the line end, which may be two bytes. Rows that are lines need no measure: nothing is told of those.
+    """
+    papers = Papers.of(objects, execution) if execution.mime_type == TEXT_CSV else None
+    return (max(row.length - 2, 0) for row in papers.rows() if row.fate == BAD) if papers else iter(())
 
 
 @dataclass(slots=True)

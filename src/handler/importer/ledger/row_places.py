@@ -22,6 +22,7 @@ from importer.executions.pinned import definition_of
 from importer.executions.plain_text import PlainText
 from importer.executions.ports import Objects
 from importer.layouts import JSON_LINES, Layout
+from importer.ledger.erasures import lengths_of_bad
 from importer.lines import reading_start
 from importer.model import TO_THE_END, Execution, LongLine, Part, PartState, S3Object
 from importer.notification import Dropped
@@ -277,8 +278,11 @@ class Reasons:
             window *= 4  # what a field holds may be long
             if skip < 0:
                 skip = text.find(b"\n") + 1 or -1
-            if skip >= 0 and (stop := text.find(b"\n", skip)) >= 0:
-                return at + skip, _document(text[skip : stop + 1])
+            while skip >= 0 and (stop := text.find(b"\n", skip)) >= 0:
+                document = _document(text[skip : stop + 1])
+                if document is not None:
+                    return at + skip, document
+                text, at, skip = text[stop + 1 :], at + stop + 1, 0  # blank: of somebody who was forgotten
         return at, None
 
 
@@ -330,14 +334,13 @@ def place_in_errors(
         return None
     at, line = 0, 1
     at, line = _passed(rows, header_bytes, at, line)
+    blanked = lengths_of_bad(objects, execution)
     for said in map(_document, documents):
-        if said is None:
-            return None
-        if said["offset"] == offset:
+        if said is not None and said["offset"] == offset:
             return ErrorPlace(to.errors, line, at, said["length"])
-        if said["offset"] > offset:
+        if said is not None and said["offset"] > offset:
             return None
-        at, line = _passed(rows, said["length"], at, line)
+        at, line = _passed(rows, next(blanked, 0) if said is None else said["length"], at, line)
         end = rows.readline()  # LF, or CR LF
         at, line = at + len(end), line + 1
         moved(at)

@@ -10,7 +10,8 @@ in them. What does not add up (somebody has edited errors/) is looked at line by
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from tempfile import SpooledTemporaryFile
 from typing import IO, Any, Final
@@ -131,7 +132,14 @@ class Search:
 
     def in_long(self, source: S3Object, offset: int, line: LongLine) -> bool:
         """Whether a line that is too long to be held speaks of the person."""
-        return any(self._traces.in_bytes(window) for window in self._windows(source, offset, line))
+        plain = PlainText(self._objects, source).read(offset, offset + line.size)
+        return any(map(self._traces.in_bytes, self._windows(plain)))
+
+    def as_far(self, source: S3Object) -> bool:
+        """Whether what can be read of a damaged object speaks of the person, its last, unfinished line included."""
+        with suppress(ObjectProblem):
+            return any(map(self._traces.in_bytes, self._windows(PlainText(self._objects, source).read(0))))
+        return False
 
     def blank_sha256(self, source: S3Object, offset: int, line: LongLine, keep_marks: bool) -> str:
         """Of such a line when it is blanked."""
@@ -140,10 +148,10 @@ class Search:
             digest.update(blank(chunk, keep_marks))
         return digest.hexdigest()
 
-    def _windows(self, source: S3Object, offset: int, line: LongLine) -> Iterator[bytes]:
+    def _windows(self, chunks: Iterable[bytes]) -> Iterator[bytes]:
         overlap = LONGEST_SPELLING * self._traces.longest_bytes + 4
         kept = b""
-        for chunk in PlainText(self._objects, source).read(offset, offset + line.size):
+        for chunk in chunks:
             yield kept + chunk
             kept = (kept + chunk)[-overlap:]
 

@@ -19,7 +19,7 @@ from importer.executions.pinned import definition_of, provenance_of, rules_of
 from importer.executions.plain_text import HEAD_STORED_BYTES, PlainText
 from importer.formats import FORMATS, judge_columns
 from importer.layouts import layout_of
-from importer.ledger.erasures import Papers
+from importer.ledger.erasures import Papers, set_aside
 from importer.ledger.ports import Books, Key
 from importer.ledger.row_places import (
     Asked,
@@ -242,6 +242,8 @@ def source_of(books: Books, execution: Execution) -> S3Object | None:
             return source
     if outcome is None:
         return None
+    if not archived and (aside := set_aside(books.objects, execution)) is not None:
+        return aside
     return books.objects.head(Dropped(source.bucket, outcome.destination.completed, None, ""))
 
 
@@ -272,8 +274,8 @@ def _told_by_source(
         return
     if isinstance(found, Beyond):
         why.verdict = Verdict.NO_ROW
-        has = f"{found.lines:,} lines" if found.lines is not None else ""
-        has += f"{' and ' if has else ''}{found.bytes:,} bytes" if found.bytes is not None else ""
+        has = many(found.lines, "line") if found.lines is not None else ""
+        has += f"{' and ' if has else ''}{many(found.bytes, 'byte')}" if found.bytes is not None else ""
         why.says.append(f"There is no {why.asked.said()}: the file has {has}.")
         return
     why.row = found
