@@ -9,7 +9,7 @@ from rich.text import Text
 
 from cli import show
 from cli.connection import CannotReach, Connection, connected, explained
-from cli.verbs import DONE, Differs, Trouble, confirm, json_option, stack_option, yes_option
+from cli.verbs import DONE, Trouble, confirm, json_option, stack_option, yes_option
 from importer.aws.series import Broken, SeriesTable
 from importer.doors.expecting import attention_ms
 from importer.model import Fenced, Unavailable, Value
@@ -142,7 +142,7 @@ def _set_muted(stack_name: str | None, name: str, muted: bool, as_json: bool) ->
 
 
 def _known(connection: Connection, name: str) -> Series:
-    """Raises Broken: its item was changed by hand."""
+    """Raises click.UsageError: there is none; Broken: its item was changed by hand."""
     try:
         with explained(connection.name):
             series = _table(connection).series(name)
@@ -151,7 +151,7 @@ def _known(connection: Connection, name: str) -> Series:
             raise trouble.__cause__ from None
         raise
     if series is None:
-        raise Differs(
+        raise click.UsageError(
             f"there is no series {name} in {connection.name}: `importer expected{connection.command}` lists those with "
             "a rhythm"
         )

@@ -17,7 +17,7 @@ from importer.aws.stored import StoredTables
 from importer.aws.undoing import UndoneTables
 from importer.costs import dollars
 from importer.documents import document
-from importer.ledger.undo import CannotUndo, Desk, Plan, Progress, planned, receipt_key, undo
+from importer.ledger.undo import GONE, CannotUndo, Desk, Plan, Progress, planned, receipt_key, undo
 from importer.model import Execution, Fenced, Status, Undone
 from importer.words import in_dollars, in_time
 
@@ -73,6 +73,7 @@ def undo_(
     """
     connection = connected(stack_name)
     execution = lookup.execution_of(connection, name, version_id)
+    _judge_without(connection, without)
     out = show.console()
     with tempfile.TemporaryDirectory(prefix="importer-undo-") as folder:
         counting = show.Counting("undo", as_json)
@@ -126,6 +127,15 @@ def _desk(connection: Connection, folder: Path, counting: show.Counting) -> Desk
         file=folder / "keys.sqlite",
         told=told,
     )
+
+
+def _judge_without(connection: Connection, without: tuple[str, ...]) -> None:
+    """Raises click.UsageError: what was mistyped would be left in."""
+    for execution_id in without:
+        with explained(connection.name):
+            known = execution_id == GONE or connection.imports.execution(execution_id) is not None
+        if not known:
+            raise click.UsageError(f"--without {execution_id}: there is no such execution in {connection.name}")
 
 
 def _planned(connection: Connection, desk: Desk, execution: Execution, without: tuple[str, ...]) -> Plan:

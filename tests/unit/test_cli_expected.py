@@ -108,7 +108,7 @@ def test_a_series_is_muted_unmuted_and_forgotten(installation: Installation):
 def test_a_series_that_is_not_known_is_said(installation: Installation, verb: str):
     """With where the names stand."""
     said = installation.say(verb, "nobody*.json")
-    assert (said.exit_code, "there is no series nobody*.json" in said.output) == (1, True)
+    assert (said.exit_code, "there is no series nobody*.json" in said.output) == (2, True)
 
 
 def test_an_item_that_was_changed_by_hand_is_named_and_can_be_forgotten(installation: Installation):
