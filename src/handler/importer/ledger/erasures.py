@@ -28,6 +28,7 @@ from importer.ledger.traces import ERASED_TEXT, blank, is_blank
 from importer.model import Execution, LongLine, S3Object
 
 PREFIX: Final = "erasures/"
+ASIDE: Final = "set_aside/"  # files that were refused, without the rows of who was forgotten
 SCHEMA: Final = "erasure/1"
 PAPER: Final = ".ndjson"
 DONE: Final = ".done.json"
@@ -127,6 +128,11 @@ class Done:
     rows: int
     ms: int
     moved_to: str = ""
+
+
+def aside_key(execution: Execution) -> str:
+    """Where the file of an import that was refused is, once rows of somebody forgotten were blanked in it."""
+    return f"{ASIDE}{execution.id}/{execution.source.key.rpartition('/')[2]}"
 
 
 def paper_key(execution_id: str, etag: str, forgetting: str) -> str:

@@ -19,6 +19,7 @@ from importer.executions.pinned import rules_of
 from importer.executions.plain_text import PlainText
 from importer.executions.ports import Objects, Records
 from importer.formats import FORMATS, UNKNOWN, UNREAD, judge_columns
+from importer.ledger.erasures import aside_key
 from importer.ledger.papers import stored_bytes
 from importer.lines import reading_start
 from importer.model import (
@@ -93,7 +94,7 @@ def wrote_nothing(execution: Execution) -> bool:
 
 
 def object_of(objects: Objects, execution: Execution) -> S3Object:
-    """The object to be walked: the archived one, or of what did not succeed the source.
+    """The object to be walked: the archived one, or of what did not succeed the source, or where that was set aside.
 
     Raises:
         CannotWalk: it is gone.
@@ -105,6 +106,9 @@ def object_of(objects: Objects, execution: Execution) -> S3Object:
         found = objects.head(Dropped(source.bucket, source.key, source.version_id, source.etag))
         if found is not None and found.etag == source.etag:
             return source
+        aside = objects.head(Dropped(source.bucket, aside_key(execution), None, ""))  # since somebody was forgotten
+        if aside is not None:
+            return aside
         raise CannotWalk(
             f"execution {execution.id} ended {execution.status.value}, and its file {source.uri} is not there any more"
         )
