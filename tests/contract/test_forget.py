@@ -6,7 +6,8 @@ import gzip
 import json
 import random
 import re
-from collections.abc import Iterator
+import zlib
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -86,12 +87,16 @@ class File:
 
 
 def plain(body: bytes) -> bytes:
+    """As far as it can be unpacked."""
     if body[:2] == b"\x1f\x8b":
-        return gzip.decompress(body)
+        text = b""
+        while body[:2] == b"\x1f\x8b":
+            member = zlib.decompressobj(wbits=31)
+            text += member.decompress(body)
+            body = member.unused_data
+        return text
     if body[:4] == b"\x28\xb5\x2f\xfd":
-        return b"".join(
-            zstandard.ZstdDecompressor().stream_reader(body, read_across_frames=True).readall() for _ in "1"
-        )
+        return zstandard.ZstdDecompressor().stream_reader(body, read_across_frames=True).readall()
     return body
 
 
@@ -194,9 +199,9 @@ class Before:
         return cls(cloud.objects(), {table: cloud.items(table) for table in tables})
 
 
-def check_nothing_is_left(cloud: Cloud, people: list[str], links: bool) -> None:
+def check_nothing_is_left(cloud: Cloud, people: list[str], links: bool, unreadable: Collection[str] = ()) -> None:
     for key, body in cloud.objects().items():
-        assert not spoken_of(plain(body), people), f"{key} speaks of {people}"
+        assert key in unreadable or not spoken_of(plain(body), people), f"{key} speaks of {people}"
     for item in cloud.items(cloud.imports_table):
         assert not spoken_of(repr(item).encode(), people), item
     for table in (cloud.events_table, cloud.users_table):

@@ -251,6 +251,30 @@ def assert_equal(found: dict[str, Any], expected: dict[str, Any]) -> None:
     assert found == expected
 
 
+def saved_of(history: History) -> dict[str, dict[int, int]]:
+    """Up to where it is known what was written of files that were cut short, by the name of their execution."""
+    told = {name: history.now(execution_id) for execution_id, name in history.ids.items()}
+    return {name: one.outcome.read_to for name, one in told.items() if one.outcome and one.status is Status.CANCELED}
+
+
+def without_uncertain(saved: dict[str, dict[int, int]], *tables: dict[str, Any]) -> None:
+    """Leave out what lies behind that: where another is undone it is not put back, since nobody knows (0042)."""
+    uncertain = {
+        (name, key)
+        for found in tables
+        for name, items in found.items()
+        for key, item in items.items()
+        if item.get("execution_id") in saved and not _is_before(item["address"], saved[item["execution_id"]])
+    }
+    for name, key in uncertain:
+        for found in tables:
+            found[name].pop(key, None)
+
+
+def _is_before(address: Any, read_to: dict[int, int]) -> bool:
+    return any(start <= int(address) < stop for start, stop in read_to.items())
+
+
 def files_of(number: int, count: int = 5) -> tuple[random.Random, list[File]]:
     dice = random.Random(f"{seed()} undo {number}")
     kinds = dice.sample(DIALECTS, dice.choice([1, 1, 2]))
@@ -284,7 +308,10 @@ def test_a_history_with_undoings_is_the_history_without_them(number: int, tmp_pa
                 gone.add(number)
         found = history.tables()
         assert history.desk().marks.whose_turn() == ""
-    assert_equal(found, without(files, gone, tmp_path, **how))
+        saved = saved_of(history)
+    expected = without(files, gone, tmp_path, **how)
+    without_uncertain(saved, found, expected)
+    assert_equal(found, expected)
 
 
 # ---- One story, and whatever goes wrong in it -----------------------------------------------------------------------

@@ -537,7 +537,7 @@ def test_listing_the_bucket_is_bound_to_prefixes(expanded):
     assert [s["Resource"] for s in listings if s not in ours] == [{"Fn::GetAtt": ["StreamBucket", "Arn"]}]  # Firehose's
     bounds = {p for s in ours for p in as_list(s["Condition"]["StringLike"]["s3:prefix"])}
     results = {"completed_imports/*", "errors/*", "receipts/*", "preview_results/*"}
-    assert bounds == {"imports/*", "work/*", "previews/*"} | results
+    assert bounds == {"imports/*", "work/*", "previews/*", "set_aside/*"} | results
 
 
 def test_an_empty_endpoint_means_aws(expanded):

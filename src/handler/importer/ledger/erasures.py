@@ -30,6 +30,7 @@ from importer.model import Execution, LongLine, S3Object
 from importer.notification import Dropped
 
 PREFIX: Final = "erasures/"
+ASIDE: Final = "set_aside/"  # files that were refused, without the rows of who was forgotten
 SCHEMA: Final = "erasure/1"
 PAPER: Final = ".ndjson"
 DONE: Final = ".done.json"
@@ -131,6 +132,11 @@ class Done:
     moved_to: str = ""
 
 
+def aside_key(execution: Execution) -> str:
+    """Where the file of an import that was refused is, once rows of somebody forgotten were blanked in it."""
+    return f"{ASIDE}{execution.id}/{execution.source.key.rpartition('/')[2]}"
+
+
 def paper_key(execution_id: str, etag: str, forgetting: str) -> str:
     return f"{PREFIX}{execution_id}/{etag}-{forgetting}{PAPER}"
 
@@ -228,10 +234,7 @@ class Papers:
 
 def set_aside(objects: Objects, execution: Execution) -> S3Object | None:
     """The file of an import that was refused, where it lies since somebody was forgotten; None if it was not moved."""
-    last = Papers.of(objects, execution).last
-    if last is None or not last.moved_to:
-        return None
-    return objects.head(Dropped(execution.source.bucket, last.moved_to, None, ""))
+    return objects.head(Dropped(execution.source.bucket, aside_key(execution), None, ""))
 
 
 def lengths_of_bad(objects: Objects, execution: Execution) -> Iterator[int]:

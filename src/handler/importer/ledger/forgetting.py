@@ -25,13 +25,13 @@ from typing import Any, Final, Protocol
 
 import orjson
 
-from importer.bad_rows import ObjectProblem
+from importer.bad_rows import FileReason, ObjectProblem
 from importer.diagnosis import diagnosis
 from importer.executions.destinations import result_names
 from importer.executions.ports import Objects, Records
 from importer.executions.starting import execution_id_of
 from importer.ledger import erasures
-from importer.ledger.erasures import Blanks, Papers, Spans
+from importer.ledger.erasures import ASIDE, Blanks, Papers, Spans, aside_key
 from importer.ledger.searching import Documents, Found, Search
 from importer.ledger.traces import ERASED_TEXT, Traces
 from importer.lines import lines
@@ -55,7 +55,6 @@ from importer.receipts import FoldedReasons
 SCHEMA: Final = "forgotten/1"
 RUNS: Final = f"{erasures.PREFIX}runs/"
 CERTIFICATES: Final = f"{erasures.PREFIX}certificates/"
-ASIDE: Final = "set_aside/"  # files that were refused, without the rows of who was forgotten
 COMPLETED, ERRORS, RECEIPTS, WORK, RESULTS = "completed_imports/", "errors/", "receipts/", "work/", "preview_results/"
 PLACES: Final = (COMPLETED, ERRORS, RECEIPTS, ASIDE, WORK, PREVIEWS_PREFIX, RESULTS)
 TRIES: Final = 5  # of an object that others write to meanwhile
@@ -459,7 +458,9 @@ class _Forgetting:
             except (ObjectProblem, Misconfigured) as problem:
                 self._unread(execution, archive, aside, problem)
                 return
-            if found.problem is not None and not aside:
+            # Rows of the batch in which it ends are in no walk, nor is the line: they are in the copy's, which ends.
+            copied = bool(aside and found.problem is not None and self._search.as_far(archive))
+            if found.problem is not None and not copied and not (aside and (found.count or _is_cut(found.problem))):
                 self._trouble(archive, found.problem)
                 if not found.count:
                     return
@@ -468,8 +469,7 @@ class _Forgetting:
                     f"{archive.uri} is not what was to be made of it: the version before is still there. Look at both"
                 )
             expected = ""
-            # A damaged file may end before the first batch of its rows does: then the copy tells whose they are.
-            if not found.count and not (found.problem is not None and aside and self._search.as_far(archive)):
+            if not found.count and not copied:
                 break
             now_ms = place.clock.now_ms()
             key = erasures.paper_key(execution.upload.execution_id, archive.etag, self._wish.id)
@@ -563,7 +563,7 @@ class _Forgetting:
         for _ in range(TRIES):
             found = self._search.lines_of(source)
             if found.problem is not None and not found.count:
-                return False
+                return _is_cut(found.problem) and not self._search.as_far(source)
             if not found.count:
                 return True
             if self._write_over(source, found.archive, to):
@@ -692,7 +692,7 @@ class _Forgetting:
         there = self._place.objects.head(Dropped(source.bucket, source.key, source.version_id, source.etag))
         if there is not None and there.etag == source.etag:
             return True
-        return self._place.objects.exists(bucket, _aside_key(execution))
+        return self._place.objects.exists(bucket, aside_key(execution))
 
     def _without_archive(self, execution: Execution) -> None:
         """errors/ and reasons side by side: a document says how long its row is."""
@@ -840,10 +840,10 @@ class _Forgetting:
     def _refused_file(self, execution: Execution) -> None:
         source = execution.source
         if execution.outcome is None:
-            if not self._by_lines(source, _aside_key(execution)):
+            if not self._by_lines(source, aside_key(execution)):
                 self._progress.troubles[source.key] = "it cannot be read"
             return
-        self._execution(execution, source, _aside_key(execution))
+        self._execution(execution, source, aside_key(execution))
 
     # -- what was under way -------------------------------------------------------------------------------------
 
@@ -889,9 +889,9 @@ class _Forgetting:
             source = self._place.objects.head(
                 Dropped(bucket, execution.source.key, execution.source.version_id, execution.source.etag)
             )
-            aside = self._place.objects.head(Dropped(bucket, _aside_key(execution), None, ""))
+            aside = self._place.objects.head(Dropped(bucket, aside_key(execution), None, ""))
             if source is not None and source.etag == execution.source.etag:
-                self._execution(execution, source, _aside_key(execution))
+                self._execution(execution, source, aside_key(execution))
             elif aside is not None:
                 self._execution(execution, aside)
             else:
@@ -962,8 +962,9 @@ class _Forgetting:
         }
 
 
-def _aside_key(execution: Execution) -> str:
-    return f"{ASIDE}{execution.id}/{execution.source.key.rpartition('/')[2]}"
+def _is_cut(problem: ObjectProblem) -> bool:
+    """Whether nobody can read more of an object than we do: of one that is broken in the middle somebody might."""
+    return problem.code is FileReason.TRUNCATED
 
 
 def _days_of(key: str, days: dict[str, int] | None) -> int | None:

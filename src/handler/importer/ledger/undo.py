@@ -511,10 +511,10 @@ class _Undoing:
         if page.get("done"):
             return
         walk = Walk(desk.objects, desk.records, other)
-        start, border = _place_in(page)
+        start, border = _place_in(page, walk)
         for written in walk.batches(start, border):
             yield written
-            former.keep(name, _page_of(written))
+            former.keep(name, _page_of(written, walk))
             self._tell("comparing" if step == "play" else "reading", written.next_offset, other)
             self._breathe()
         former.keep(name, {"done": True})
@@ -525,8 +525,9 @@ class _Undoing:
         if "end" in page:
             return int(str(page["end"]))
         desk = self.desk
-        start, border = _place_in(page) if page else (position, None)
-        for written in Walk(desk.objects, desk.records, self.execution).batches(start, border):
+        walk = Walk(desk.objects, desk.records, self.execution)
+        start, border = _place_in(page, walk) if page else (position, None)
+        for written in walk.batches(start, border):
             events = list(dict.fromkeys((event.user_id, event.event_key) for event in written.events))
             records = list(dict.fromkeys((change.user_id, change.record) for change in written.changes))
             if only_held:
@@ -548,7 +549,7 @@ class _Undoing:
             else:
                 former.add(Place.EVENTS, ((key, None) for key in events))
                 former.add(Place.USERS, ((key, None) for key in records))
-            former.keep("collected", _page_of(written))
+            former.keep("collected", _page_of(written, walk))
             self._tell("reading", written.next_offset, self.execution)
             if former.count >= desk.window_keys:
                 former.keep("collected", {"end": written.next_offset})
@@ -812,13 +813,15 @@ def _some(found: Iterable[Found], count: int) -> Iterator[list[Found]]:
         yield some
 
 
-def _page_of(written: Written) -> dict[str, object]:
+def _page_of(written: Written, walk: Walk) -> dict[str, object]:
     border = written.border
     at = None if border is None else [border.stored_offset, border.plain_offset]
-    return {"offset": written.next_offset, "border": at}
+    return {"offset": written.next_offset, "border": at, "etag": walk.source.etag}
 
 
-def _place_in(page: dict[str, object]) -> tuple[int, Border | None]:
+def _place_in(page: dict[str, object], walk: Walk) -> tuple[int, Border | None]:
+    """Where to go on. A border is one of the bytes it was found in: forgetting somebody packs them anew."""
     offset, border = page.get("offset", 0), page.get("border")
-    at = Border(int(border[0]), int(border[1])) if isinstance(border, list) else None
+    is_same = page.get("etag") == walk.source.etag
+    at = Border(int(border[0]), int(border[1])) if isinstance(border, list) and is_same else None
     return int(str(offset)), at

@@ -94,7 +94,7 @@ def wrote_nothing(execution: Execution) -> bool:
 
 
 def object_of(objects: Objects, execution: Execution) -> S3Object:
-    """The object to be walked: the archived one, or of what did not succeed the source.
+    """The object to be walked: the archived one, or of what did not succeed the source, or where that was set aside.
 
     Raises:
         CannotWalk: it is gone.
