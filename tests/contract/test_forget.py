@@ -665,7 +665,7 @@ def test_a_large_object_is_made_anew_of_itself(monkeypatch: pytest.MonkeyPatch, 
     more = b"%x" % filler.getrandbits(4_000) if packed else b""
     rows = [BOB.replace(b"bob-1", b"bob-%d" % number).replace(b"{", b'{"f":"%s",' % more) for number in range(80)]
     if packed:
-        rows = [row.replace(more, b"%x" % filler.getrandbits(4_000)) for row in rows[:40]]
+        rows = [row.replace(more, b"%x" % filler.getrandbits(4_000)) for row in rows * 20]
     rows[20] = ROW
     body = b"".join(rows)
     with installed() as importer:

@@ -519,11 +519,14 @@ def test_what_has_not_ended_is_not_undone(story: History) -> None:
 
 
 def test_where_an_archive_is_gone_a_person_decides(story: History) -> None:
-    """Nobody knows then what belongs in the place of what both held."""
+    """Nobody knows then what belongs in the place of what both held; nothing is changed until one has."""
     first, wrong = story.told
     story.importer.cloud.remove(first.outcome.destination.completed)
     with pytest.raises(CannotUndo, match=f"--without {first.id}"):
         story.undo(wrong)
+    assert story.now(wrong.id).undone is None
+    other = story.drop(File(2, "imports/other.json", row("other", 1)))
+    assert undo(story.desk(), other.id, "test", [first.id]).undone is not None  # nobody is in its way
     done = undo(story.desk(), wrong.id, "test", [first.id])
     assert done.undone is not None
     assert (done.undone.removed, done.undone.put_back) == (12, 0)

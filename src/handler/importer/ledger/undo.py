@@ -383,14 +383,16 @@ def undo(desk: Desk, execution_id: str, by: str, without: Collection[str] = ()) 
         Fenced: another worker is at it, and goes on.
         Unavailable: undo again, later.
     """
-    return _Undoing(desk, _begun(desk, execution_id, by), without).run()
+    return _Undoing(desk, _begun(desk, execution_id, by, without), without).run()
 
 
-def _begun(desk: Desk, execution_id: str, by: str) -> Execution:
+def _begun(desk: Desk, execution_id: str, by: str, without: Collection[str]) -> Execution:
     execution = _known(desk, execution_id)
     judge(desk, execution)
     if execution.undone is not None and execution.undone.done:
         return execution
+    if execution.undone is None and not wrote_nothing(execution):
+        _others(desk, execution, without)  # what cannot go on is not begun: it would keep all others from their turn
     turn = desk.marks.take_turn(execution.id)
     if turn != execution.id:
         raise Busy(f"execution {turn} is being undone: one at a time. `importer undo {turn}` goes on with it")
