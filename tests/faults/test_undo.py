@@ -20,7 +20,8 @@ import pytest
 
 from importer import executions
 from importer.executions import mending
-from importer.ledger.undo import Busy, CannotUndo, Desk, planned, receipt_key, undo
+from importer.ledger.undo import Busy, CannotUndo, Change, Desk, _Undoing, planned, receipt_key, undo
+from importer.ledger.verdict import Place
 from importer.model import Execution, Fenced, Status, TimeIsUp
 from tests.faults.importing import Importer, installed
 from tests.support.clock import START_MS
@@ -499,6 +500,23 @@ def test_who_was_erased_is_not_put_back(tmp_path: Path, erased_first: bool) -> N
         done = {file.number: story.drop(file) for file in files[2:]}
         story.undo(done[again.number])
         assert_equal(story.tables(), expected)
+
+
+def test_who_is_erased_between_two_hops_is_not_put_back(story: History) -> None:
+    """The others' rows were played by a worker before the erasure, and are written by one after it."""
+    _, wrong = story.told
+    cloud = story.importer.cloud
+    keys = [
+        (item["user_id"], item["event_key"]) for item in cloud.items(cloud.events_table) if item["user_id"] == "1:a"
+    ]
+    stored = story.desk().stored.events(keys)
+    erased = story.drop(File(2, "imports/gone/a.json", ERASED_A))
+    assert erased.status is Status.SUCCEEDED
+    before = story.tables()
+    changes = [Change(Place.EVENTS, key, None, stored[key]) for key in keys]
+    assert len(changes) == 9
+    _Undoing(story.desk(), wrong, ())._apply(changes)
+    assert_equal(story.tables(), before)
 
 
 def test_one_undoing_at_a_time(story: History) -> None:

@@ -600,7 +600,10 @@ class _Undoing:
 
     def _apply(self, changes: list[Change]) -> None:
         """Make some writes; who was erased while we did is taken out again (see `sinks.erasing`)."""
+        self._mark_ms = -1
         before_ms = self._last_erasure_ms()
+        if before_ms:
+            changes = self._without_erased(changes)
         made = self.desk.tables.apply(changes, self._breathe_writing)
         for change, is_made in zip(changes, made, strict=True):
             if not is_made:
@@ -620,6 +623,19 @@ class _Undoing:
             if self._uploaded_ms(change.item) < erased.get(change.key[0], 0):
                 gone.append(replace(change, seen=change.item, item=None))
         self.desk.tables.apply(gone, self._breathe_writing)
+
+    def _without_erased(self, changes: list[Change]) -> list[Change]:
+        """Without putting back what is of persons who were erased since the others' archives were read, perhaps by
+        another worker."""
+        erased = self._erased_ms({change.key[0] for change in changes if change.item is not None})
+        left = []
+        for change in changes:
+            erased_ms = erased.get(change.key[0])
+            if change.item is None or erased_ms is None or self._uploaded_ms(change.item) >= erased_ms:
+                left.append(change)
+            elif change.seen is not None and self._holds(change.seen):
+                left.append(replace(change, item=None))
+        return left
 
     def _uploaded_ms(self, item: Item) -> int:
         if "rank" in item:
