@@ -562,6 +562,7 @@ function open(id, focus = true) {
     $("one").hidden = false;
     if (location.hash !== `#execution=${id}`) history.pushState(null, "", `#execution=${id}`);
     for (const row of $("rows").children) row.classList.toggle("open", row.dataset.id === id);
+    if (!list.byId.has(id)) listing.start(); // one that has begun just now: closed, it leaves the focus to its row
   }
   watching.start();
   if (focus) {
