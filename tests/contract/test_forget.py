@@ -18,7 +18,6 @@ import zstandard
 
 from cli import forgetting as command
 from cli.connection import Connection
-from cli.stack import Stack
 from importer.aws import vault
 from importer.aws.stored import StoredTables
 from importer.ledger import Books, CannotRecount, forgetting, verify
@@ -28,6 +27,7 @@ from tests.faults import test_any_order as dialects
 from tests.faults.importing import Importer, WorkersClock, installed
 from tests.faults.test_foreign_buckets import ENCRYPTED, kept
 from tests.support.cloud import Cloud, shared_session
+from tests.support.command import stack_of
 from tests.support.faults import Fault, plan
 from tests.support.scenarios import explore, in_copy, report, sample
 
@@ -37,19 +37,8 @@ SECRET = "0" * 32
 
 
 def connection(cloud: Cloud) -> Connection:
-    stack = Stack(
-        region="us-east-1",
-        bucket=cloud.bucket,
-        events_table=cloud.events_table,
-        users_table=cloud.users_table,
-        imports_table=cloud.imports_table,
-        part_queue_url=cloud.part_queue_url,
-        dead_letter_queue_url=cloud.dead_letter_queue_url,
-        alarm_topic_arn="",
-        functions={},
-    )
     session = shared_session()
-    return Connection("the twin", stack, session.client("s3"), session.client("dynamodb"), session)
+    return Connection("the twin", stack_of(cloud), session.client("s3"), session.client("dynamodb"), session)
 
 
 def forget(

@@ -15,9 +15,8 @@ from tests.support.cloud import Cloud, shared_session
 TOKENS_PATH = "/importer/twin/tokens"
 
 
-def write_outputs(cloud: Cloud, directory: Path) -> None:
-    """What `make up` leaves behind for the command, where `cli.twin.DIRECTORY` is patched to be `directory`."""
-    outputs = Stack(
+def stack_of(cloud: Cloud) -> Stack:
+    return Stack(
         region="us-east-1",
         bucket=cloud.bucket,
         events_table=cloud.events_table,
@@ -33,7 +32,11 @@ def write_outputs(cloud: Cloud, directory: Path) -> None:
         tokens_path=TOKENS_PATH,
         upload_max_mib=64,
     )
-    (directory / "outputs.json").write_text(outputs.to_json())
+
+
+def write_outputs(cloud: Cloud, directory: Path) -> None:
+    """What `make up` leaves behind for the command, where `cli.twin.DIRECTORY` is patched to be `directory`."""
+    (directory / "outputs.json").write_text(stack_of(cloud).to_json())
 
 
 def run(cloud: Cloud, *arguments: str, stdin: str | bytes | None = None) -> Result:
