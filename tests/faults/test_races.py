@@ -174,12 +174,12 @@ def test_a_slow_closer_of_an_old_execution_does_not_take_its_errors_out_of_the_r
         honest = settling._closed
         with mock.patch.object(settling, "_closed", stalls):
             importer.by_hand("cancel", the_execution(importer)["id"])
-        ((_, execution, outcome),) = stalled
+        ((_, execution, outcome, reasons),) = stalled
         assert outcome.sums.bad
 
         def close(_: Any) -> None:
             place = importer.workplaces(lambda: 900_000)
-            honest(place, execution, outcome)
+            honest(place, execution, outcome, reasons)
 
         ended = importer.work_on(task_of(importer), Fault("before", "ListObjects", detail={"do": close}))
         assert ended.fired

@@ -508,7 +508,7 @@ PLANTED: dict[str, tuple[Any, str, str, Callable[[Importer], None]]] = {
         pausing,
     ),
     "no time is kept": (holding.Held.time_is_short.fget, "not self._place.may_read_on()", "False", pausing),
-    "large files are cut": (starting.start, "NDJSON and not serial", "NDJSON", parts),
+    "large files are cut": (starting.execution_of, "NDJSON and not serial", "NDJSON", parts),
     "refused files count": (recurring.run, "or execution.status is Status.FAILED", "", refusals),
     "refused files block": (recurring._has_ended, "execution.phase is Phase.CLOSED", SUCCEEDED, refusals),
     "no slot is kept": (recurring.run, "if slot_ms == turn.slot_ms else []", "if False else []", slots),
