@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import click
+from botocore.exceptions import BotoCoreError, ClientError
 from rich.console import Console
 
 from cli import show
@@ -321,7 +322,7 @@ def _who(connection: Connection) -> str:
     if connection.stack.endpoint_url is None and connection.stack.access_key_id is None:
         try:
             return str(connection.session.client("sts").get_caller_identity()["Arn"])
-        except Exception:  # noqa: BLE001  a name is no reason to lose a certificate
+        except (BotoCoreError, ClientError):  # a name is no reason to lose a certificate
             return getpass.getuser()
     return getpass.getuser()
 
