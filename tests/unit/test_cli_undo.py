@@ -64,9 +64,9 @@ def test_undone_it_says_so_everywhere(installation: Importer) -> None:
     assert "completed_imports/" in result.stdout
     assert installation.cloud.items(installation.cloud.events_table) == []
     assert "SUCCEEDED (undone)" in run(installation, "executions").stdout
-    assert "3 items removed" in run(installation, "executions", execution.id).stdout
+    assert "3 items removed" in " ".join(run(installation, "executions", execution.id).stdout.split())
     again = run(installation, "undo", execution.id)
-    assert (again.exit_code, again.stdout.startswith("Was undone 2026")) == (0, True)
+    assert (again.exit_code, again.stdout.startswith("Was undone 20")) == (0, True)
     said = json.loads(run(installation, "undo", execution.id, "--json").stdout)
     assert (said["undone"]["status"], said["undone"]["removed"], said["plan"]) == ("DONE", 3, None)
     verified = run(installation, "verify", execution.id, "--all")
