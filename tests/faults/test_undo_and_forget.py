@@ -26,6 +26,7 @@ from unittest import mock
 import pytest
 import zstandard
 
+from importer import layouts
 from importer.aws.stored import StoredTables
 from importer.ledger import Books, verify
 from importer.ledger.undo import CannotUndo
@@ -331,7 +332,8 @@ def without(deeds: list[Deed], folder: Path, **how: Any) -> dict[str, Any]:
     """The oracle's tables."""
     gone = {deed.what for deed in deeds if deed.verb == "undo"}
     blank = blank_of(deeds)
-    with installed(**how) as importer:
+    # Before they were blank, its rows told that they are one a line.
+    with installed(**how) as importer, mock.patch.object(layouts, "judge_layout"):
         define(importer)
         story = Story(importer, folder)
         for deed in deeds:
@@ -451,6 +453,29 @@ def undone_in_hops(story: Story, execution_id: str, between: dict[int, Callable[
             story.undo(story.now(execution_id), time_is_short=lambda: True, save=save, load=load, may_wait=False)
             return hop
     raise AssertionError("no end")
+
+
+def test_rows_stay_rows_where_the_one_that_told_so_is_blank(tmp_path: Path) -> None:
+    """A first row that is broken, and behind it one that is whole: by itself it would be JSON over several lines."""
+    files = [
+        File(0, "", ".json", (Row(b'{"of":"bob",\n', "bob", False), said("ann", 1), said("ann", 2))),
+        File(1, "", ".json", (Row(b"{\n", "", False), said("ann", 1), said("ann", 3))),
+    ]
+    with installed() as importer, mock.patch.dict(FAMILIES, {"ann": ("ann",)}):
+        story = Story(importer, tmp_path)
+        for file in files:
+            story.come(file, frozenset())
+        story.forget("ann")
+        story.check_books()
+        story.come(replace(files[1], number=2, replays=1), frozenset())
+        story.check_books()
+        again = story.now(story.done[2].id).outcome
+        assert again is not None
+        assert (again.sums.good, again.sums.bad, again.sums.blank) == (0, 1, 2)
+        for number in (2, 1, 0):
+            story.undo(story.now(story.done[number].id))
+        assert story.found()["events"] == {}
+        story.check_books()
 
 
 @pytest.mark.parametrize("rows", [3, 40])

@@ -203,6 +203,8 @@ def test_lines_that_end_in_cr_alone_are_refused_once(head: bytes):
         b'{"a":1,\n  {"a":1}\n',
         b'{ "a":1}',
         b"[" * HEAD_BYTES,
+        b" " * (HEAD_BYTES - 1) + b"{",
+        b"\n" * (HEAD_BYTES - 1) + b"[",
         b'{"a":\n' * 10_000,
         "é".encode(),
     ],

@@ -145,6 +145,7 @@ def judge_layout(head: bytes) -> None:
     """
     text = head[:HEAD_BYTES].removeprefix(BOM).lstrip(_SPACE)
     first, ended, rest = text.partition(b"\n")
+    is_cut = not ended and len(head) >= HEAD_BYTES  # behind many blanks, of the first row only its begin is seen
     first = first.strip(_SPACE)
     if _begins_with_an_object(rest):
         return  # an odd first row among others is a row's affair
@@ -154,9 +155,9 @@ def judge_layout(head: bytes) -> None:
             "the lines end in CR alone: write them with LF (`tr '\\r' '\\n' < FILE`) and drop the file again",
         )
     if first[:1] == b"[" and first[1:].lstrip(_SPACE)[:1] in (b"", b"{"):
-        if first != b"[]":
+        if first != b"[]" and not (is_cut and first == b"["):
             raise _one_value("begins an array", "'.[]'")
-    elif first == b"{":
+    elif first == b"{" and not is_cut:
         raise _one_value("is only `{`", ".")
     elif first[:1] == b"{" and ended and _goes_on(text, first, rest):
         raise _one_value("ends inside an object", ".")

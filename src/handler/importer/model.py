@@ -572,6 +572,12 @@ class Execution:
         source = self.source
         return self.replayed or Upload("", self.id, source.key, source.last_modified_ms, self.created_ms)
 
+    @property
+    def was_read(self) -> bool:
+        """Whether some of its rows have been read; a replay's have, since only what succeeded is replayed."""
+        has_lines = self.outcome is not None and self.outcome.sums.lines > 0
+        return has_lines or self.status is Status.SUCCEEDED or self.replayed is not None
+
     def part_start(self, offset: int) -> int:
         """First byte of the part that owns what begins at a byte of its object."""
         return min(offset // self.part_bytes, self.part_count - 1) * self.part_bytes if self.part_bytes else 0

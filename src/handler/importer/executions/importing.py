@@ -227,7 +227,7 @@ def _read_on(place: Workplace, execution: Execution, ours: Held) -> bool:
         sink = place.open_sink(provenance_of(execution), execution.sinks, ahead.look)
         longest = longest_member_bytes(place.hop_ms)
         text = PlainText(place.objects, source, ours.breathe, state.border, longest, straight)
-        layout = text.layout(definition.mime_type)
+        layout = text.layout(definition.mime_type, execution.was_read)
         if layout.columns:
             judge_columns(execution.format, layout.columns, definition)
             place.objects.put(source.bucket, header_key(execution), layout.header, "application/octet-stream")

@@ -75,9 +75,9 @@ class PlainText:
     def is_compressed(self) -> bool:
         return bool(self._compression)
 
-    def layout(self, mime_type: str) -> Layout:
+    def layout(self, mime_type: str, was_read: bool = False) -> Layout:
         """How its rows stand; see `layouts.layout_of`."""
-        return layout_of(mime_type, self._head)
+        return layout_of(mime_type, self._head, was_read)
 
     def judge_members(self) -> None:
         """Look how long the first member is, where it may be too long, so that nothing of such a file is written.

@@ -227,7 +227,7 @@ def _layout(objects: Objects, wanted: Execution) -> Layout:
         doubt = recognised_stored([head], definition).doubt
         if doubt:
             raise ObjectProblem(FileReason.DIALECT_UNKNOWN, doubt)
-    layout = PlainText(objects, source, straight=False).layout(definition.mime_type)
+    layout = PlainText(objects, source, straight=False).layout(definition.mime_type, wanted.was_read)
     if layout.columns:
         judge_columns(wanted.format, layout.columns, definition)
     return layout
@@ -239,7 +239,7 @@ def _both(
     """The batches of both readings, side by side; where rows stand otherwise under the new settings, one behind the
     other in the order of the file."""
     text = PlainText(objects, wanted.source)
-    layout = text.layout(definition_of(parent).mime_type)
+    layout = text.layout(definition_of(parent).mime_type, parent.was_read)
     part = Part(len(layout.header), TO_THE_END)
     lines = layout.lines(text.read(reading_start(part)), part)
     if after is None:

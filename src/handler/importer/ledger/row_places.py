@@ -103,7 +103,7 @@ class Rows:
         self._moved = moved
         self.text = PlainText(objects, source, straight=False)
         try:
-            self.layout: Layout = self.text.layout(definition_of(execution).mime_type)
+            self.layout: Layout = self.text.layout(definition_of(execution).mime_type, execution.was_read)
         except ObjectProblem:  # the file was refused for it: its lines can be looked at all the same
             self.layout = JSON_LINES
         self._marks = [_Mark(len(self.layout.header), 1 + self.layout.header.count(b"\n"))]

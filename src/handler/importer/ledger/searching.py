@@ -229,7 +229,7 @@ class _Walk:
 
     def found(self) -> Found:
         text = PlainText(self._search._objects, self._archive)
-        layout = text.layout(self._rules.definition.mime_type)
+        layout = text.layout(self._rules.definition.mime_type, self._execution.was_read)
         header = layout.header
         self._errors_at = len(header) + (bool(header) and not header.endswith(b"\n"))
         self._digest.update(header)

@@ -285,7 +285,7 @@ class _Recount:
         header = b""
         try:
             text = PlainText(objects, archive)
-            layout = text.layout(self._rules.definition.mime_type)
+            layout = text.layout(self._rules.definition.mime_type, self._execution.was_read)
             header = layout.header if layout.header.endswith(b"\n") or not layout.header else layout.header + b"\n"
             papers = self._papers_of(errors, reasons, header)
             for batch in self._batches_of(text, layout):
@@ -334,7 +334,7 @@ class _Recount:
         """All batches once more; as many as can be read."""
         try:
             text = PlainText(self._books.objects, archive)
-            yield from self._batches_of(text, text.layout(self._rules.definition.mime_type))
+            yield from self._batches_of(text, text.layout(self._rules.definition.mime_type, self._execution.was_read))
         except ObjectProblem as problem:
             self._judge_damage(problem)
 

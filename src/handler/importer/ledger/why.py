@@ -673,7 +673,7 @@ def rows_giving(
         return
     wanted = set(keys)
     text = PlainText(books.objects, source)
-    layout = text.layout(definition_of(execution).mime_type)
+    layout = text.layout(definition_of(execution).mime_type, execution.was_read)
     part = Part(len(layout.header), TO_THE_END)
     for batch in batches(layout.lines(text.read(reading_start(part)), part), rules_of(execution), layout):
         hits: set[int] = set()

@@ -144,7 +144,7 @@ class Walk:
         refused = _Refused(self._objects, self._execution, self._outcome)
         try:
             text = PlainText(self._objects, self.source, border=border, straight=not start)
-            layout = text.layout(self._rules.definition.mime_type)
+            layout = text.layout(self._rules.definition.mime_type, self._execution.was_read)
             if layout.columns:
                 judge_columns(self._execution.format, layout.columns, self._rules.definition)
             part = Part(max(start, len(layout.header)), TO_THE_END)
