@@ -54,8 +54,8 @@ def layout_of(mime_type: str, head: bytes, was_read: bool = False) -> Layout:
     """The layout of a file of this type, judged by its first plain bytes (HEAD_BYTES of them, or all).
 
     Args:
-        was_read: an import has read rows of it. Then its lines are rows, whatever the first ones look like by now: where
-            somebody was forgotten, the one that told is blank (`ledger.forgetting`).
+        was_read: an import has read rows of it. Then its lines are rows, whatever the first ones look like by now:
+            where somebody was forgotten, the one that told is blank (`ledger.forgetting`).
     Raises:
         ObjectProblem: wrong_encoding, not_line_delimited, csv_header_missing.
     """
