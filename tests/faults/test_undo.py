@@ -20,7 +20,7 @@ import pytest
 
 from importer import executions
 from importer.executions import mending
-from importer.ledger.undo import Busy, CannotUndo, Change, Desk, _Undoing, planned, receipt_key, undo
+from importer.ledger.undo import GONE, Busy, CannotUndo, Change, Desk, _Undoing, planned, receipt_key, undo
 from importer.ledger.verdict import Place
 from importer.model import Execution, Fenced, Status, TimeIsUp
 from tests.faults.importing import Importer, installed
@@ -548,6 +548,30 @@ def test_where_an_archive_is_gone_a_person_decides(story: History) -> None:
     done = undo(story.desk(), wrong.id, "test", [first.id])
     assert done.undone is not None
     assert (done.undone.removed, done.undone.put_back) == (12, 0)
+
+
+def test_where_an_archive_is_damaged_a_person_decides(tmp_path: Path) -> None:
+    """It ends within a row, so that what stood behind is unknown: of whoever is undone, and of the others."""
+    with installed(versioned=False) as importer:
+        story = History(importer, tmp_path)
+        rows = b"".join(row("a", second) for second in range(6))
+        first, wrong = (
+            story.drop(File(number, f"imports/{number}.json.gz", gzip.compress(rows[:300]) + gzip.compress(rows[300:])))
+            for number in range(2)
+        )
+        for damaged in (first, wrong):
+            assert damaged.outcome is not None
+            key = damaged.outcome.destination.completed
+            whole = importer.cloud.objects()[key]
+            importer.cloud.drop(key, whole[:-9])
+            with pytest.raises(CannotUndo, match=f"{damaged.id}: the gzip stream ends"):
+                story.undo(wrong)
+            importer.cloud.drop(key, whole)
+        key = first.outcome.destination.completed  # type: ignore[union-attr]
+        importer.cloud.drop(key, importer.cloud.objects()[key][:-9])
+        done = undo(story.desk(), wrong.id, "test", [GONE]).undone
+        assert done is not None
+        assert (done.done, done.removed, done.put_back) == (True, 6, 0)  # no batch of it can be read
 
 
 def test_what_was_undone_is_not_taken_up_again(story: History) -> None:

@@ -328,13 +328,17 @@ def _others(
         except CannotWalk as reason:
             if GONE in without:
                 continue
-            raise CannotUndo(
-                f"it cannot be undone now, since nobody knows what belongs in the place of its items: {reason}. "
-                f"`importer undo {execution.id} --without {other.id}` undoes it all the same, and puts back nothing "
-                f"that only that one held; --without {GONE} leaves out all that cannot be read"
-            ) from reason
+            raise _unknown_place(execution, other, reason) from reason
         ended.append(other)
     return sorted(ended, key=_when), running
+
+
+def _unknown_place(execution: Execution, other: Execution, reason: CannotWalk) -> CannotUndo:
+    return CannotUndo(
+        f"it cannot be undone now, since nobody knows what belongs in the place of its items: {reason}. "
+        f"`importer undo {execution.id} --without {other.id}` undoes it all the same, and puts back nothing "
+        f"that only that one held; --without {GONE} leaves out all that cannot be read"
+    )
 
 
 def _has_certain_rows(execution: Execution) -> bool:
@@ -514,7 +518,16 @@ class _Undoing:
             return
         walk = Walk(desk.objects, desk.records, other)
         start, border = _place_in(page, walk)
-        for written in walk.batches(start, border):
+        batches = walk.batches(start, border)
+        while True:
+            try:
+                written = next(batches, None)
+            except CannotWalk as reason:
+                if GONE not in self.without:
+                    raise _unknown_place(self.execution, other, reason) from reason
+                break  # whole batches before the damage count
+            if written is None:
+                break
             yield written
             former.keep(name, _page_of(written, walk))
             self._tell("comparing" if step == "play" else "reading", written.next_offset, other)

@@ -140,7 +140,14 @@ class Walk:
         self._withheld = {part.start for part in parts if execution.is_checking or part.tally.withheld}
 
     def batches(self, start: int = 0, border: Border | None = None) -> Iterator[Written]:
-        """What was written, from a place an earlier walk gave; ends where the bytes cannot be read on."""
+        """What was written, from a place an earlier walk gave.
+
+        Of a file that was refused, it ends where the import could not read on either.
+
+        Raises:
+            CannotWalk: the object is gone, or an archive is damaged since: nobody knows what it held.
+            Unavailable.
+        """
         refused = _Refused(self._objects, self._execution, self._outcome)
         try:
             text = PlainText(self._objects, self.source, border=border, straight=not start)
@@ -161,7 +168,7 @@ class Walk:
                 at = batch.next_offset
                 yield Written(batch.start, at, events, changes, certain, text.border_before(at))
         except ObjectProblem as problem:
-            if problem.code in NOT_THERE:
+            if self._is_whole or problem.code in NOT_THERE:
                 raise CannotWalk(f"execution {self._execution.id}: {problem.message}") from problem
 
 
