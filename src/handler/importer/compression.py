@@ -39,6 +39,7 @@ OUT_BYTES = 1 << 20  # most a decompressor may give at once: a bomb costs time, 
 ZSTD_WINDOW_BYTES = 128 << 20  # what `zstd --ultra --long=27` needs; without a cap a frame may ask for 2 GB (D3)
 MAX_RATIO = 1_100  # gzip's own limit is 1,032:1 and zeros reach it; beyond lies only zstd's 32,000:1 (D4)
 RATIO_FREE_BYTES = 1 << 30  # below this much plain text no ratio is held against a file
+CHECKSUM_BYTES: Final = 8  # at most, at the end of a member: behind all its text
 _HEADER_BYTES: Final = 18  # the longest header of a zstd frame (RFC 8878 3.1.1); tells what it asks for
 _JUDGED_BYTES: Final = 512  # of first bytes: tar's magic stands at 257
 
@@ -121,6 +122,61 @@ def opened_at(
     """
     members = _members(_blocks(stored, border.stored_offset), name, border, met, longest_member_bytes)
     return _within_ratio(members, border.plain_offset)
+
+
+class AsFar:
+    """The plain bytes of a damaged object as far as anybody can inflate them: a part of no import, but people can read
+    it. Damage costs itself alone here, not the block it is in.
+
+    Args:
+        read: the stored bytes, from the first; asked for twice.
+        met: as for `opened`.
+
+    Attributes:
+        stored: how many stored bytes were looked at, once all plain ones were given.
+    """
+
+    def __init__(
+        self, read: Callable[[], Iterable[bytes]], met: Callable[[Border], None] = lambda border: None
+    ) -> None:
+        self._read = read
+        self._met = met
+        self.stored = 0
+
+    def __iter__(self) -> Iterator[bytes]:
+        """Raises ObjectProblem only where the stored bytes cannot be read."""
+        head, _ = peeked(self._read(), _HEADER_BYTES)
+        name = _kind(head)
+        if not name:
+            return
+        whole = 0  # stored bytes of the blocks before the one that is damaged
+
+        def blocks() -> Iterator[bytes]:
+            nonlocal whole
+            for block in _blocks(self._read(), 0):
+                yield block
+                whole += len(block)
+
+        for _ in _until_damage(out for _, out in _members(blocks(), name, FIRST, lambda border: None, None)):
+            pass
+
+        def pieces() -> Iterator[bytes]:
+            for block in _blocks(self._read(), 0):
+                size = len(block) if self.stored + len(block) <= whole else 1
+                for at in range(0, len(block), size):
+                    self.stored += size
+                    yield block[at : at + size]
+
+        members = _members(pieces(), name, FIRST, self._met, None)
+        yield from _until_damage(_within_ratio(members, 0))
+
+
+def _until_damage(text: Iterator[bytes]) -> Iterator[bytes]:
+    try:
+        yield from text
+    except ObjectProblem as problem:
+        if problem.code not in (FileReason.TRUNCATED, FileReason.CORRUPT, FileReason.EXPANDS_TOO_MUCH):
+            raise
 
 
 def peeked(chunks: Iterable[bytes], least_bytes: int) -> tuple[bytes, Iterator[bytes]]:

@@ -96,6 +96,15 @@ def skipped(chunks: Iterable[bytes], count: int) -> Iterator[bytes]:
             count -= len(chunk)
 
 
+def first(chunks: Iterable[bytes], count: int) -> Iterator[bytes]:
+    """The same bytes, up to `count` of them."""
+    for chunk in chunks:
+        yield chunk[:count]
+        count -= len(chunk)
+        if count <= 0:
+            return
+
+
 class _Long:
     """A line on its way to becoming a LongLine."""
 

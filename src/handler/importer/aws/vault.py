@@ -19,9 +19,8 @@ from botocore.exceptions import ClientError
 
 from importer.aws import answers, copying, uploads
 from importer.aws.objects import S3Objects
-from importer.bad_rows import FileReason, ObjectProblem
-from importer.compression import is_compressed, opened
-from importer.model import Fenced, S3Object, UploadGone
+from importer.compression import AsFar, is_compressed, opened
+from importer.model import Border, Fenced, S3Object, UploadGone
 from importer.notification import Dropped
 
 if TYPE_CHECKING:
@@ -159,7 +158,13 @@ class Vault:
         as_far: bool,
     ) -> None:
         borders: deque[int] = deque()  # where members begin that are not packed yet
-        codec, text = opened(self._objects.read(source, 0), lambda border: borders.append(border.plain_offset))
+
+        def met(border: Border) -> None:
+            borders.append(border.plain_offset)
+
+        codec, text = opened(self._objects.read(source, 0), met)
+        if as_far:
+            text = iter(AsFar(lambda: self._objects.read(source, 0), met))
         pack: Callable[[], Any] = _gzip if codec == "gzip" else _zstd
         upload: uploads.Upload | None = None
         number = at = 0
@@ -176,7 +181,7 @@ class Vault:
 
         with piece:
             try:
-                for chunk in _as_far(text) if as_far else text:
+                for chunk in text:
                     if packer is None or (borders and borders[0] <= at):
                         piece.write(packer.flush() if packer is not None else b"")
                         packer = pack()
@@ -277,15 +282,6 @@ def _abandoned(upload: uploads.Upload) -> Iterator[None]:
     except BaseException:
         upload.abandon()
         raise
-
-
-def _as_far(text: Iterator[bytes]) -> Iterator[bytes]:
-    """What comes before a place that cannot be inflated."""
-    try:
-        yield from text
-    except ObjectProblem as problem:
-        if problem.code in (FileReason.OBJECT_GONE, FileReason.REPLACED_WHILE_READING):
-            raise
 
 
 def _gzip() -> Any:

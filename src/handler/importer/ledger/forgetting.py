@@ -25,16 +25,19 @@ from typing import Any, Final, Protocol
 
 import orjson
 
-from importer.bad_rows import FileReason, ObjectProblem
+from importer.bad_rows import ObjectProblem
+from importer.definitions import TEXT_CSV
 from importer.diagnosis import diagnosis
 from importer.executions.destinations import result_names
 from importer.executions.ports import Objects, Records
 from importer.executions.starting import execution_id_of
+from importer.layouts import layout_of
 from importer.ledger import erasures
 from importer.ledger.erasures import ASIDE, Blanks, Papers, Spans, aside_key
+from importer.ledger.row_places import Reasons as RowReasons
 from importer.ledger.searching import Documents, Found, Search
-from importer.ledger.traces import ERASED_TEXT, Traces
-from importer.lines import lines
+from importer.ledger.traces import ERASED_TEXT, Traces, is_blank
+from importer.lines import HEAD_BYTES, lines
 from importer.model import (
     TO_THE_END,
     Clock,
@@ -257,6 +260,26 @@ def forget(place: Place, wish: Wish, progress: Progress | None = None) -> dict[s
     return _Forgetting(place, wish, progress).certificate()
 
 
+@dataclass(frozen=True, slots=True)
+class _Refused:
+    """A row of errors/ beside its document.
+
+    Attributes:
+        start, stop: where the row stands.
+        told, span: its document, and where that stands.
+        has_words: the document quotes the row.
+        fits: their lengths are the same.
+    """
+
+    start: int
+    stop: int
+    is_theirs: bool
+    told: dict[str, Any] | None
+    span: tuple[int, int]
+    has_words: bool
+    fits: bool
+
+
 class _Forgetting:
     def __init__(self, place: Place, wish: Wish, progress: Progress | None) -> None:
         self._place = place
@@ -458,9 +481,14 @@ class _Forgetting:
             except (ObjectProblem, Misconfigured) as problem:
                 self._unread(execution, archive, aside, problem)
                 return
-            # Rows of the batch in which it ends are in no walk, nor is the line: they are in the copy's, which ends.
-            copied = bool(aside and found.problem is not None and self._search.as_far(archive))
-            if found.problem is not None and not copied and not (aside and (found.count or _is_cut(found.problem))):
+            copied = False
+            if found.problem is not None and aside:
+                # Rows of the batch in which it ends are in no walk, nor is its line: they are in the copy's, that ends.
+                rest, is_all = self._search.as_far(archive)
+                copied = bool(rest.count)
+                if not (found.count or copied or is_all):
+                    self._trouble(archive, found.problem)
+            elif found.problem is not None:
                 self._trouble(archive, found.problem)
                 if not found.count:
                     return
@@ -507,8 +535,11 @@ class _Forgetting:
         if found.errors_bytes is None or (size is not None and size != found.errors_bytes):
             errors, reasons = Spans(), Spans()
         self._clean(to.errors, errors, self._traces.in_bytes, found.header_bytes)
-        self._clean(to.reasons, reasons, self._search.in_reason)
-        self._receipt(to.receipt, found.folded if found.errors_bytes is not None else None)
+        if reasons is found.reasons:
+            self._clean(to.reasons, reasons)
+        else:
+            self._reasons_by_rows(execution)
+        self._receipt(execution, to.receipt, found.folded if found.errors_bytes is not None else None)
         moved_to = archive.key if archive.key.startswith(ASIDE) else ""
         last = papers.last
         if papers.unfinished or last is None or last.etag != archive.etag:
@@ -562,24 +593,27 @@ class _Forgetting:
         """Blank the lines of an object that speak of the person; False if it cannot be read to its end."""
         for _ in range(TRIES):
             found = self._search.lines_of(source)
-            if found.problem is not None and not found.count:
-                return _is_cut(found.problem) and not self._search.as_far(source)
+            is_all = found.problem is None
+            if to and not is_all:
+                found, is_all = self._search.as_far(source)
             if not found.count:
-                return True
+                return is_all
             if self._write_over(source, found.archive, to):
                 self._progress.count("lines", found.count)
                 if to:
                     self._place.objects.delete_version(source)
                     self._progress.count("files_set_aside")
-                return found.problem is None or bool(to)
+                return is_all or bool(to)
             now = self._place.objects.head(Dropped(source.bucket, source.key, source.version_id, ""))
             if now is None:
                 return True
             source = now
         raise Unavailable(f"{source.uri} is written to by others again and again: run this again")
 
-    def _clean(self, key: str, spans: Spans, is_theirs: Callable[[bytes], bool], header_bytes: int = 0) -> None:
-        """Blank what is to be blanked of errors/ or its reasons, and every other line that speaks of the person."""
+    def _clean(
+        self, key: str, spans: Spans, is_theirs: Callable[[bytes], bool] | None = None, header_bytes: int = 0
+    ) -> None:
+        """Blank what is to be blanked of errors/ or its reasons, and every other line that is theirs."""
         for _ in range(TRIES):
             source = self._place.objects.head(Dropped(self._place.bucket, key, None, ""))
             if source is None:
@@ -588,6 +622,8 @@ class _Forgetting:
                 if self._write_over(source, spans):
                     self._progress.count(f"lines_of_{'reasons' if key.endswith(_REASONS) else 'errors'}", spans.count)
                 continue
+            if is_theirs is None:
+                return
             found = self._search.lines_of(source, is_theirs, header_bytes)
             if not found.count:
                 return
@@ -609,12 +645,13 @@ class _Forgetting:
             raise Unavailable(f"{source.uri}: {problem.message}") from problem
         return False
 
-    def _receipt(self, key: str, folded: FoldedReasons | None) -> None:
+    def _receipt(self, execution: Execution | None, key: str, folded: FoldedReasons | None) -> None:
         """Take out of a receipt what it quotes of rows.
 
         Args:
             folded: its reasons as they are to be; None: only what speaks of the person goes.
         """
+        kept = RowReasons.of(self._place.objects, execution) if execution is not None else None
         bucket = self._place.bucket
         for _ in range(TRIES):
             seen = self._place.objects.seen(bucket, key)
@@ -631,7 +668,7 @@ class _Forgetting:
             if not isinstance(told, dict):
                 return
             before = orjson.dumps(told)
-            self._mask(told, folded)
+            self._mask(told, folded, kept)
             if orjson.dumps(told) == before:
                 return
             try:
@@ -644,16 +681,21 @@ class _Forgetting:
             return
         raise Unavailable(f"s3://{bucket}/{key} is written to by others again and again: run this again")
 
-    def _mask(self, told: dict[str, Any], folded: FoldedReasons | None) -> None:
+    def _mask(self, told: dict[str, Any], folded: FoldedReasons | None, kept: RowReasons | None) -> None:
+        """`kept`: the reasons, which have been cleaned: what they still say of a row is not the person's."""
         says = self._traces.in_value
         if folded is not None and "reasons" in told:
             told["reasons"] = orjson.loads(orjson.dumps(folded.folded()))
-        for group in told.get("reasons") or ():
-            if says(group.get("field") or ""):
-                group["field"] = ERASED_TEXT
+        for group in (told.get("reasons") or ()) if folded is None else ():
+            are_kept = []
             for sample in group.get("samples") or ():
-                if says([sample.get("message") or "", sample.get("hint") or ""]):
+                is_said = says([sample.get("message") or "", sample.get("hint") or ""])
+                is_kept = kept is not None and type(sample.get("offset")) is int and bool(kept.at(sample["offset"]))
+                are_kept.append(is_kept)
+                if is_said and not is_kept:
                     sample["message"], sample["hint"] = ERASED_TEXT, ""
+            if says(group.get("field") or "") and not any(are_kept):
+                group["field"] = ERASED_TEXT
         if "diagnosis" in told:
             told["diagnosis"] = orjson.loads(orjson.dumps(diagnosis(told.get("rows") or 0, told["reasons"])))
         if isinstance(told.get("error"), dict) and says(told["error"].get("message") or ""):
@@ -676,12 +718,12 @@ class _Forgetting:
             if execution.replayed is not None:
                 self._one(execution)  # its archive is another's, and was looked at for that one alone
             elif self._is_archived(execution):
-                header_bytes = len(self._header(execution, found))
+                header_bytes = self._header_bytes(execution, found)
                 self._clean(found.key, Spans(), self._traces.in_bytes, header_bytes)
             else:
                 self._without_archive(execution)
         else:
-            self._clean(found.key, Spans(), self._search.in_reason)
+            self._reasons_by_rows(execution)
 
     def _is_archived(self, execution: Execution) -> bool:
         """Whether the rows of an import can be walked."""
@@ -702,62 +744,83 @@ class _Forgetting:
         reasons = self._place.objects.head(Dropped(bucket, to.reasons, None, ""))
         if errors is not None and reasons is not None:
             errors_spans, reasons_spans = Spans(), Spans()
-            try:
-                rows = lines(self._place.objects.read(errors, 0), Part(0, TO_THE_END))
-                documents = Documents(self._place.objects.read(reasons, 0))
-                header_bytes = len(self._header(execution, errors))
-                self._beside(rows, documents, errors, header_bytes, errors_spans, reasons_spans)
-            except ObjectProblem as problem:
-                raise Unavailable(f"{errors.uri}: {problem.message}") from problem
+            for one in self._beside(execution, errors, reasons):
+                if one.is_theirs or self._search.says(one.told):
+                    errors_spans.add(one.start, one.stop)
+                    if one.has_words:
+                        reasons_spans.add(*one.span)
             self._clean(to.reasons, reasons_spans, self._search.in_reason)
-            self._clean(to.errors, errors_spans, self._traces.in_bytes, header_bytes)
+            self._clean(to.errors, errors_spans, self._traces.in_bytes, self._header_bytes(execution, errors))
         else:
             self._clean(to.errors, Spans(), self._traces.in_bytes)
             self._clean(to.reasons, Spans(), self._search.in_reason)
-        self._receipt(to.receipt, None)
+        self._receipt(execution, to.receipt, None)
 
-    def _header(self, execution: Execution, errors: S3Object) -> bytes:
-        if execution.mime_type != "TEXT_CSV":
-            return b""
-        first = next(lines(self._place.objects.read(errors, 0), Part(0, TO_THE_END)), None)
-        return first[1] if first is not None and isinstance(first[1], bytes) else b""
+    def _reasons_by_rows(self, execution: Execution) -> None:
+        """Reasons of rows that are theirs. One that only happens to say what they are called (`7`) is another's."""
+        assert execution.outcome is not None
+        to, bucket = execution.outcome.destination, self._place.bucket
+        reasons = self._place.objects.head(Dropped(bucket, to.reasons, None, ""))
+        if reasons is None or not self._search.lines_of(reasons, self._search.in_reason).count:
+            return
+        errors = self._place.objects.head(Dropped(bucket, to.errors, None, ""))
+        if errors is None:
+            self._clean(to.reasons, Spans(), self._search.in_reason)
+            return
+        spans = Spans()
+        fits = True  # until lengths say that somebody has edited either
+        for one in self._beside(execution, errors, reasons):
+            fits &= one.fits
+            if one.has_words and (one.is_theirs or (not fits and self._search.says(one.told))):
+                spans.add(*one.span)
+        self._clean(to.reasons, spans)
 
-    def _beside(
-        self,
-        rows: Iterator[tuple[int, bytes | LongLine]],
-        documents: Documents,
-        errors: S3Object,
-        header_bytes: int,
-        errors_spans: Spans,
-        reasons_spans: Spans,
-    ) -> None:
-        """Rows and their documents, as long as lengths say where a row ends."""
-        waiting = next(rows, None)
-        while waiting is not None and waiting[0] < header_bytes:
+    def _header_bytes(self, execution: Execution, errors: S3Object) -> int:
+        if execution.mime_type != TEXT_CSV:
+            return 0
+        head = b"".join(self._place.objects.read(errors, 0, min(HEAD_BYTES, errors.size_bytes)))
+        try:
+            return len(layout_of(TEXT_CSV, head).header)
+        except ObjectProblem:  # somebody has edited it
+            return 0
+
+    def _beside(self, execution: Execution, errors: S3Object, reasons: S3Object) -> Iterator["_Refused"]:
+        """Rows of errors/ and their documents, as long as lengths say where a row ends."""
+        try:
+            header_bytes = self._header_bytes(execution, errors)
+            rows = lines(self._place.objects.read(errors, 0), Part(0, TO_THE_END))
+            documents = Documents(self._place.objects.read(reasons, 0))
+            blanked = erasures.lengths_of_bad(self._place.objects, execution)
             waiting = next(rows, None)
-        while waiting is not None and not documents.is_at_end:
-            told = documents.peek()
-            span = documents.take()
-            begin, raw = waiting
-            size = len(raw)
-            is_theirs = (
-                self._search.in_long(errors, begin, raw) if isinstance(raw, LongLine) else self._traces.in_bytes(raw)
-            )
-            waiting = next(rows, None)
-            while told is not None and size < told.get("length", 0) and waiting is not None:
-                more = waiting[1]  # a record of a CSV, over several lines
-                size += len(more)
-                is_theirs |= isinstance(more, bytes) and self._traces.in_bytes(more)
+            while waiting is not None and waiting[0] < header_bytes:
                 waiting = next(rows, None)
-            if is_theirs or (told is not None and self._search.says(told)):
-                errors_spans.add(begin, begin + size)
-                if not isinstance(raw, LongLine):
-                    reasons_spans.add(*span)
+            while waiting is not None and not documents.is_at_end:
+                told = documents.peek()
+                span = documents.take()
+                begin, raw = waiting
+                length = next(blanked, 0) if told is None else told.get("length", 0)
+                is_long = isinstance(raw, LongLine)
+                is_theirs = (
+                    self._search.in_long(errors, begin, raw)
+                    if isinstance(raw, LongLine)
+                    else is_blank(raw) or self._traces.in_bytes(raw)
+                )
+                size = len(raw)
+                waiting = next(rows, None)
+                while size < length and waiting is not None:
+                    more = waiting[1]  # a record of a CSV, over several lines
+                    size += len(more)
+                    is_theirs |= isinstance(more, bytes) and self._traces.in_bytes(more)
+                    waiting = next(rows, None)
+                fits = told is None or length < size <= length + 2
+                yield _Refused(begin, begin + size, is_theirs, told, span, not is_long, fits)
+        except ObjectProblem as problem:
+            raise Unavailable(f"{errors.uri}: {problem.message}") from problem
 
     def _receipt_object(self, found: S3Object) -> None:
         execution = self._owner(found.key)
         if not self._is_passed_over(execution) and not (execution is not None and self._is_of_later(execution)):
-            self._receipt(found.key, None)
+            self._receipt(execution, found.key, None)
 
     def _aside(self, found: S3Object) -> None:
         """A file that was set aside when somebody else was forgotten."""
@@ -783,9 +846,11 @@ class _Forgetting:
 
     def _remove_if_theirs(self, found: S3Object, kind: str = "segments") -> bool:
         looked = self._search.lines_of(found)
-        if looked.problem is not None and not looked.count:
-            self._trouble(found, looked.problem)
-            return False
+        problem = looked.problem
+        if problem is not None and not looked.count:
+            looked, is_all = self._search.as_far(found)
+            if not (looked.count or is_all):
+                self._trouble(found, problem)
         if not looked.count:
             return False
         self._place.vault.remove(found)
@@ -960,11 +1025,6 @@ class _Forgetting:
             },
             "old_versions": {"count": old, "kept_until_ms": until_ms if old else None},
         }
-
-
-def _is_cut(problem: ObjectProblem) -> bool:
-    """Whether nobody can read more of an object than we do: of one that is broken in the middle somebody might."""
-    return problem.code is FileReason.TRUNCATED
 
 
 def _days_of(key: str, days: dict[str, int] | None) -> int | None:

@@ -11,7 +11,6 @@ in them. What does not add up (somebody has edited errors/) is looked at line by
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from tempfile import SpooledTemporaryFile
 from typing import IO, Any, Final
@@ -20,6 +19,7 @@ import orjson
 
 from importer.bad_rows import BadRow, ObjectProblem, Reason, Reject
 from importer.batches import Batch, batches
+from importer.compression import CHECKSUM_BYTES, AsFar
 from importer.definitions import TEXT_CSV
 from importer.executions.pinned import rules_of
 from importer.executions.plain_text import PlainText
@@ -28,7 +28,7 @@ from importer.formats import FORMATS, UNKNOWN, UNREAD, judge_columns
 from importer.ledger.erasures import BAD, EXPIRED, GOOD, Blanked, ErasedRow, Papers, Reckoning, Spans
 from importer.ledger.papers import stored_bytes
 from importer.ledger.traces import ERASED_TEXT, LONGEST_SPELLING, Traces, blank, is_blank
-from importer.lines import BOM, lines, reading_start
+from importer.lines import BOM, first, lines, reading_start, skipped
 from importer.model import TO_THE_END, Execution, LongLine, Misconfigured, Outcome, Part, S3Object, Status
 from importer.receipts import FoldedReasons
 from importer.users import LINK
@@ -108,17 +108,27 @@ class Search:
         return _Walk(self, execution, outcome, archive, papers).found()
 
     def lines_of(
-        self, source: S3Object, is_theirs: Callable[[bytes], bool] | None = None, header_bytes: int = 0
+        self,
+        source: S3Object,
+        is_theirs: Callable[[bytes], bool] | None = None,
+        header_bytes: int = 0,
+        chunks: Iterable[bytes] | None = None,
     ) -> Found:
-        """Look at an object line by line, whoever's its rows are: each whose text speaks of the person."""
+        """Look at an object line by line, whoever's its rows are: each whose text speaks of the person.
+
+        Args:
+            chunks: its plain bytes, where not all of them can be read.
+        """
         is_theirs = is_theirs or self._traces.in_bytes
         found = Found()
         text: PlainText | None = None
         try:
-            text = PlainText(self._objects, source)
-            for offset, raw in lines(text.read(0), Part(0, TO_THE_END)):
+            if chunks is None:
+                text = PlainText(self._objects, source)
+                chunks = text.read(0)
+            for offset, raw in lines(chunks, Part(0, TO_THE_END)):
                 if isinstance(raw, LongLine):
-                    if self.in_long(source, offset, raw):
+                    if self.in_long(source, offset, raw, chunks if text is None else None):
                         found.archive.add(offset, offset + raw.size)
                         found.fates["long"] += 1
                 elif offset >= header_bytes and not is_blank(raw) and is_theirs(raw):
@@ -130,16 +140,20 @@ class Search:
         found.stored_sha256 = text.sha256() if text is not None and found.problem is None else None
         return found
 
-    def in_long(self, source: S3Object, offset: int, line: LongLine) -> bool:
-        """Whether a line that is too long to be held speaks of the person."""
-        plain = PlainText(self._objects, source).read(offset, offset + line.size)
-        return any(map(self._traces.in_bytes, self._windows(plain)))
+    def in_long(self, source: S3Object, offset: int, line: LongLine, chunks: Iterable[bytes] | None = None) -> bool:
+        """Whether a line that is too long to be held speaks of the person. `chunks` as for `lines_of`."""
+        if chunks is None:
+            plain = PlainText(self._objects, source).read(offset, offset + line.size)
+        else:
+            plain = first(skipped(iter(chunks), offset), line.size)
+        return self._traces.in_windows(self._windows(plain))
 
-    def as_far(self, source: S3Object) -> bool:
-        """Whether what can be read of a damaged object speaks of the person, its last, unfinished line included."""
-        with suppress(ObjectProblem):
-            return any(map(self._traces.in_bytes, self._windows(PlainText(self._objects, source).read(0))))
-        return False
+    def as_far(self, source: S3Object) -> tuple[Found, bool]:
+        """The lines of the person in what can be read of a damaged object, its last, unfinished one included; and
+        whether that is all there is to read."""
+        text = AsFar(lambda: self._objects.read(source, 0))
+        found = self.lines_of(source, chunks=text)
+        return found, found.problem is None and source.size_bytes - text.stored <= CHECKSUM_BYTES
 
     def blank_sha256(self, source: S3Object, offset: int, line: LongLine, keep_marks: bool) -> str:
         """Of such a line when it is blanked."""

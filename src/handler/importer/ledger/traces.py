@@ -2,8 +2,9 @@
 
 Rule: an identifier is found where it stands by itself: no letter, digit or underscore before or behind it, nor one of
 `- . @ +` that joins it to one. `ada` is in `"ada"`, `id=ada;` and `/ada/`, and neither in `adam` nor in
-`ada@example.com`. A text is read as it stands, and once more with what JSON, CSV, URLs and HTML escape undone; bytes
-that are no UTF-8 are read as Latin-1 too. Capitals count: to the store, `Ada` is somebody else.
+`ada@example.com`. A text is read as it stands, and with what JSON, CSV, URLs and HTML escape undone, up to three times
+(JSON in a value of JSON in a CSV); bytes that are no UTF-8 are read as Latin-1 too. Capitals count: to the store, `Ada`
+is somebody else; and so do the ways Unicode writes an accent.
 
 Of a mediarithmics account, `<compartment>:<id>`, the two may stand apart; both must be there.
 
@@ -26,11 +27,12 @@ ERASED_TEXT: Final = "(erased)"  # in the place of a name or a message that was 
 _BLANK: Final = bytes(byte if byte in b"\r\n" else 0x20 for byte in range(256))
 _BLANK_BUT_MARKS: Final = bytes(byte if byte in b'\r\n"' else 0x20 for byte in range(256))
 _LEFT: Final = b' "\r\n'
-_ESCAPE: Final = re.compile(r'\\(?:u([0-9a-fA-F]{4})|(["\\/bfnrt]))')
+_ESCAPE: Final = re.compile(r"""\\(?:u([0-9a-fA-F]{4})|(["'\\/bfnrt]))""")  # of apostrophes, as Python writes them
 _ESCAPED: Final = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
 _ACCOUNT: Final = re.compile(r"(\d+):(.+)\Z", re.DOTALL)
 _MAY_ESCAPE: Final = (b"\\", b"%", b"&", b'""', b"\0")
-LONGEST_SPELLING: Final = 12  # bytes an identifier's byte may take where it is escaped twice
+_DEEP: Final = 3  # times that escapes are undone
+LONGEST_SPELLING: Final = 32  # bytes an identifier's byte may take where it is escaped more than once
 
 
 def blank(raw: bytes, keep_marks: bool = False) -> bytes:
@@ -70,6 +72,19 @@ class Traces:
             return False
         return any(self.in_text(text) for text in _decoded(raw))
 
+    def in_windows(self, windows: Iterable[bytes]) -> bool:
+        """Whether a text that is looked at in windows, which overlap, does: of an account, each part in another one."""
+        left = [set(patterns) for patterns in self._accounts]
+        for window in windows:
+            if self.in_bytes(window):
+                return True
+            readings = [reading for text in _decoded(window) for reading in _readings(text)] if left else []
+            for patterns in left:
+                patterns -= {pattern for pattern in patterns if any(map(pattern.search, readings))}
+                if not patterns:
+                    return True
+        return False
+
     def in_value(self, value: object) -> bool:
         """Whether any text or name in a JSON value does."""
         if isinstance(value, str):
@@ -105,18 +120,24 @@ def _decoded(raw: bytes) -> Iterator[str]:
 
 
 def _readings(text: str) -> Iterator[str]:
-    """A text as it stands, then with what may be escaped undone."""
+    """A text as it stands, then with what may be escaped undone, however often and by whatever."""
+    seen = {text}
+    level = [text]
     yield text
-    undone = text
-    if "\\" in undone:
-        undone = _ESCAPE.sub(_unescaped, undone).encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-        yield undone
+    for _ in range(_DEEP):
+        level = [undone for one in level for undone in _undone(one) if not (undone in seen or seen.add(undone))]  # type: ignore[func-returns-value]
+        yield from level
+
+
+def _undone(text: str) -> Iterator[str]:
+    if "\\" in text:
+        yield _ESCAPE.sub(_unescaped, text).encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     if '""' in text:
         yield text.replace('""', '"')
-    if "%" in undone:
-        yield unquote(undone)
-    if "&" in undone:
-        yield html.unescape(undone)
+    if "%" in text:
+        yield unquote(text)
+    if "&" in text:
+        yield html.unescape(text)
 
 
 def _unescaped(found: "re.Match[str]") -> str:
