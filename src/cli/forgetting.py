@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any, Final
 
 import click
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import BotoCoreError, ClientError, ParamValidationError
 from rich.console import Console
 
 from cli import show
 from cli.connection import Connection, connected, explained
 from cli.verbs import DIFFERS, DONE, Differs, confirm, json_option, stack_option, yes_option
+from importer.aws import answers
 from importer.aws.clock import SystemClock
 from importer.aws.forgotten import ForgottenTables
 from importer.aws.people import StoredPeople
@@ -181,6 +182,8 @@ def forget(
     start = (identifier, *also)
     if "" in start:
         raise click.UsageError("an identifier is not empty")
+    if bucket:
+        _judge_bucket(connection, bucket)
     wish, progress, found = _planned(
         connection, start, alone, only_named, bucket, purge, no_marker, wait_s, secret, clock
     )
@@ -191,8 +194,8 @@ def forget(
             click.echo(show.to_json({"identifiers": list(wish.identifiers), "search": _costs(found)}))
         ctx.exit(DONE)
     confirm(yes, f"Forget {show.many(len(wish.identifiers), 'identifier')} for good?")
-    again = shlex.join(["importer", "forget", *_options(start, alone, only_named, bucket, purge, no_marker)])
-    click.echo(f"If it is interrupted: {again} --resume {wish.secret}{connection.command}", err=True)
+    again = shlex.join(_options(start, alone, only_named, bucket, purge, no_marker))
+    click.echo(f"If it is interrupted: importer forget --resume {wish.secret}{connection.command} {again}", err=True)
     total = sum(found.bytes.values())
     with show.Bars(as_json) as bars, explained(connection.name):
         bar = bars.file(Path("searching"))
@@ -218,6 +221,23 @@ def forget(
     else:
         _page(show.console(), certificate)
     ctx.exit(DONE if made["complete"] else DIFFERS)
+
+
+def _judge_bucket(connection: Connection, bucket: str) -> None:
+    """Raises UsageError: there is no bucket of that name."""
+    try:
+        connection.s3.head_bucket(Bucket=bucket)
+    except ClientError as error:
+        if not answers.is_gone(error):  # forbidden, or away: searching says so, and what is needed
+            return
+    except ParamValidationError:
+        pass
+    else:
+        return
+    raise click.UsageError(
+        f"there is no bucket {bucket!r}: --bucket takes one from which files were imported (the certificate lists "
+        "those that were not searched). If it was deleted, nothing is left in it"
+    )
 
 
 def _planned(
@@ -260,10 +280,11 @@ def _options(
         ("--no-marker", no_marker),
     )
     return [
-        start[0],
-        *(piece for other in start[1:] for piece in ("--also", other)),
         *(["--bucket", bucket] if bucket else []),
         *(flag for flag, given in flags if given),
+        *(f"--also={other}" for other in start[1:]),
+        *(["--"] if start[0].startswith("-") else []),
+        start[0],
     ]
 
 

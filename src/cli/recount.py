@@ -87,12 +87,17 @@ def books(connection: Connection) -> Books:
         connection.imports,
         StoredTables(connection.dynamodb, *tables, clock),
         clock.now_ms(),
-        Kept(
-            stack.archive_retention_days,
-            stack.errors_retention_days,
-            stack.receipt_retention_days,
-            stack.execution_retention_days,
-        ),
+        kept(connection),
+    )
+
+
+def kept(connection: Connection) -> Kept:
+    stack = connection.stack
+    return Kept(
+        stack.archive_retention_days,
+        stack.errors_retention_days,
+        stack.receipt_retention_days,
+        stack.execution_retention_days,
     )
 
 

@@ -20,6 +20,7 @@ from rich.text import Text
 from cli import importing, lookup, show
 from cli.connection import CannotReach, Connection, connected, explained
 from cli.definitions import SETTINGS
+from cli.recount import kept
 from cli.verbs import (
     DIFFERS,
     DONE,
@@ -421,7 +422,7 @@ def _begun(connection: Connection, place: Workplace, plan: Plan, how: How, name:
         begun = Replay(planned)
         try:
             with explained(connection.name):
-                begun.execution = _begin(place, planned, how, name)
+                begun.execution = _begin(connection, place, planned, how, name)
         except CannotReach as trouble:
             begun.trouble = str(trouble)
         except (ObjectProblem, OtherReplay) as trouble:
@@ -436,22 +437,24 @@ def _begun(connection: Connection, place: Workplace, plan: Plan, how: How, name:
     return replays
 
 
-def _begin(place: Workplace, planned: Planned, how: How, name: str) -> Execution:
+def _begin(connection: Connection, place: Workplace, planned: Planned, how: How, name: str) -> Execution:
     parent = place.records.execution(planned.execution_id)
     if parent is None:
         raise ObjectProblem(FileReason.OBJECT_GONE, f"execution {planned.execution_id} was deleted meanwhile")
-    return executions.replay(place, _wanted(place, parent, how, name))
+    return executions.replay(place, _wanted(connection, place, parent, how, name))
 
 
-def _wanted(place: Workplace, parent: Execution, how: How, name: str) -> Execution:
+def _wanted(connection: Connection, place: Workplace, parent: Execution, how: How, name: str) -> Execution:
     """Raises ObjectProblem: the archived object is gone."""
     archive = executions.archive_of(place, parent)
     if archive is None:
         key = parent.outcome.destination.completed if parent.outcome else parent.source.key
+        first = (place.records.execution(parent.upload.execution_id) if parent.replayed else None) or parent
+        expired = kept(connection).archive_expired(first, place.clock.now_ms())
+        told = expired or f"{key} is not there any more (a lifecycle rule may have removed it)"
         raise ObjectProblem(
             FileReason.OBJECT_GONE,
-            f"s3://{parent.source.bucket}/{key} is not there any more (a lifecycle rule may have removed it): what is "
-            "not archived cannot be read again",
+            f"s3://{parent.source.bucket}/{told}: what is not archived cannot be read again",
         )
     definition, sinks = how.of(parent)
     return executions.replay_of(place, parent, archive, definition, sinks or place.sinks, name)
@@ -554,7 +557,7 @@ def _found(
 ) -> WhatIf:
     bar = bars.file(Path(parent.upload.key))
     with explained(connection.name):
-        wanted = _wanted(place, parent, how, "what-if")
+        wanted = _wanted(connection, place, parent, how, "what-if")
         size = wanted.source.size_bytes
         moved: Callable[[int], None] = lambda offset: bar.reading(offset, max(size, offset))  # noqa: E731
         return what_if(place.objects, parent, wanted, examples, moved)

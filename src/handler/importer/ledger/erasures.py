@@ -13,8 +13,9 @@ it is. So the books balance before and after, and whoever is killed between pape
 
 import heapq
 import struct
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from itertools import chain
 from tempfile import SpooledTemporaryFile
 from typing import IO, Any, Final
 
@@ -219,6 +220,14 @@ class Papers:
             if row.offset > last:
                 last = row.offset
                 yield row
+
+    def speaking(self, says: Callable[[str], bool]) -> Iterator[tuple[str, Iterator[bytes]]]:
+        """(key, what it must say instead) of each paper that names a field by whom it must not name."""
+        for key in self.keys:
+            if any(row.field and says(row.field) for row in self._rows(key)):
+                told = (replace(row, field=ERASED_TEXT) if says(row.field) else row for row in self._rows(key))
+                head = next(self._lines(key)) + b"\n"
+                yield key, chain([head], (row.as_line() for row in told))
 
     def _rows(self, key: str) -> Iterator[ErasedRow]:
         lines = self._lines(key)

@@ -197,7 +197,7 @@ class Progress:
     open: list[str] = field(default_factory=list)
     named: list[str] | None = None
     counts: dict[str, int] = field(default_factory=dict)
-    changed: dict[str, list[str | None]] = field(default_factory=dict)
+    changed: dict[str, None] = field(default_factory=dict)
     troubles: dict[str, str] = field(default_factory=dict)
     mentions: dict[str, list[int]] = field(default_factory=dict)
     table_mentions: list[str] = field(default_factory=list)
@@ -476,6 +476,9 @@ class _Forgetting:
         expected = ""
         for _ in range(TRIES):
             papers = Papers.of(place.objects, execution)
+            for key, lines_of_it in papers.speaking(self._traces.in_text):
+                self._changing(key)
+                self._put_lines(key, lines_of_it)
             try:
                 found = self._search.walk(execution, outcome, archive, papers)
             except (ObjectProblem, Misconfigured) as problem:
@@ -502,9 +505,7 @@ class _Forgetting:
             now_ms = place.clock.now_ms()
             key = erasures.paper_key(execution.upload.execution_id, archive.etag, self._wish.id)
             paper = erasures.paper(archive, execution.id, self._wish.id, now_ms, found.walk_sha256, found.paper_rows())
-            with SpooledTemporaryFile(1 << 20) as body:
-                body.writelines(paper)
-                place.objects.put(place.bucket, key, body, "application/x-ndjson")
+            self._put_lines(key, paper)
             # Of what cannot be read to its end, the copy has what comes before that: it is looked at anew, and whole.
             expected = "" if found.problem else found.walk_sha256
             changed = self._write_over(archive, found.archive, aside)
@@ -527,6 +528,17 @@ class _Forgetting:
             self._progress.mentions[archive.key] = [found.mentions, *found.first_mentions]
         if papers and not aside:
             self._papers_of(execution, outcome.destination, archive, found, papers)
+
+    def _put_lines(self, key: str, paper: Iterator[bytes]) -> None:
+        with SpooledTemporaryFile(1 << 20) as body:
+            body.writelines(paper)
+            self._place.objects.put(self._place.bucket, key, body, "application/x-ndjson")
+
+    def _changing(self, key: str) -> None:
+        """Note an object before it is changed, whose old versions have to be told, whoever is killed then."""
+        if key not in self._progress.changed:
+            self._progress.changed[key] = None
+            self._keep(at_once=True)
 
     def _papers_of(self, execution: Execution, to: Any, archive: S3Object, found: Found, papers: Papers) -> None:
         """errors/, reasons, receipt of an import of which rows are blank, and the word that it is done."""
@@ -558,8 +570,7 @@ class _Forgetting:
                 name = key.removesuffix(erasures.PAPER) + erasures.DONE
                 self._place.objects.put(self._place.bucket, name, _json(asdict(done)), "application/json")
         for key in (archive.key, to.errors, to.reasons, to.receipt, f"{WORK}{execution.id}/"):
-            self._progress.changed.setdefault(key, [None, None])
-        self._progress.changed[archive.key] = [archive.version_id, archive.etag]
+            self._progress.changed.setdefault(key)
 
     def _unread(
         self, execution: Execution, archive: S3Object, aside: str, problem: ObjectProblem | Misconfigured
@@ -577,6 +588,7 @@ class _Forgetting:
 
     def _write_over(self, source: S3Object, spans: Spans, to: str = "") -> bool:
         """False: somebody has written there since it was read."""
+        self._changing(to or source.key)
         try:
             self._place.vault.write_over(source, Blanks(spans), to, as_far=bool(to))
         except Fenced:
@@ -586,7 +598,6 @@ class _Forgetting:
                 self._trouble(source, problem)
                 raise Unavailable(f"{source.uri}: {problem.message}") from problem
             return False
-        self._progress.changed.setdefault(to or source.key, [None, None])
         return True
 
     def _by_lines(self, source: S3Object, to: str = "") -> bool:
@@ -671,13 +682,13 @@ class _Forgetting:
             self._mask(told, folded, kept)
             if orjson.dumps(told) == before:
                 return
+            self._changing(key)
             try:
                 body = orjson.dumps(told, option=orjson.OPT_INDENT_2)
                 self._place.objects.put(bucket, key, body, "application/json", seen)
             except Fenced:
                 continue
             self._progress.count("receipts")
-            self._progress.changed.setdefault(key, [None, None])
             return
         raise Unavailable(f"s3://{bucket}/{key} is written to by others again and again: run this again")
 
@@ -853,9 +864,9 @@ class _Forgetting:
                 self._trouble(found, problem)
         if not looked.count:
             return False
+        self._changing(found.key)
         self._place.vault.remove(found)
         self._progress.count(kind)
-        self._progress.changed.setdefault(found.key, [None, None])
         return True
 
     def _preview(self, found: S3Object) -> None:
@@ -867,9 +878,9 @@ class _Forgetting:
             for ending in (".json", ".html"):
                 result = self._place.objects.head(Dropped(self._place.bucket, f"{RESULTS}{path}{ending}", None, ""))
                 if result is not None:
+                    self._changing(result.key)
                     self._place.vault.remove(result)
                     self._progress.count("preview_results")
-                    self._progress.changed.setdefault(result.key, [None, None])
 
     def _preview_result(self, found: S3Object) -> None:
         if not self._is_later(found):
@@ -967,8 +978,23 @@ class _Forgetting:
     # -- versions and the certificate ---------------------------------------------------------------------------
 
     def _old_versions(self) -> Iterator[S3Object]:
-        for key in sorted(self._progress.changed):
-            yield from self._place.vault.old_versions(self._place.bucket, key, key.endswith("/"))
+        place, changed = self._place, self._progress.changed
+        for key in sorted(changed):
+            yield from place.vault.old_versions(place.bucket, key, key.endswith("/"))
+        for key in sorted(self._changed_by_others() - set(changed)):
+            for version in place.vault.old_versions(place.bucket, key):
+                found = self._search.lines_of(version)
+                if found.count or (found.problem is not None and self._search.as_far(version)[0].count):
+                    yield version
+
+    def _changed_by_others(self) -> set[str]:
+        """What forgettings have changed that were interrupted, and not gone on with: of the same person, maybe."""
+        bucket, keys = self._place.bucket, set[str]()
+        for key in self._place.objects.keys(bucket, RUNS):
+            if key != f"{RUNS}{self._wish.id}.json":
+                told = orjson.loads(self._place.objects.get(bucket, key) or b"{}")
+                keys.update(one for one in told.get("changed") or () if not one.endswith("/"))
+        return keys
 
     def _purge(self) -> None:
         """Delete the versions of what was changed that are not the current ones."""
@@ -987,9 +1013,12 @@ class _Forgetting:
             old += 1
             kept = _days_of(version.key, days)
             until_ms = None if kept is None or until_ms is None else max(until_ms, now_ms + kept * 86_400_000)
-        for key, (version_id, etag) in sorted(progress.changed.items()):
-            if not key.endswith("/"):
-                versions[key] = {"version_id": version_id, "etag": etag}
+        for key in sorted(progress.changed):
+            now = None if key.endswith("/") else place.objects.head(Dropped(place.bucket, key, None, ""))
+            if now is not None:
+                versions[key] = {"version_id": now.version_id, "etag": now.etag}
+            elif key.startswith((WORK, PREVIEWS_PREFIX, RESULTS)) and not key.endswith("/"):
+                versions[key] = {"version_id": None, "etag": None}  # deleted
         foreign = sorted(set(place.vault.folders(place.bucket)) - {*PLACES, IMPORTS_PREFIX, erasures.PREFIX})
         return {
             "schema": SCHEMA,

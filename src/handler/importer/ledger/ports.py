@@ -2,9 +2,11 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from importer.executions.ports import Objects, Records
+from importer.model import Execution
 from importer.sinks.items import Item
 
 Key = tuple[str, str]  # user_id and event_key, or user_id and record
@@ -40,6 +42,38 @@ class Kept:
     receipt_days: int = 0
     execution_days: int = 0
 
+    def archive_expired(self, execution: Execution, now_ms: int) -> str:
+        """That an execution's archived file may be gone by a rule of the bucket, in a sentence without its full stop;
+        "" where none explains it. S3 takes its time, and is never early.
+
+        Args:
+            execution: the one that archived it.
+        """
+        outcome, days = execution.outcome, self.archive_days
+        if outcome is None or not may_have_expired(outcome.end_date, days, now_ms):
+            return ""
+        return (
+            f"{outcome.destination.completed} has expired: it was imported on {_day(outcome.end_date)}, and the "
+            f"archive keeps files for {days} days (ArchiveRetentionDays)"
+        )
+
+    def errors_expired(self, execution: Execution, now_ms: int) -> str:
+        """The same of its errors/ and reasons."""
+        outcome, days = execution.outcome, self.errors_days
+        if outcome is None or not may_have_expired(outcome.end_date, days, now_ms):
+            return ""
+        return (
+            f"{outcome.destination.errors}: errors/ is kept for {days} days (ErrorsRetentionDays), and it has expired"
+        )
+
+
+def may_have_expired(written_ms: int, kept_days: int, now_ms: int) -> bool:
+    return kept_days > 0 and written_ms + kept_days * 86_400_000 <= now_ms
+
+
+def _day(time_ms: int) -> str:
+    return datetime.fromtimestamp(time_ms / 1000, UTC).strftime("%Y-%m-%d")
+
 
 @dataclass(frozen=True, slots=True)
 class Books:
@@ -57,4 +91,12 @@ class Books:
 
     def may_have_expired(self, written_ms: int, kept_days: int) -> bool:
         """Whether an object of that age may be gone by a rule of the bucket: S3 takes its time, and is never early."""
-        return kept_days > 0 and written_ms + kept_days * 86_400_000 <= self.now_ms
+        return may_have_expired(written_ms, kept_days, self.now_ms)
+
+    def archive_expired(self, execution: Execution) -> str:
+        """See `Kept.archive_expired`; of a replay, the archive is that of the file's first import."""
+        first = self.records.execution(execution.upload.execution_id) if execution.replayed else None
+        return self.kept.archive_expired(first or execution, self.now_ms)
+
+    def errors_expired(self, execution: Execution) -> str:
+        return self.kept.errors_expired(execution, self.now_ms)

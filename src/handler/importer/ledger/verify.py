@@ -26,7 +26,6 @@ from array import array
 from bisect import bisect_left
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from typing import Any, Final
 
 import orjson
@@ -175,12 +174,12 @@ class _Recount:
     def verdict(self) -> Verdict:
         archive = self._archive()
         if archive is None:
-            key, days = self._outcome.destination.completed, self._books.kept.archive_days
-            if self._may_have_expired(days):
+            key = self._outcome.destination.completed
+            expired = self._books.archive_expired(self._execution)
+            if expired:
                 raise CannotRecount(
-                    f"{key} has expired: it was imported on {_day(self._outcome.end_date)}, and the archive keeps "
-                    f"files for {days} days (ArchiveRetentionDays). What its import counted is in "
-                    f"{self._outcome.destination.receipt}, as long as that is kept"
+                    f"{expired}. What its import counted is in {self._outcome.destination.receipt}, as long as that is "
+                    "kept"
                 )
             self._findings.add(Kind.MISSING, Place.ARCHIVE, key=key, found="there is no such object")
             return self._ended("no row was recounted: that needs the archived object")
@@ -310,16 +309,16 @@ class _Recount:
     ) -> tuple[ErrorRows, Reasons]:
         destination = self._outcome.destination
         return (
-            ErrorRows(errors, destination.errors, header, self._findings_of(errors, destination.errors)),
-            Reasons(reasons, destination.reasons, self._execution, self._findings_of(reasons, destination.reasons)),
+            ErrorRows(errors, destination.errors, header, self._findings_of(errors)),
+            Reasons(reasons, destination.reasons, self._execution, self._findings_of(reasons)),
         )
 
-    def _findings_of(self, paper: Iterator[bytes] | None, key: str) -> Findings:
+    def _findings_of(self, paper: Iterator[bytes] | None) -> Findings:
         """Where differences in a paper are written down: nowhere, if it has expired."""
-        days = self._books.kept.errors_days
-        if paper is not None or not self._outcome.sums.bad or not self._may_have_expired(days):
+        expired = self._books.errors_expired(self._execution)
+        if paper is not None or not self._outcome.sums.bad or not expired:
             return self._findings
-        self._expired_papers[f"{key}: errors/ is kept for {days} days (ErrorsRetentionDays), and it has expired"] = None
+        self._expired_papers[expired] = None
         return Findings(0)
 
     def _judge_damage(self, problem: ObjectProblem) -> None:
@@ -630,10 +629,6 @@ def _differences(
             yield from _differences(f"{path}[{index}]", one, another, must_be_said)
     elif expected != found or type(expected) is not type(found):
         yield path, expected, found
-
-
-def _day(time_ms: int) -> str:
-    return datetime.fromtimestamp(time_ms / 1000, UTC).strftime("%Y-%m-%d")
 
 
 def _json(value: Any) -> str:

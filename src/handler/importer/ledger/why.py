@@ -56,6 +56,7 @@ from importer.sinks.items import Item
 from importer.users import ERASED
 from importer.words import many, utc
 
+_REMOVED: Final = "the file was removed, or changed"
 MOST_ITEMS: Final = 100  # of one row, looked up and told; a row may have a hundred thousand
 
 
@@ -265,7 +266,9 @@ def _told_by_source(
     rows = Rows(books.objects, execution, source, parts, reasons, moved)
     why.source, why.compressed = source, rows.is_compressed
     head = b"".join(books.objects.read(source, 0, min(HEAD_STORED_BYTES, source.size_bytes)))
-    why.recognised = recognised_stored([head], definition_of(execution)).evidence
+    recognised = recognised_stored([head], definition_of(execution))
+    if recognised.format == execution.format:  # what spoke for it may be blank since somebody was forgotten
+        why.recognised = recognised.evidence
     try:
         found = rows.row(why.asked)
     except Header:
@@ -395,17 +398,28 @@ def _refused(books: Books, why: Why, bad: BadRow, header: bytes, moved: Callable
     if execution.phase is not Phase.CLOSED:
         why.says.append("Its import has not ended: errors/ will have it when it has.")
     elif why.errors is None:
-        why.says.append("errors/ does not have it any more: the file was removed, or changed.")
+        to = execution.outcome.destination if execution.outcome is not None else None
+        is_there = to is not None and books.objects.exists(execution.source.bucket, to.errors)
+        expired = "" if is_there else books.errors_expired(execution)
+        why.says.append(f"{expired}." if expired else f"errors/ does not have it any more: {_REMOVED}.")
 
 
 def _blanked(books: Books, why: Why) -> str:
-    """What erasure papers say of a row that is blank in its file; "" if they say nothing."""
+    """What erasure papers say of a row that is blank in its file, or of a line of one; "" if they say nothing."""
     execution, row = why.execution, why.row
-    if row is None or not isinstance(row.raw, bytes) or not is_blank(row.raw):
+    if row is None:
         return ""
-    for told in Papers(books.objects, execution.source.bucket, execution.upload.execution_id).rows():
+    papers = Papers(books.objects, execution.source.bucket, execution.upload.execution_id)
+    blanked = "Its bytes were blanked when a person was forgotten"
+    if isinstance(row.raw, LongLine):  # no paper has it: it is refused as before
+        return f"{blanked}. It was bad before, line_too_long." if papers and is_blank(row.raw.head) else ""
+    if not is_blank(row.raw):
+        return ""
+    for told in papers.rows():
         if told.offset == row.offset:
-            return f"Its bytes were blanked when a person was forgotten. It was {told.fate} before."
+            return f"{blanked}. It was {told.fate} before."
+        if told.offset < row.offset < told.stop:
+            return f"{blanked}. It is of a row from byte {told.offset:,} on, which was {told.fate} before."
         if told.offset > row.offset:
             break
     return ""
@@ -539,6 +553,8 @@ def _told_by_papers(books: Books, why: Why, reasons: Reasons | None, moved: Call
     outcome = execution.outcome
     where = outcome.destination.completed if outcome and execution.status is Status.SUCCEEDED else execution.source.key
     gone = f"s3://{execution.source.bucket}/{where} is not there any more: it expired, or somebody removed it"
+    if execution.status is Status.SUCCEEDED and (expired := books.archive_expired(execution)):
+        gone = f"s3://{execution.source.bucket}/{expired}"
     said = reasons.before(why.asked) if reasons is not None else None
     if said is not None and why.asked.line is not None and said["line"] != why.asked.line:
         said = None
@@ -547,6 +563,8 @@ def _told_by_papers(books: Books, why: Why, reasons: Reasons | None, moved: Call
     if said is None:
         why.verdict = Verdict.UNKNOWN
         why.says.append(f"{gone}. The row was not refused, or errors/ is gone too; nothing else says what it was.")
+        if reasons is None and outcome is not None and outcome.sums.bad and (told := books.errors_expired(execution)):
+            why.says.append(f"{told}.")
         if execution.status is Status.SUCCEEDED and outcome is not None and why.asked.line is not None:
             lines = outcome.sums.file_lines
             if why.asked.line > lines:
