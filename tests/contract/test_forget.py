@@ -22,6 +22,8 @@ from importer.aws import vault
 from importer.aws.stored import StoredTables
 from importer.ledger import Books, CannotRecount, forgetting, verify
 from importer.ledger.forgetting import Wish
+from importer.ledger.row_places import Asked
+from importer.ledger.why import why_row
 from importer.model import Unavailable
 from tests.faults import test_any_order as dialects
 from tests.faults.importing import Importer, WorkersClock, installed
@@ -696,3 +698,123 @@ def test_nothing_is_written_over_that_was_written_meanwhile():
             True,
             {key: BOB + b" " * (len(ROW) - 1) + b"\n"},
         )
+
+
+# -- damaged files, short names, what is noted where -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("damage", "rows", "left"),
+    [
+        (lambda body: body[:-9], ROW + BOB, set()),
+        (lambda body: body[:-9], BOB + BOB, set()),
+        (lambda body: body[:-6] + bytes([body[-6] ^ 1]) + body[-5:], BOB + BOB, set()),
+        (lambda body: body[:-40] + b"\xff" * 9 + body[-31:], BOB + BOB, {"imports/a.json.gz"}),
+        (lambda body: body[:-6] + bytes([body[-6] ^ 1]) + body[-5:], ROW + BOB, set()),
+    ],
+    ids=["cut", "cut, and nothing of them", "checksum, and nothing of them", "in the middle", "checksum"],
+)
+def test_a_damaged_file_is_read_as_far_as_anybody_can(damage: Any, rows: bytes, left: set[str]):
+    """Importing it gave nothing at all; unpacking it by hand gives rows. Only what nobody has seen is left to do."""
+    with installed() as importer:
+        cloud = importer.cloud
+        cloud.clock.sleep(4)
+        importer.notify(cloud.drop("imports/a.json.gz", damage(gzip.compress(rows, mtime=0))))
+        importer.run_until_quiet()
+        cloud.clock.sleep(4)
+        made = forget(importer, ANN)
+        assert (set(made["unreadable"]), made["complete"]) == (left, not left)
+        found = {key: body for key, body in cloud.objects().items() if key.startswith(("imports/", "set_aside/"))}
+        assert len(found) == 1
+        assert all(key.startswith("set_aside/") == (ROW in rows) for key in found)
+        if ROW in rows:
+            assert plain(found.popitem()[1]).startswith(b" " * (len(ROW) - 1) + b"\n" + BOB[:9])
+        assert check_books(importer) == 1
+
+
+@pytest.mark.parametrize("who", ["1", "string", "7"])
+def test_a_reason_that_happens_to_say_what_somebody_is_called_is_anothers(who: str):
+    """`expected string`, `at byte 1`: a reason is theirs if its row is."""
+    with installed() as importer:
+        cloud = importer.cloud
+        rows = [
+            b'{"user_id":"%s","event_name":"e","event_time_ts":1700000000000}\n' % who.encode(),
+            b'{"user_id":["%s"],"event_name":"e","event_time_ts":1700000000000}\n' % who.encode(),
+            b'{"user_id":true,"event_name":"e","event_time_ts":1700000000000}\n',
+            b"{'event_name':'e'}\n",
+        ]
+        for name in ("a.json", "b.json"):
+            cloud.clock.sleep(4)
+            importer.notify(cloud.drop(f"imports/{name}", b"".join(rows if name == "a.json" else rows[2:])))
+            importer.run_until_quiet()
+        before = cloud.objects("receipts/")["receipts/2026/11/20/b.json.json"]
+        cloud.clock.sleep(4)
+        assert forget(importer, who)["complete"]
+        assert check_books(importer) == 2
+        assert cloud.objects("receipts/")["receipts/2026/11/20/b.json.json"] == before
+
+
+def test_a_paper_names_no_field_by_somebody_who_is_forgotten_later():
+    """A property's name may be somebody's; the row was blanked for another one."""
+    row = b'{"user_id":"ann-77","event_name":"e","event_time_ts":1700000000000,"bob-1":{"a":1}}\n'
+    with installed() as importer:
+        cloud = importer.cloud
+        importer.notify(cloud.drop("imports/a.json", row + BOB.replace(b"bob-1", b"cy-3")))
+        importer.run_until_quiet()
+        cloud.clock.sleep(4)
+        forget(importer, ANN)
+        assert any(b"bob-1" in body for body in cloud.objects("erasures/").values())
+        cloud.clock.sleep(4)
+        forget(importer, "bob-1", secret="5" * 32)
+        check_nothing_is_left(cloud, ["bob-1"], False)
+        check_books(importer)
+
+
+@pytest.mark.parametrize("secret", [SECRET, "6" * 32], ids=["gone on with", "begun anew"])
+def test_old_versions_of_what_was_deleted_before_somebody_was_killed_are_deleted_too(secret: str):
+    """What is about to be changed is noted first."""
+    with installed() as importer:
+        cloud = importer.cloud
+        with cloud.unseen():
+            cloud.client("s3").put_object(Bucket=cloud.bucket, Key="previews/p.json", Body=ROW)
+            cloud.client("s3").put_object(Bucket=cloud.bucket, Key="previews/q.json", Body=BOB)
+            cloud.client("s3").delete_object(Bucket=cloud.bucket, Key="previews/q.json")
+        cloud.clock.sleep(4)
+        with plan(cloud, Fault("kill_after", "DeleteObjects")) as ended:
+            forget(importer, ANN)
+        assert ended.killed
+        made = forget(importer, ANN, secret=secret, purge=True)
+        assert (made["done"]["versions_deleted"], made["old_versions"]["count"]) == (1, 0)
+        with cloud.unseen():
+            assert [body for _, body in cloud.versions("previews/p.json") if body] == []
+            assert [body for _, body in cloud.versions("previews/q.json") if body] == [BOB]
+
+
+@pytest.mark.parametrize("good", [True, False], ids=["good", "refused"])
+def test_why_knows_every_line_of_a_row_that_is_blank(good: bool):
+    """A row of a CSV may stand on several; and what is too long to be held has no paper."""
+    time = b"1700000000000" if good else b"yesterday"
+    text = b'user_id,event_name,event_time_ts,note\nann-77,e,%s,"a\n\nb"\nbob-1,e,1700000000000,x\n' % time
+    long = b'{"user_id":"ann-77","event_name":"%s"}\n' % (b"z" * 3000)
+    with installed() as importer:
+        cloud = importer.cloud
+        for key, body in (("imports/tables/a.csv", text), ("imports/b.json", ROW + long)):
+            cloud.clock.sleep(4)
+            importer.notify(cloud.drop(key, body))
+            importer.run_until_quiet()
+        cloud.clock.sleep(4)
+        assert forget(importer, ANN)["complete"]
+        place = importer.workplaces(lambda: 900_000)
+        stored = StoredTables(cloud.client("dynamodb"), cloud.events_table, cloud.users_table, "imports", cloud.clock)
+        books = Books(place.objects, place.records, stored, cloud.clock.now_ms())
+        said: list[tuple[str, int, str]] = []
+        with cloud.unseen():
+            for item in importer.executions():
+                execution = place.records.execution(item["id"])
+                assert execution is not None
+                for line in (2, 3, 4) if execution.mime_type == "TEXT_CSV" else (1, 2):
+                    why = why_row(books, execution, Asked(line=line))
+                    said.append((execution.source.key, line, why.verdict.value))
+        lines = [("imports/tables/a.csv", 2), ("imports/tables/a.csv", 3), ("imports/tables/a.csv", 4)]
+        lines += [("imports/b.json", 1), ("imports/b.json", 2)]
+        assert sorted(said) == sorted((key, line, "erased") for key, line in lines)

@@ -66,6 +66,28 @@ def test_every_reading_balances_whether_it_was_before_or_after():
         assert (why.verdict.value, "forgotten" in why.says[0]) == ("erased", True)
 
 
+def test_a_replay_is_of_its_files_dialect_whatever_is_blank_by_now():
+    """Most of the first rows told; they were of somebody who was forgotten. Another one is, afterwards."""
+    visit = b'{"visitor":{"id":"%s"},"actions":[{"name":"a","time":1700000000000}]}' % ANN.encode()
+    with installed() as importer:
+        cloud = importer.cloud
+        importer.deliver(cloud.drop("imports/a.json", b"\n".join([visit, visit.replace(b'"a"', b'"b"'), row(1)])))
+        [first] = importer.executions()
+        cloud.clock.sleep(60)
+        forget(importer, ANN)
+        cloud.clock.sleep(60)
+        importer.replay(first["id"], "after")
+        importer.run_until_quiet()
+        found = [books(importer).records.execution(item["id"]) for item in importer.executions()]
+        assert [execution.format for execution in found if execution is not None] == ["woopra", "woopra"]
+        cloud.clock.sleep(60)
+        forget(importer, "user-1", secret="7" * 32)
+        assert [(verdict.findings, verdict.forgotten) for verdict in verdicts(importer)] in (
+            [((), 3), ((), 1)],
+            [((), 1), ((), 3)],
+        )
+
+
 def test_a_refused_file_that_was_set_aside_is_still_explained_and_undone(tmp_path: Path):
     """Half of a file was stored when its end was found to be missing; then somebody in it was forgotten."""
     packed = gzip.compress(BODY + b"\n" + b"".join(row(number) + b"\n" for number in range(10, 60)), mtime=0)

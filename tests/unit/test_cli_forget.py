@@ -1,6 +1,7 @@
 """`importer forget` against an installation on the fake cloud: what it prints and exits with."""
 
 import json
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -93,3 +94,18 @@ def test_the_secret_of_another_forgetting_is_refused(importer: Importer) -> None
         cloud.client("s3").put_object(Bucket=cloud.bucket, Key=key, Body=body)
     result = run(importer, "ada", "--yes", "--resume", "abc")
     assert (result.exit_code, "somebody else" in result.stderr) == (2, True)
+
+
+@pytest.mark.parametrize("name", ["no-such-bucket", "No such_bucket!"])
+def test_a_bucket_that_is_not_there_is_a_wrong_name(importer: Importer, name: str) -> None:
+    result = run(importer, "ada", "--yes", "--bucket", name)
+    assert (result.exit_code, f"there is no bucket '{name}'" in " ".join(result.stderr.split())) == (2, True)
+
+
+def test_the_command_that_goes_on_can_be_given_as_it_is_told(importer: Importer) -> None:
+    """Also for somebody whose name looks like an option."""
+    result = command.run(importer.cloud, "forget", "--yes", "--also=-y", "--no-marker", "--", "--x y")
+    told = next(line for line in result.stderr.splitlines() if line.startswith("If it is interrupted: "))
+    verb, *again = shlex.split(told.removeprefix("If it is interrupted: importer "))
+    assert again[-4:] == ["--no-marker", "--also=-y", "--", "--x y"]
+    assert command.run(importer.cloud, verb, "--yes", *again).exit_code == 0

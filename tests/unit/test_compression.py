@@ -26,7 +26,7 @@ from hypothesis import strategies as st
 
 from importer import compression
 from importer.bad_rows import FileReason, ObjectProblem
-from importer.compression import BLOCK_BYTES, OUT_BYTES, is_compressed, opened, opened_at, peeked
+from importer.compression import BLOCK_BYTES, CHECKSUM_BYTES, OUT_BYTES, AsFar, is_compressed, opened, opened_at, peeked
 from importer.model import Border
 
 TEXT = b"".join(b'{"row":%d}\n' % number for number in range(400))
@@ -461,3 +461,26 @@ def test_the_remedy_for_a_long_member_is_a_command_that_works(
     written = (tmp_path / "NEW_FILE").read_bytes()
     assert b"".join(opened([written], longest_member_bytes=2 << 20)[1]) == TEXT + ROWS
     assert sorted(path.name for path in tmp_path.iterdir()) == ["FILE", "NEW_FILE"]
+
+
+@pytest.mark.parametrize("pack", [gz, zstandard.ZstdCompressor(write_checksum=True).compress], ids=["gzip", "zstd"])
+@pytest.mark.parametrize(
+    ("damage", "is_all", "reads"),
+    [
+        (lambda body: body[:-3], True, 100),
+        (lambda body: body[:-1] + bytes([body[-1] ^ 1]), True, 100),
+        (lambda body: body + b"and more text", False, 200),
+    ],
+    ids=["cut", "a wrong checksum", "something behind it"],
+)
+def test_of_damaged_text_is_read_what_anybody_can_read(
+    pack: Callable[[bytes], bytes], damage: Callable[[bytes], bytes], is_all: bool, reads: int
+) -> None:
+    """An import throws away the block of the damage; whoever has the file does not."""
+    text = bytes(range(100, 200)) * 2
+    stored = damage(pack(text[:100]) + pack(text[100:]))
+    as_far = AsFar(lambda: iter([stored]))
+    found = b"".join(as_far)
+    assert text.startswith(found)
+    assert len(found) >= reads
+    assert (len(stored) - as_far.stored <= CHECKSUM_BYTES) == is_all

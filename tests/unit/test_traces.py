@@ -34,6 +34,28 @@ def test_an_identifier_is_found_where_it_stands_by_itself(raw: bytes) -> None:
 
 
 @pytest.mark.parametrize(
+    ("identifier", "raw"),
+    [
+        ('o"b', rb'{"u":"{\"k\":\"o\\\"b\"}"}'),
+        ("a\\b", rb'{"u":"{\"k\":\"a\\\\b\"}"}'),
+        ('o"b', rb'x,"{""u"":""o\""b""}",y'),
+        ("a b", b"http://x/?to=http%3A%2F%2Fy%2F%3Fu%3Da%2520b"),
+        ("a&b", b"<i>a&amp;amp;b</i>"),
+        ("o'b", rb"{'user_id':'o\'b'}"),
+    ],
+    ids=["JSON in JSON", "a backslash in it", "JSON in CSV", "a URL in a URL", "HTML in HTML", "Python's apostrophe"],
+)
+def test_an_identifier_is_found_however_often_it_is_escaped(identifier: str, raw: bytes) -> None:
+    assert Traces([identifier]).in_bytes(raw)
+
+
+def test_the_parts_of_an_account_may_stand_in_windows_far_from_each_other() -> None:
+    account = Traces(["1000:u-81"])
+    assert account.in_windows([b'{"compartment_id":1000,', b"x" * 99, b'"user_account_id":"u-81"}'])
+    assert not account.in_windows([b'{"compartment_id":1001,', b'"user_account_id":"u-81"}'])
+
+
+@pytest.mark.parametrize(
     "raw",
     [b"adam", b"sada", b'{"user_id":"ada@example.com"}', b"ada-2", b"x.ada", b"ada_1", b"Ada", b"a da", b"", b"ada1"],
 )

@@ -10,9 +10,11 @@ from dataclasses import replace
 
 from importer.definitions import Definition
 from importer.executions.importing import send_on
+from importer.executions.pinned import definition_of
 from importer.executions.ports import Workplace
 from importer.executions.starting import execution_of
-from importer.model import Execution, Phase, S3Object, Status
+from importer.formats import FORMATS
+from importer.model import RULES_VERSION, Execution, Phase, S3Object, Status
 from importer.notification import Dropped
 
 
@@ -47,7 +49,17 @@ def replay_of(
     """
     first = parent.upload
     begun = execution_of(place, _id_of(name, parent), archive, definition)
+    if _is_judged_alike(parent, definition):
+        begun = replace(begun, format=parent.format)
     return replace(begun, sinks=sinks, replayed=replace(first, parent=parent.id))
+
+
+def _is_judged_alike(parent: Execution, definition: Definition) -> bool:
+    """Whether the first rows told the parent what they would tell the replay, were none of them blank by now: where
+    somebody was forgotten, those that told may be."""
+    before = definition_of(parent)
+    same = (before.format, before.mime_type) == (definition.format, definition.mime_type)
+    return same and parent.rules_version == RULES_VERSION and parent.format in FORMATS
 
 
 def replay(place: Workplace, wanted: Execution) -> Execution:

@@ -309,16 +309,16 @@ class _Recount:
     ) -> tuple[ErrorRows, Reasons]:
         destination = self._outcome.destination
         return (
-            ErrorRows(errors, destination.errors, header, self._findings_of(errors)),
-            Reasons(reasons, destination.reasons, self._execution, self._findings_of(reasons)),
+            ErrorRows(errors, destination.errors, header, self._findings_of(errors, destination.errors)),
+            Reasons(reasons, destination.reasons, self._execution, self._findings_of(reasons, destination.reasons)),
         )
 
-    def _findings_of(self, paper: Iterator[bytes] | None) -> Findings:
+    def _findings_of(self, paper: Iterator[bytes] | None, key: str) -> Findings:
         """Where differences in a paper are written down: nowhere, if it has expired."""
         expired = self._books.errors_expired(self._execution)
         if paper is not None or not self._outcome.sums.bad or not expired:
             return self._findings
-        self._expired_papers[expired] = None
+        self._expired_papers[f"{key}: {expired}"] = None
         return Findings(0)
 
     def _judge_damage(self, problem: ObjectProblem) -> None:

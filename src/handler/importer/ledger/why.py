@@ -56,7 +56,6 @@ from importer.sinks.items import Item
 from importer.users import ERASED
 from importer.words import many, utc
 
-_REMOVED: Final = "the file was removed, or changed"
 MOST_ITEMS: Final = 100  # of one row, looked up and told; a row may have a hundred thousand
 
 
@@ -401,7 +400,7 @@ def _refused(books: Books, why: Why, bad: BadRow, header: bytes, moved: Callable
         to = execution.outcome.destination if execution.outcome is not None else None
         is_there = to is not None and books.objects.exists(execution.source.bucket, to.errors)
         expired = "" if is_there else books.errors_expired(execution)
-        why.says.append(f"{expired}." if expired else f"errors/ does not have it any more: {_REMOVED}.")
+        why.says.append(f"errors/ does not have it any more: {expired or 'the file was removed, or changed'}.")
 
 
 def _blanked(books: Books, why: Why) -> str:
@@ -564,7 +563,7 @@ def _told_by_papers(books: Books, why: Why, reasons: Reasons | None, moved: Call
         why.verdict = Verdict.UNKNOWN
         why.says.append(f"{gone}. The row was not refused, or errors/ is gone too; nothing else says what it was.")
         if reasons is None and outcome is not None and outcome.sums.bad and (told := books.errors_expired(execution)):
-            why.says.append(f"{told}.")
+            why.says.append(f"{outcome.destination.errors}: {told}.")
         if execution.status is Status.SUCCEEDED and outcome is not None and why.asked.line is not None:
             lines = outcome.sums.file_lines
             if why.asked.line > lines:
