@@ -14,6 +14,8 @@ from importer.aws.fetches import FetchesTable
 from importer.aws.stored import StoredTables
 from importer.fetches import FetchReason, Refused
 from importer.ledger import Books, CannotRecount, Kept, Verdict, verify
+from importer.ledger.row_places import Asked
+from importer.ledger.why import why_row
 from importer.model import Status, Unavailable
 from tests.faults.files import FILES
 from tests.faults.importing import Importer, deadly, installed
@@ -283,3 +285,25 @@ def test_items_whose_writer_was_forgotten_are_no_difference(importer: Importer):
     assert not recount(importer, Kept(), 0).balanced
     verdict = recount(importer, Kept(execution_days=30), 0)
     assert (verdict.balanced, "whose last writer is not known any more" in " ".join(verdict.unchecked)) == (True, True)
+
+
+def test_why_says_what_has_expired(importer: Importer):
+    """By what the stack's parameters say, and only then."""
+    gone(importer, "completed_imports/")
+    gone(importer, "errors/")
+    with importer.cloud.unseen():
+        place = importer.workplaces(lambda: 900_000)
+        (item,) = importer.executions()
+        execution = place.records.execution(item["id"])
+        assert execution is not None
+        now_ms = importer.cloud.clock.now_ms() + 60 * DAY_MS
+        said = [
+            why_row(Books(place.objects, place.records, None, now_ms, kept), execution, Asked(line=1)).says  # type: ignore[arg-type]
+            for kept in (Kept(archive_days=30, errors_days=40), Kept(archive_days=61))
+        ]
+    assert ["has expired: it was imported on" in one[0] for one in said] == [True, False]
+    assert ["(ArchiveRetentionDays)" in one[0] for one in said] == [True, False]
+    assert ["errors/ is kept for 40 days (ErrorsRetentionDays), and it has expired" in one[-1] for one in said] == [
+        True,
+        False,
+    ]

@@ -4,12 +4,14 @@ import json
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
+from unittest import mock
 
 import pytest
 from click.testing import Result
 
 from cli import replaying, twin
 from importer.aws.settings import Settings
+from importer.ledger import Kept
 from tests.faults.files import VENDOR_ROWS, many_rows, row
 from tests.faults.importing import Importer, installed, nothing_to_find
 from tests.support import command
@@ -174,6 +176,9 @@ def test_a_file_that_is_not_archived_any_more_is_told(installation: Importer) ->
         s3.delete_object(Bucket=installation.cloud.bucket, Key=key)
     result = run(installation, KEY, "--yes")
     assert (result.exit_code, "is not there any more" in " ".join(result.stdout.split())) == (1, True)
+    with mock.patch.object(Kept, "archive_expired", return_value=f"{key} has expired: ArchiveRetentionDays"):
+        result = run(installation, KEY, "--yes")
+    assert (result.exit_code, "has expired: ArchiveRetentionDays" in " ".join(result.stdout.split())) == (1, True)
 
 
 def test_nobody_is_asked_without_a_terminal(installation: Importer) -> None:
