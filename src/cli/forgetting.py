@@ -1,6 +1,7 @@
 """`importer forget PERSON`: the plan and its cost, a question, then the certificate."""
 
 import getpass
+import re
 import secrets
 import shlex
 from collections.abc import Callable, Mapping, Sequence
@@ -25,6 +26,7 @@ from importer.ledger import forgetting
 from importer.ledger.forgetting import NotTheSame, Place, Progress, Survey, Wish
 from importer.model import Clock, Provenance, Usage, UserChange, Value
 from importer.sinks.erasing import MOST_IDENTIFIERS, Erasing
+from importer.sinks.items import USER_ID_BYTES
 from importer.users import DEVICE, ERASED, PERSON, SCOPE, person
 from importer.words import in_dollars, in_time
 
@@ -34,6 +36,7 @@ OBJECTS_PER_SECOND: Final = 20
 SHORT: Final = 4  # characters; a shorter identifier stands in many a refused row of others
 SHOWN: Final = 20
 IN_FLIGHT: Final = 8
+_HALVES: Final = re.compile("[\ud800-\udfff]")
 
 
 def place_of(
@@ -180,8 +183,12 @@ def forget(
     connection = connected(stack_name)
     clock = SystemClock()
     start = (identifier, *also)
-    if "" in start:
-        raise click.UsageError("an identifier is not empty")
+    for one in start:
+        if not one:
+            raise click.UsageError("an identifier is not empty")
+        # What is no UTF-8 on the command line comes as halves of characters.
+        if len(one.encode("utf-8", "surrogatepass")) > USER_ID_BYTES or _HALVES.search(one):
+            raise click.UsageError(f"an identifier is text of at most {USER_ID_BYTES:,} bytes of UTF-8")
     if bucket:
         _judge_bucket(connection, bucket)
     wish, progress, found = _planned(

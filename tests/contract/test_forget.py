@@ -818,3 +818,24 @@ def test_why_knows_every_line_of_a_row_that_is_blank(good: bool):
         lines = [("imports/tables/a.csv", 2), ("imports/tables/a.csv", 3), ("imports/tables/a.csv", 4)]
         lines += [("imports/b.json", 1), ("imports/b.json", 2)]
         assert sorted(said) == sorted((key, line, "erased") for key, line in lines)
+
+
+def test_a_table_that_no_import_knows_any_more_is_cleaned_record_by_record():
+    """Its import's record has expired: a row of theirs goes whole, on however many lines; the header stays."""
+    header = b"user_id,event_name,event_time_ts,ann-77\n"
+    rows = [
+        b'ann-77,e,1700000000000,"my\nstory"\n',
+        b'bob-1,e,1700000000000,"his\nstory"\n',
+        b'ann-77,"open\n',
+        b"cy-3,e\n",
+    ]
+    with installed() as importer:
+        cloud = importer.cloud
+        key = "completed_imports/2026/01/02/tables/a.csv"
+        with cloud.unseen():
+            cloud.client("s3").put_object(Bucket=cloud.bucket, Key=key, Body=header + b"".join(rows))
+        cloud.clock.sleep(4)
+        made = forget(importer, ANN)
+        assert (made["complete"], made["done"]["lines"]) == (True, 2)
+        blank = [re.sub(rb"[^\n]", b" ", rows[0]), rows[1], b'       "    \n', rows[3]]
+        assert cloud.objects(key)[key] == header + b"".join(blank)

@@ -108,3 +108,8 @@ def test_the_command_that_goes_on_can_be_given_as_it_is_told(importer: Importer)
     told = next(line for line in result.stderr.splitlines() if line.startswith("If it is interrupted: "))
     verb, *again = shlex.split(told.removeprefix("If it is interrupted: importer "))
     assert (result.exit_code, verb, again[-4:]) == (0, "forget", ["--no-marker", "--also=-y", "--", "--x y"])
+
+
+@pytest.mark.parametrize("name", ["", "a\udcff", "ä" * 1025], ids=["none", "no UTF-8", "longer than any"])
+def test_what_can_be_nobodys_identifier_is_refused(importer: Importer, name: str) -> None:
+    assert (run(importer, name, "--yes").exit_code, run(importer, "ada", f"--also={name}", "--yes").exit_code) == (2, 2)

@@ -46,6 +46,11 @@ def records(chunks: Iterable[bytes], part: Part) -> Iterator[Line]:
         yield line
 
 
+def is_record(raw: bytes) -> bool:
+    """Whether these lines are a well-formed record."""
+    return _state(raw, inside=False) is _State.WHOLE
+
+
 class _Lines:
     """Lines, of which the last ones can be given again. As bytes: a list of a million short ones would be too large."""
 

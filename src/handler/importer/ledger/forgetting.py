@@ -28,7 +28,7 @@ import orjson
 from importer.bad_rows import ObjectProblem
 from importer.definitions import TEXT_CSV
 from importer.diagnosis import diagnosis
-from importer.executions.destinations import result_names
+from importer.executions.destinations import result_names, without_compression
 from importer.executions.ports import Objects, Records
 from importer.executions.starting import execution_id_of
 from importer.layouts import layout_of
@@ -603,10 +603,11 @@ class _Forgetting:
     def _by_lines(self, source: S3Object, to: str = "") -> bool:
         """Blank the lines of an object that speak of the person; False if it cannot be read to its end."""
         for _ in range(TRIES):
-            found = self._search.lines_of(source)
+            is_csv = without_compression(source.key).lower().endswith(".csv")
+            found = self._search.lines_of(source, is_csv=is_csv)
             is_all = found.problem is None
             if to and not is_all:
-                found, is_all = self._search.as_far(source)
+                found, is_all = self._search.as_far(source, is_csv)
             if not found.count:
                 return is_all
             if self._write_over(source, found.archive, to):

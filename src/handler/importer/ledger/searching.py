@@ -20,6 +20,7 @@ import orjson
 from importer.bad_rows import BadRow, ObjectProblem, Reason, Reject
 from importer.batches import Batch, batches
 from importer.compression import CHECKSUM_BYTES, AsFar
+from importer.csv_rows import is_record, records
 from importer.definitions import TEXT_CSV
 from importer.executions.pinned import rules_of
 from importer.executions.plain_text import PlainText
@@ -113,11 +114,13 @@ class Search:
         is_theirs: Callable[[bytes], bool] | None = None,
         header_bytes: int = 0,
         chunks: Iterable[bytes] | None = None,
+        is_csv: bool = False,
     ) -> Found:
         """Look at an object line by line, whoever's its rows are: each whose text speaks of the person.
 
         Args:
             chunks: its plain bytes, where not all of them can be read.
+            is_csv: a record may stand on several lines; quotation marks stay where it is none.
         """
         is_theirs = is_theirs or self._traces.in_bytes
         found = Found()
@@ -126,13 +129,17 @@ class Search:
             if chunks is None:
                 text = PlainText(self._objects, source)
                 chunks = text.read(0)
-            for offset, raw in lines(chunks, Part(0, TO_THE_END)):
+            is_header = is_csv
+            for offset, raw in (records if is_csv else lines)(chunks, Part(0, TO_THE_END)):
+                if is_header and isinstance(raw, bytes):
+                    is_header = not raw.removeprefix(BOM).strip()
+                    continue
                 if isinstance(raw, LongLine):
                     if self.in_long(source, offset, raw, chunks if text is None else None):
-                        found.archive.add(offset, offset + raw.size)
+                        found.archive.add(offset, offset + raw.size, is_csv)
                         found.fates["long"] += 1
                 elif offset >= header_bytes and not is_blank(raw) and is_theirs(raw):
-                    found.archive.add(offset, offset + len(raw))
+                    found.archive.add(offset, offset + len(raw), is_csv and not is_record(raw))
                     found.fates["line"] += 1
                 self._moved(offset)
         except ObjectProblem as problem:
@@ -148,11 +155,11 @@ class Search:
             plain = first(skipped(iter(chunks), offset), line.size)
         return self._traces.in_windows(self._windows(plain))
 
-    def as_far(self, source: S3Object) -> tuple[Found, bool]:
+    def as_far(self, source: S3Object, is_csv: bool = False) -> tuple[Found, bool]:
         """The lines of the person in what can be read of a damaged object, its last, unfinished one included; and
         whether that is all there is to read."""
         text = AsFar(lambda: self._objects.read(source, 0))
-        found = self.lines_of(source, chunks=text)
+        found = self.lines_of(source, chunks=text, is_csv=is_csv)
         return found, found.problem is None and source.size_bytes - text.stored <= CHECKSUM_BYTES
 
     def blank_sha256(self, source: S3Object, offset: int, line: LongLine, keep_marks: bool) -> str:
