@@ -429,7 +429,7 @@ _WORDS: Final = {
     "rows_bad": ("refused row", "blanked"),
     "rows_expired": ("row", "that had expired blanked"),
     "rows_long": ("line", "too long to be held blanked"),
-    "lines": ("line", "blanked in files that no import knows"),
+    "lines": ("line", "blanked in files that no import has read, or is known of"),
     "lines_of_errors": ("row", "blanked in errors/"),
     "lines_of_reasons": ("reason", "blanked in errors/"),
     "receipts": ("receipt", "changed"),

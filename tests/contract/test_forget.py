@@ -839,3 +839,12 @@ def test_a_table_that_no_import_knows_any_more_is_cleaned_record_by_record():
         assert (made["complete"], made["done"]["lines"]) == (True, 2)
         blank = [re.sub(rb"[^\n]", b" ", rows[0]), rows[1], b'       "    \n', rows[3]]
         assert cloud.objects(key)[key] == header + b"".join(blank)
+
+
+def test_what_is_blank_is_packed_no_tighter_than_we_unpack():
+    """Else a large file of one person would be refused by whoever recounts it."""
+    texts = [b" " * 999_999 + b"\n", (b" " * 200 + b"\n") * 5_000, b"x" * 5_000 + b" " * 900_000, b"", BOB * 20]
+    packer = vault._zstd()
+    stored = b"".join(vault._not_too_tight(packer, text) for text in texts) + packer.flush()
+    assert zstandard.ZstdDecompressor().stream_reader(stored).readall() == b"".join(texts)
+    assert len(b"".join(texts)) < 600 * len(stored)

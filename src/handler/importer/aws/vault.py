@@ -33,6 +33,7 @@ LARGE_PIECES_FROM: Final = 1_000
 LARGE_PIECE_BYTES: Final = 64 << 20
 _IN_MEMORY_BYTES: Final = 16 << 20
 _HEAD_BYTES: Final = 16
+_SLICE_BYTES: Final = 2 << 10  # a block of zstd takes 4 bytes at least
 
 
 class Blanking(Protocol):
@@ -166,6 +167,7 @@ class Vault:
         if as_far:
             text = iter(AsFar(lambda: self._objects.read(source, 0), met))
         pack: Callable[[], Any] = _gzip if codec == "gzip" else _zstd
+        packed: Callable[[Any, bytes], bytes] = _as_tight_as_can_be if codec == "gzip" else _not_too_tight
         upload: uploads.Upload | None = None
         number = at = 0
         packer: Any = None
@@ -187,7 +189,7 @@ class Vault:
                         packer = pack()
                         while borders and borders[0] <= at:  # an empty member begins where the next one does
                             borders.popleft()
-                    piece.write(packer.compress(blanks.over(at, chunk)))
+                    piece.write(packed(packer, blanks.over(at, chunk)))
                     at += len(chunk)
                     if piece.tell() >= (PIECE_BYTES if number < LARGE_PIECES_FROM else LARGE_PIECE_BYTES):
                         send()
@@ -282,6 +284,26 @@ def _abandoned(upload: uploads.Upload) -> Iterator[None]:
     except BaseException:
         upload.abandon()
         raise
+
+
+def _as_tight_as_can_be(packer: Any, text: bytes) -> bytes:
+    packed: bytes = packer.compress(text)
+    return packed
+
+
+def _not_too_tight(packer: Any, text: bytes) -> bytes:
+    """What is blank is packed in short blocks: else a GiB of it would look like a bomb to us, who have made it
+    (`compression.MAX_RATIO`)."""
+    pieces: list[bytes] = []
+    begin = 0
+    for at in range(0, len(text), _SLICE_BYTES):
+        if not text[at : at + _SLICE_BYTES].strip():
+            pieces += (
+                packer.compress(text[begin : at + _SLICE_BYTES]),
+                packer.flush(zstandard.COMPRESSOBJ_FLUSH_BLOCK),
+            )
+            begin = at + _SLICE_BYTES
+    return b"".join([*pieces, packer.compress(text[begin:])])
 
 
 def _gzip() -> Any:
