@@ -25,7 +25,7 @@ from typing import Any, Final, Protocol
 
 import orjson
 
-from importer.bad_rows import ObjectProblem
+from importer.bad_rows import FileReason, ObjectProblem
 from importer.definitions import TEXT_CSV
 from importer.diagnosis import diagnosis
 from importer.executions.destinations import result_names, without_compression
@@ -861,7 +861,7 @@ class _Forgetting:
         problem = looked.problem
         if problem is not None and not looked.count:
             looked, is_all = self._search.as_far(found)
-            if not (looked.count or is_all):
+            if not (looked.count or is_all or problem.code is FileReason.OBJECT_GONE):
                 self._trouble(found, problem)
         if not looked.count:
             return False

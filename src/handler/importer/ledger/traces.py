@@ -16,7 +16,7 @@ row.
 
 import html
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 from urllib.parse import unquote
 
@@ -57,6 +57,7 @@ class Traces:
         self._accounts = [(_standing_alone(found[2]), _standing_alone(found[1])) for found in accounts]
         texts = [*self.identifiers, *(found[2] for found in accounts)]
         self._needles = tuple(sorted({text.encode("utf-8", "surrogatepass") for text in texts}))
+        self._words = tuple(sorted(set(texts)))
         # As lists of names cut them: those that turn up most in a file, say.
         self.shown = frozenset(shown(one) for one in self.identifiers)
         self.longest_bytes = max(map(len, self._needles))
@@ -96,6 +97,8 @@ class Traces:
         return False
 
     def _stands_in(self, text: str) -> bool:
+        if not any(word in text for word in self._words):  # many times as fast as the pattern, and nearly always so
+            return False
         if self._pattern.search(text):
             return True
         return any(own.search(text) and compartment.search(text) for own, compartment in self._accounts)
@@ -120,27 +123,43 @@ def _decoded(raw: bytes) -> Iterator[str]:
 
 
 def _readings(text: str) -> Iterator[str]:
-    """A text as it stands, then with what may be escaped undone, however often and by whatever."""
-    seen = {text}
-    level = [text]
+    """A text as it stands; with one kind of escape undone; then with one after the other, again and again."""
     yield text
+    for undone_by in _UNDOING:
+        yield from _changed(text, undone_by)
+    undone = text
     for _ in range(_DEEP):
-        level = [undone for one in level for undone in _undone(one) if not (undone in seen or seen.add(undone))]  # type: ignore[func-returns-value]
-        yield from level
+        before = undone
+        for undone_by in _UNDOING:
+            for changed in _changed(undone, undone_by):
+                undone = changed
+                yield undone
+        if undone == before:
+            return
 
 
-def _undone(text: str) -> Iterator[str]:
-    if "\\" in text:
-        yield _ESCAPE.sub(_unescaped, text).encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    if '""' in text:
-        yield text.replace('""', '"')
-    if "%" in text:
-        yield unquote(text)
-    if "&" in text:
-        yield html.unescape(text)
+def _changed(text: str, undone_by: "_Undone") -> Iterator[str]:
+    mark, undo = undone_by
+    if mark in text and (undone := undo(text)) != text:
+        yield undone
+
+
+_Undone = tuple[str, Callable[[str], str]]
+
+
+def _without_json(text: str) -> str:
+    return _ESCAPE.sub(_unescaped, text).encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def _unescaped(found: "re.Match[str]") -> str:
     if found[1]:
         return chr(int(found[1], 16))
     return _ESCAPED.get(found[2], found[2])
+
+
+_UNDOING: Final[tuple[_Undone, ...]] = (
+    ("\\", _without_json),
+    ('""', lambda text: text.replace('""', '"')),
+    ("%", unquote),
+    ("&", html.unescape),
+)
