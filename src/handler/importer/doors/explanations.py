@@ -90,6 +90,7 @@ class Facts:
         outside: nothing of the kind happened in the alarm's window: these are the newest there are.
         unfinished: the longest at a standstill first.
         waiting: oldest first.
+        gone: keys of files that dead letters are about and that are not there any more.
         series: of files that did not come, or came thin; the longest due first.
         whole: False where there may be more of any of it than was looked at.
         troubles: what could not be looked up, and the permission for it.
@@ -102,6 +103,7 @@ class Facts:
     unfinished: Sequence[Standing] = ()
     waiting: Sequence[Waits] = ()
     letters: Sequence[Letter] = ()
+    gone: frozenset[str] = frozenset()
     lines: Sequence[LogLine] = ()
     series: "Sequence[Unusual]" = ()
     whole: bool = True
@@ -251,7 +253,8 @@ _FILE_FIXES: Final = {
     FileReason.EXPANDS_TOO_MUCH: "split the file into shorter ones, and drop those",
     FileReason.DIALECT_UNKNOWN: "name the `format` in an import definition (`importer imports create --help`), and "
     "drop the file in that import's folder",
-    FileReason.CSV_HEADER_MISSING: "give the CSV a first line that names its columns, and drop it again",
+    FileReason.CSV_HEADER_MISSING: "give the CSV a first line that names its columns, with commas between, "
+    "and drop it again",
     FileReason.TOO_MANY_BAD_ROWS: "mend the refused rows, and drop the whole file again; or raise max_bad_rows of the "
     "import",
     FileReason.ATOMIC_REFUSED: "mend the refused rows, and drop the whole file again; nothing of it was stored",
@@ -292,7 +295,9 @@ def explained(alarm: Alarm, facts: Facts, here: Here) -> Explanation:
     """What to tell of an alarm."""
     if alarm.state != ALARM:
         return _told(alarm, facts, here, _Body(headline=_passed(alarm)))
-    body = _BODIES[alarm.kind](alarm, facts, here) if alarm.kind is not None else _of_stranger(alarm, here)
+    body = _BODIES[alarm.kind](alarm, facts, here) if alarm.kind is not None else _of_stranger(alarm, facts, here)
+    if alarm.rule:  # a composite alarm: one of those that made it ring is explained here
+        body.commands.append(f"importer alarms{here.options}    # explains each that rings")
     body.headline = body.headline or _TITLES.get(cast("Kind", alarm.kind), "it rings")
     body.fix = body.fix or _FIXES.get(cast("Kind", alarm.kind), "")
     return _told(alarm, facts, here, body)
@@ -321,6 +326,7 @@ def _failed_executions(alarm: Alarm, facts: Facts, here: Here) -> _Body:
     body.causes = [_Cause(f"{_clean(code)}: {_file_reason(code)}", count) for code, count in _most(codes)]
     body.causes += [_row_cause(group) for group in groups[: max(TOP - len(body.causes), 0)]]
     if not facts.ended:
+        body.commands = [f"importer executions{here.options}"]
         return body
     first = facts.ended[0].execution
     code = _most(codes)[0][0]
@@ -364,6 +370,7 @@ def _bad_rows(alarm: Alarm, facts: Facts, here: Here) -> _Body:
     for one in worst:
         body.cases.append(_Case(one.execution.source.key, f"{_counts(one.execution)} Execution {one.execution.id}"))
     if not worst:
+        body.commands = [f"importer executions{here.options}"]
         return body
     bad = sum(_bad(one.execution) for one in worst)
     rows = sum(one.execution.outcome.sums.rows for one in worst if one.execution.outcome)
@@ -555,7 +562,8 @@ def _add_lines(body: _Body, facts: Facts) -> None:
 def _add_letters(body: _Body, facts: Facts, here: Here) -> None:
     for letter in facts.letters:
         files = [dropped.key for dropped in letter.dropped]
-        _add_case(body, files[0] if len(files) == 1 else letter.about(), f"a dead letter: {_why(letter)}")
+        said = f"a dead letter: {_why(letter)}{_gone(letter, facts)}"
+        _add_case(body, files[0] if len(files) == 1 else letter.about(), said)
     if facts.letters:
         body.fix = body.fix or _fix_of(_why(facts.letters[0]))
         body.commands.append(f"importer redrive --dead-letters --dry-run{here.options}")
@@ -724,7 +732,9 @@ def _dead_letters(alarm: Alarm, facts: Facts, here: Here) -> _Body:
         said = "; ".join(text for text in (letter.what if letter.what != "unknown" else "", why, tried, since) if text)
         execution = _of_letter(letter, facts)
         if execution is not None:
-            said += f"; of {_name(execution.source.key)}"
+            ended = f", which has ended {execution.status.value}" if execution.phase is Phase.CLOSED else ""
+            said += f"; of {_name(execution.source.key)}{ended}"
+        said += _gone(letter, facts)
         body.cases.append(_Case(letter.about(), said))
     body.causes = [_Cause(why, count) for why, count in _most(causes)[:TOP]]
     if facts.letters:
@@ -734,6 +744,11 @@ def _dead_letters(alarm: Alarm, facts: Facts, here: Here) -> _Body:
         )
         body.fix = _fix_of(_most(causes)[0][0])
     body.fix = f"{body.fix}; then deliver the letters again" if body.fix else ""
+    if facts.letters and all(_gone(letter, facts) for letter in facts.letters):
+        body.fix = (
+            "deliver the letters again, which takes them away: their files were imported after all, or somebody has "
+            "deleted them; of those, drop again what is still wanted"
+        )
     body.commands = [
         f"importer redrive --dead-letters --dry-run{here.options}",
         f"importer redrive --dead-letters{here.options}",
@@ -743,6 +758,14 @@ def _dead_letters(alarm: Alarm, facts: Facts, here: Here) -> _Body:
     fetches = [letter.fetch_id for letter in facts.letters]
     body.commands[:0] = _unique(f"importer fetches {one}{here.options}" for one in fetches if _is_id(one))[:TOP]
     return body
+
+
+def _gone(letter: Letter, facts: Facts) -> str:
+    """Said of a letter whose files are not there any more; "" of any other."""
+    keys = {dropped.key for dropped in letter.dropped}
+    if not keys or not keys <= facts.gone:
+        return ""
+    return f"; the {'file is' if len(keys) == 1 else 'files are'} not in imports/ any more"
 
 
 def _of_letter(letter: Letter, facts: Facts) -> Execution | None:
@@ -874,21 +897,55 @@ def _measured_sentence(alarm: Alarm) -> str:
     name = _clean(alarm.name)
     if not alarm.measured and not alarm.expression:
         return f"the alarm {name} rings"
-    what = "what it computes" if alarm.expression else str(alarm.measured[0])
+    in_a_band = alarm.expression.startswith("ANOMALY_DETECTION_BAND") and alarm.measured
+    what = "what it computes" if alarm.expression and not in_a_band else str(alarm.measured[0])
     value = f" was {_plain(alarm.values[0])}" if alarm.values else " had no data" if alarm.silent else ""
     limit = f", and it rings at {alarm.comparison} {_plain(alarm.threshold)}" if alarm.threshold is not None else ""
+    if in_a_band and alarm.comparison:
+        limit = f", {alarm.comparison} what is usual"
     return f"the alarm {name} rings: {_clean(what)}{value}{limit}"
 
 
-def _of_stranger(alarm: Alarm, here: Here) -> _Body:
-    """An alarm we do not know: what it measures is all there is, and where one might look."""
-    return _Body(
-        headline=_measured_sentence(alarm),
-        commands=[
-            f"aws cloudwatch describe-alarm-history --alarm-name {_quoted(_one_line(alarm.name))} --max-items 10",
-            f"importer status{here.options}",
-        ],
-    )
+# What mends it where an alarm of somebody's own measures something that all imports use: (namespace, metric).
+_MEASURED_FIXES: Final = {
+    ("AWS/Lambda", "Duration"): "nothing while files get done: what runs out of time goes on where it stood. Otherwise "
+    "see whether S3 or the tables answer slowly, or give the function more MemorySize",
+    ("AWS/Lambda", "Throttles"): "raise the account's quota of concurrent executions, or limit what uses it up",
+    ("AWS/Lambda", "Errors"): "remove the cause the log names: what failed is tried again by itself",
+    ("AWS/DynamoDB", "Throttle"): "nothing while imports get on: what a table refuses is put off and written later. "
+    "Otherwise raise the table's limits, which double within half an hour by themselves, or drop less at once",
+    ("S3EventImporter", "Throttle"): "nothing while imports get on: what is refused is put off and written later. "
+    "Otherwise raise the limits of the tables or the stream, or drop less at once",
+    ("AWS/SQS", "ApproximateAge"): "nothing while it gets done. Otherwise find out what keeps the workers from it: "
+    "errors, throttles, or a queue that is switched off",
+}
+
+
+def _of_stranger(alarm: Alarm, facts: Facts, here: Here) -> _Body:
+    """An alarm of somebody's own: what it measures, and if that is something of ours, what goes on there."""
+    body = _function(alarm, facts, here)
+    body.headline = _measured_sentence(alarm)
+    shown = [one for one in facts.ended if _bad(one.execution)]
+    for one in shown:
+        _add_case(body, one.execution.source.key, f"{_counts(one.execution)} Execution {one.execution.id}")
+    groups = _groups(shown)
+    body.causes += [_row_cause(group) for group in groups[: max(TOP - len(body.causes), 0)]]
+    sampled = _add_sample(body, shown, groups, here)
+    body.fix = body.fix or _rows_fix(shown, groups) or _measured_fix(alarm)
+    body.commands += [f"importer executions {one.execution.id}{here.options}" for one in shown[:TOP]] + sampled
+    body.commands += [
+        f"aws cloudwatch describe-alarm-history --alarm-name {_quoted(_one_line(alarm.name))} --max-items 10",
+        f"importer status{here.options}",
+    ]
+    return body
+
+
+def _measured_fix(alarm: Alarm) -> str:
+    for one in alarm.measured:
+        for (namespace, begin), fix in _MEASURED_FIXES.items():
+            if one.namespace == namespace and begin in one.name and (alarm.log or namespace != "AWS/Lambda"):
+                return fix
+    return ""
 
 
 _BODIES: Final = {
