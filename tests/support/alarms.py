@@ -587,7 +587,7 @@ def samples() -> dict[str, Sample]:
         "own-queue": Sample(
             _own("fetches wait", "AWS/SQS", "ApproximateAgeOfOldestMessage", QueueName="FetchQueue"), fetch_fails
         ),
-        "dead-letters-gone": Sample(_of("dead-letters", 3), letter_of_a_deleted_file),
+        "dead-letters-gone": Sample(_of("dead-letters"), letter_of_a_deleted_file),
         "text": Sample(delivered("A test of the topic.", subject="Hello")),
         "no-subject": Sample(delivered("A test of the topic.", subject=None)),
         "malformed": Sample(delivered('{"AlarmName": "cut short', subject=None)),

@@ -427,6 +427,51 @@ def test_a_command_is_quoted_and_left_out_where_a_name_cannot_be_pasted():
     assert told["text"].replace("\n", "").isprintable()
 
 
+def told_of(trouble: Callable[[Trouble], None], section: str, value: float = 60) -> str:
+    with in_trouble(trouble) as place, explaining(place) as notify:
+        notify(delivered(document(alarms.alarm_ids()[section], value)))
+        [(_, text)] = published()
+    return text
+
+
+def test_a_row_that_was_blanked_is_no_sample():
+    """Whom it was about has been forgotten: the next one is shown, or none."""
+
+    def forgotten(trouble: Trouble) -> None:
+        trouble.imports("monday.json", alarms.event_row(user=None) * 2)
+        key = next(key for key in trouble.cloud.objects("errors/") if key.endswith("monday.json"))
+        first, second, _ = trouble.cloud.objects(key)[key].split(b"\n")
+        with trouble.cloud.unseen():
+            body = b"\n".join([b" " * len(first), second if shown else b" " * len(second), b""])
+            trouble.cloud.client("s3").put_object(Bucket=trouble.cloud.bucket, Key=key, Body=body)
+
+    for shown in (True, False):
+        text = told_of(forgotten, "bad-rows")
+        assert ("line 2: missing_field" in text, "One sample" in text) == (shown, shown)
+
+
+def test_what_was_counted_of_some_files_says_so():
+    """Ten receipts are read; the sum above is of all files."""
+
+    def a_bad_day(trouble: Trouble) -> None:
+        for number in range(12):
+            trouble.imports(f"{number}.json", alarms.event_row(user=None) * (number + 1))
+
+    text = told_of(a_bad_day, "bad-rows")
+    assert text.startswith("78 of 78 rows of 12 files were refused.")
+    assert "Top reasons, of the 10 files with most of them:\n  75  missing_field (user_id)" in text
+
+
+def test_a_long_queue_of_dead_letters_is_as_long_as_its_alarm_says():
+    """SQS shows some of it, and again the same ones."""
+
+    def many(trouble: Trouble) -> None:
+        for number in range(30):
+            trouble.letter({"schema": "task/1", "execution_id": f"{number:032x}", "start": 0})
+
+    assert "; 30 were there when it rang." in told_of(many, "dead-letters", 30)
+
+
 # ---- importer alarms -----------------------------------------------------------------------------------------------
 
 

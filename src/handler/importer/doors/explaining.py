@@ -425,7 +425,8 @@ class _Look:
         return line if 10 * strange <= len(seen) else b""
 
     def _row(self, execution: Execution, reason: str) -> BadRow | None:
-        """The first refused row of that reason near the begin of the errors file; else the first."""
+        """The first refused row of that reason near the begin of the errors file; else the first. None that is blank:
+        whom it was about has been forgotten."""
         assert execution.outcome is not None
         bucket, to = execution.source.bucket, execution.outcome.destination
         reasons = self.at.papers.head(bucket, to.reasons).split(b"\n")[:-1]
@@ -443,10 +444,12 @@ class _Look:
                 row = BadRow.told(said, rows[at:stop])
             except KeyError:
                 break  # of another version
+            at = stop
+            if not row.raw.strip():
+                continue
             if row.reason == reason:
                 return row
             first = first or row
-            at = stop
         return first
 
     def missed(self) -> None:

@@ -161,7 +161,7 @@ class _Body:
     Attributes:
         headline: a sentence without its full stop; begins small.
         cases_of: what they are, "Files".
-        of: what is counted in the causes.
+        causes_of: of which of them; "" for all.
     """
 
     headline: str = ""
@@ -169,6 +169,7 @@ class _Body:
     cases_of: str = "Files"
     total: int = 0
     causes: list[_Cause] = field(default_factory=list)
+    causes_of: str = ""
     sample: str = ""
     sample_of: str = ""
     fix: str = ""
@@ -379,6 +380,8 @@ def _bad_rows(alarm: Alarm, facts: Facts, here: Here) -> _Body:
         body.headline = "no refused row is known of the time the alarm looked at; these files had some last"
     groups = _groups(worst)
     body.causes = [_row_cause(group) for group in groups[:TOP]]
+    if (read := sum(one.receipt is not None for one in worst)) < len(worst):
+        body.causes_of = f", of the {many(read, 'file')} with most of them"
     sampled = _add_sample(body, worst, groups, here)
     body.fix = _rows_fix(worst, groups) or _ROW_FIX
     first = worst[0].execution
@@ -420,7 +423,7 @@ def _groups(ended: Iterable[Ended]) -> list[Mapping[str, Any]]:
             key = str(group.get("code", "")), str(group.get("field", "") or "")
             known = sums.setdefault(key, {**group, "count": 0, "key": one.execution.source.key})
             known["count"] += _whole(group.get("count"))
-    return sorted(sums.values(), key=lambda group: -group["count"])
+    return sorted((group for group in sums.values() if group["count"] > 0), key=lambda group: -group["count"])
 
 
 def _folded(receipt: Mapping[str, Any] | None) -> list[Mapping[str, Any]]:
@@ -739,8 +742,11 @@ def _dead_letters(alarm: Alarm, facts: Facts, here: Here) -> _Body:
     body.causes = [_Cause(why, count) for why, count in _most(causes)[:TOP]]
     if facts.letters:
         more = "" if facts.whole else " or more"
+        # SQS shows some of a long queue, and the same ones again: how many there are the alarm says.
+        counted = int(alarm.values[0]) if alarm.values and _counts_letters(alarm) else 0
+        rang = f"; {counted:,} were there when it rang" if counted > len(facts.letters) else ""
         body.headline = (
-            f"{many(len(facts.letters), 'letter')}{more} in the queue of what was tried again and again in vain"
+            f"{many(len(facts.letters), 'letter')}{more} in the queue of what was tried again and again in vain{rang}"
         )
         body.fix = _fix_of(_most(causes)[0][0])
     body.fix = f"{body.fix}; then deliver the letters again" if body.fix else ""
@@ -758,6 +764,10 @@ def _dead_letters(alarm: Alarm, facts: Facts, here: Here) -> _Body:
     fetches = [letter.fetch_id for letter in facts.letters]
     body.commands[:0] = _unique(f"importer fetches {one}{here.options}" for one in fetches if _is_id(one))[:TOP]
     return body
+
+
+def _counts_letters(alarm: Alarm) -> bool:
+    return [one.name for one in alarm.measured] == ["ApproximateNumberOfMessagesVisible"]
 
 
 def _gone(letter: Letter, facts: Facts) -> str:
@@ -1042,7 +1052,11 @@ def _told(alarm: Alarm, facts: Facts, here: Here, body: _Body) -> Explanation:
     if rings and body.causes:
         causes = body.causes[:TOP]
         width = max(len(f"{cause.count:,}") for cause in causes)
-        lines += ["Top reasons:", *(f"  {cause.count:>{width},}  {cause.text}" for cause in causes), ""]
+        lines += [
+            f"Top reasons{body.causes_of}:",
+            *(f"  {cause.count:>{width},}  {cause.text}" for cause in causes),
+            "",
+        ]
     if rings and body.sample:
         lines += [f"One sample, its values masked ({body.sample_of}):", f"  {body.sample}", ""]
     if rings and body.fix:
