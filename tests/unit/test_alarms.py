@@ -427,6 +427,26 @@ def test_a_command_is_quoted_and_left_out_where_a_name_cannot_be_pasted():
     assert told["text"].replace("\n", "").isprintable()
 
 
+@pytest.mark.parametrize("name", ["Überlast", "磁盘已满", "a\u202eb", "ü" * 255])
+def test_an_alarm_of_any_name_has_a_subject_that_sns_takes(name: str):
+    """CloudWatch takes any text for a name; of another subject SNS would refuse the whole message."""
+    told = alarms._stranger(AlarmName=name)
+    alarm = alarm_of(told)
+    assert alarm is not None
+    said = explained(alarm, Facts(), Here("shop", "bucket"))
+    assert said.subject.startswith("ALARM: ")
+    assert said.subject.isascii()
+    assert said.subject.isprintable()
+    assert len(said.subject) <= LONGEST_SUBJECT
+
+
+def test_a_state_that_is_none_of_cloudwatchs_can_be_published():
+    alarm = alarm_of(document(alarms.alarm_ids()["bad-rows"]) | {"NewStateValue": "ü\x00\n"})
+    assert alarm is not None
+    said = explained(alarm, Facts(), Here("shop", "bucket"))
+    assert (said.subject.isascii(), said.attributes["state"]) == (True, "\\xdc\\x00")
+
+
 def told_of(trouble: Callable[[Trouble], None], section: str, value: float = 60) -> str:
     with in_trouble(trouble) as place, explaining(place) as notify:
         notify(delivered(document(alarms.alarm_ids()[section], value)))

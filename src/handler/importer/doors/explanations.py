@@ -1085,7 +1085,7 @@ def _told(alarm: Alarm, facts: Facts, here: Here, body: _Body) -> Explanation:
     return Explanation(
         _subject(alarm, here, title, shown, body),
         text if len(text) <= MOST_TEXT else text[: MOST_TEXT - 2] + "…\n",
-        {"state": alarm.state or "NONE", "alarm": alarm.kind.value if alarm.kind else "other"},
+        {"state": _ascii(alarm.state, 100) or "NONE", "alarm": alarm.kind.value if alarm.kind else "other"},
         document,
     )
 
@@ -1100,7 +1100,8 @@ def _subject(alarm: Alarm, here: Here, title: str, shown: Sequence[_Case], body:
         room = LONGEST_SUBJECT - len(begin) - len(more) - 2
         begin = f"{begin}: {_ascii(_one_line(name), max(room, 12))}{more}"
     end = f" ({here.name})" if here.name else ""
-    return begin + end if len(_ascii(begin + end, 1_000)) <= LONGEST_SUBJECT else _ascii(begin, LONGEST_SUBJECT)
+    whole = _ascii(begin + end, 2 * LONGEST_SUBJECT)  # SNS takes no other subject, and an alarm's name may be any text
+    return whole if len(whole) <= LONGEST_SUBJECT else _ascii(begin, LONGEST_SUBJECT)
 
 
 def _facts_of(alarm: Alarm) -> list[str]:
