@@ -3,25 +3,29 @@ people get is compared whole with its golden message (tests/cases/alarms/)."""
 
 import json
 import re
+import shlex
 from collections.abc import Callable, Iterator
 from typing import Any
 from unittest import mock
 
+import click
 import pytest
 from botocore.exceptions import ClientError
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from cli.main import main
 from importer import assembly
 from importer.aws import clients
+from importer.bad_rows import FileReason
 from importer.doors import explaining as explaining_room
 from importer.doors import explanations
 from importer.doors.alarms import Kind, alarm_described, alarm_of
 from importer.doors.explaining import LOOKING_MS, notes_in
-from importer.doors.explanations import LONGEST_SUBJECT, Facts, Here, explained, log_line
+from importer.doors.explanations import LONGEST_SUBJECT, Ended, Facts, Here, explained, log_line
 from importer.doors.letters import letter_of
 from importer.masking import DIALECT_NAMES, LONGEST_SAMPLE, masked, masked_row
-from importer.model import Misconfigured, Unavailable
+from importer.model import Execution, FileError, Misconfigured, Phase, S3Object, Status, Unavailable
 from importer.telemetry import PowertoolsTelemetry
 from tests.support import alarms, command
 from tests.support.alarms import EVENTS, GOLDEN, Trouble, delivered, document, explaining, in_trouble, published
@@ -66,6 +70,67 @@ def test_every_subject_is_fit_for_sns():
     ]
     assert len(subjects) > len(Kind)
     assert [s for s in subjects if not (0 < len(s) <= LONGEST_SUBJECT and s.isascii() and s.isprintable())] == []
+
+
+def commands_in(text: str) -> list[str]:
+    _, found, rest = text.partition("\nRun:\n")
+    return [line.strip() for line in rest.partition("\n\n")[0].split("\n")] if found else []
+
+
+def test_every_command_that_is_named_is_one_there_is():
+    """Typed at night, by copying: `importer` takes it, options and all."""
+    named = {line for path in GOLDEN.glob("*.txt") for line in commands_in(path.read_text(encoding="utf-8"))}
+    assert len(named) > 30
+    for line in sorted(named):
+        program, *words = shlex.split(line, comments=True)
+        assert program in ("importer", "aws"), line
+        verb: click.Command = main
+        while program == "importer" and isinstance(verb, click.Group) and words and words[0][0] != "-":
+            found = verb.get_command(click.Context(verb), words.pop(0))
+            assert found is not None, line
+            verb = found
+        if program == "importer":
+            verb.make_context("importer", words)  # raises UsageError
+
+
+@pytest.mark.parametrize(
+    ("code", "commands"),
+    [
+        (FileReason.ACCESS_DENIED, ["importer redrive e1"]),
+        (FileReason.GAVE_UP, ["importer redrive e1"]),
+        (FileReason.OBJECT_GONE, []),
+        (FileReason.REPLACED_WHILE_READING, []),
+        (
+            FileReason.OBJECT_ARCHIVED,
+            [
+                "aws s3api restore-object --bucket bucket --key imports/shop/a.json --restore-request Days=7"
+                "    # takes hours",
+                "aws s3 cp s3://bucket/imports/shop/a.json a.json",
+            ],
+        ),
+        (FileReason.TRUNCATED, ["aws s3 cp s3://bucket/imports/shop/a.json a.json"]),
+    ],
+)
+def test_what_mends_a_file_that_was_refused_is_what_there_is_to_run(code: FileReason, commands: list[str]):
+    """The command does what the likely fix says: nobody is to copy a file that is gone."""
+    refused = Execution(
+        id="e1",
+        source=S3Object("bucket", "imports/shop/a.json", "v1", "etag", 1_234, 0),
+        status=Status.FAILED,
+        phase=Phase.CLOSED,
+        created_ms=0,
+        definition={"id": "shop"},
+        format="cooladata",
+        part_count=1,
+        error=FileError(code, "as it is"),
+    )
+    alarm = alarm_of(document(alarms.alarm_ids()["failed-executions"]))
+    assert alarm is not None
+    told = explained(alarm, Facts(ended=[Ended(refused)]), Here("", "bucket"))
+    mended = [
+        line for line in commands_in(told.text) if "preview" not in line and not line.startswith("aws s3 cp a.json")
+    ]
+    assert mended == ["importer executions e1", *commands]
 
 
 # ---- Which alarm it is ---------------------------------------------------------------------------------------------

@@ -319,8 +319,7 @@ def _failed_executions(alarm: Alarm, facts: Facts, here: Here) -> _Body:
     body = _Body(total=len(facts.ended))
     codes: dict[str, int] = {}
     for one in facts.ended:
-        error = one.execution.error
-        code = error.code if error else "failed"
+        code = _code(one.execution)
         codes[code] = codes.get(code, 0) + 1
         body.cases.append(_Case(one.execution.source.key, _refused_file(one.execution, code)))
     groups = _groups(facts.ended)
@@ -329,7 +328,6 @@ def _failed_executions(alarm: Alarm, facts: Facts, here: Here) -> _Body:
     if not facts.ended:
         body.commands = [f"importer executions{here.options}"]
         return body
-    first = facts.ended[0].execution
     code = _most(codes)[0][0]
     body.headline = f"{many(len(facts.ended), 'file')} {'was' if len(facts.ended) == 1 else 'were'} refused as a whole"
     if facts.outside:
@@ -339,11 +337,32 @@ def _failed_executions(alarm: Alarm, facts: Facts, here: Here) -> _Body:
     if rows := _rows_fix(facts.ended, groups):
         body.fix = f"{_ended_sentence(body.fix)} As to its rows: {rows}"
     body.commands = [f"importer executions {one.execution.id}{here.options}" for one in facts.ended[:TOP]] + sampled
-    if code == FileReason.GAVE_UP:
-        body.commands += [f"importer redrive {one.execution.id}{here.options}" for one in facts.ended[:TOP]]
-    else:
-        body.commands += _mending(first, here, first.source.key)
+    body.commands += _refused_commands(
+        code, [one.execution for one in facts.ended if _code(one.execution) == code], here
+    )
     return body
+
+
+def _code(execution: Execution) -> str:
+    return execution.error.code if execution.error else "failed"
+
+
+def _refused_commands(code: str, executions: Sequence[Execution], here: Here) -> list[str]:
+    """What mends files that were refused for the most frequent reason, as its fix says."""
+    first = executions[0]
+    match code:
+        case FileReason.GAVE_UP | FileReason.ACCESS_DENIED:
+            return [f"importer redrive {one.id}{here.options}" for one in executions[:TOP]]
+        case FileReason.OBJECT_GONE | FileReason.REPLACED_WHILE_READING:
+            return []  # there is nothing to have and mend
+        case FileReason.OBJECT_ARCHIVED if first.source.key.isprintable():
+            bucket, key = _quoted(first.source.bucket), _quoted(first.source.key)
+            restore = (
+                f"aws s3api restore-object --bucket {bucket} --key {key} --restore-request Days=7    # takes hours"
+            )
+            return [restore, *_mending(first, here, first.source.key)]
+        case _:
+            return _mending(first, here, first.source.key)
 
 
 def _refused_file(execution: Execution, code: str) -> str:
@@ -544,7 +563,10 @@ def _function(alarm: Alarm, facts: Facts, here: Here) -> _Body:
         body.headline = f"{many(len(facts.waiting), 'file')}{more} in imports/ {verb} to be begun or finished"
     body.commands = _unique(body.commands)[:TOP] + _log_command(alarm, here)
     if alarm.kind is Kind.SCHEDULE_ERRORS:
-        body.commands.insert(0, f"importer recurring list{here.options}")
+        # A line is about an import, a file of one, or a definition that nobody can read.
+        ids = _unique(line.what for line in facts.lines if line.what.isprintable() and not set(line.what) & set("/ "))
+        checks = [f"importer recurring check {_quoted(one)}{here.options}" for one in ids[:TOP] if one]
+        body.commands[:0] = [*checks, f"importer imports list{here.options}"]
     return body
 
 
