@@ -133,6 +133,15 @@ def test_what_mends_a_file_that_was_refused_is_what_there_is_to_run(code: FileRe
     assert mended == ["importer executions e1", *commands]
 
 
+def test_a_file_called_like_an_option_can_be_copied_and_looked_at():
+    def refused(trouble: Trouble) -> None:
+        trouble.imports("--delete.json", alarms.event_row().decode().encode("utf-16"))
+
+    commands = commands_in(told_of(refused, "failed-executions"))
+    assert "importer preview ./--delete.json    # mend it until this is content" in commands
+    assert "aws s3 cp ./--delete.json s3://import-bucket/imports/--delete.json" in commands
+
+
 # ---- Which alarm it is ---------------------------------------------------------------------------------------------
 
 

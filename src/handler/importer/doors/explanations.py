@@ -425,7 +425,8 @@ def _mending(execution: Execution, here: Here, key: str) -> list[str]:
     dropped = execution.source.key
     if not (key.isprintable() and dropped.isprintable()):
         return []
-    name = _quoted(key.rpartition("/")[2] or "FILE")
+    base = key.rpartition("/")[2] or "FILE"
+    name = _quoted(f"./{base}" if base.startswith("-") else base)  # else it would be an option
     bucket = execution.source.bucket
     return [
         f"aws s3 cp {_quoted(f's3://{bucket}/{key}')} {name}",
