@@ -563,19 +563,34 @@ def test_what_goes_on_is_read_out_and_nothing_jumps(open_page: Callable[..., Pag
     assert shift < 0.1  # Rule: "good" by web.dev/articles/cls
 
 
-def test_dropping_a_file_anywhere_chooses_it(open_page: Callable[..., Page], place: Installation):
-    """And no browser leaves the page for it."""
-    page = entered(open_page, place)
+def drop(page: Page, name: str, text: str) -> None:
     page.evaluate(
-        """() => {
+        """([name, text]) => {
             const data = new DataTransfer();
-            data.items.add(new File(['{"user_id": "a"}'], "dropped.ndjson"));
+            data.items.add(new File([text], name));
             for (const kind of ["dragover", "drop"]) {
                 document.body.dispatchEvent(
                     new DragEvent(kind, {bubbles: true, cancelable: true, dataTransfer: data}));
             }
-        }"""
+        }""",
+        [name, text],
     )
+
+
+def test_dropping_an_empty_file_does_not_take_the_focus_away(open_page: Callable[..., Page], place: Installation):
+    """Its buttons are switched off, the one with the focus among them: it goes to where another file is chosen."""
+    page = entered(open_page, place)
+    drop(page, "full.ndjson", '{"user_id": "a"}')
+    expect(button(page, "Preview")).to_be_focused()
+    drop(page, "empty.ndjson", "")
+    expect(page.locator("#import-error")).to_have_text("This file is empty.")
+    expect(page.locator("#file")).to_be_focused()
+
+
+def test_dropping_a_file_anywhere_chooses_it(open_page: Callable[..., Page], place: Installation):
+    """And no browser leaves the page for it."""
+    page = entered(open_page, place)
+    drop(page, "dropped.ndjson", '{"user_id": "a"}')
     expect(page.locator("#chosen")).to_have_text("dropped.ndjson, 16 bytes")
     expect(button(page, "Preview")).to_be_focused()
     assert page.url.startswith(place.url)

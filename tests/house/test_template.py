@@ -717,7 +717,8 @@ def test_alarms_are_explained_and_one_that_cannot_be_is_kept_and_rings(expanded)
         if as_list(s["Action"]) == ["logs:FilterLogEvents"]
         for r in as_list(s["Resource"])
     ]
-    ours = {"ImportLogs", "PartLogs", "FetchLogs", "ScheduleLogs", "SweepLogs", "ApiLogs", "NotifyLogs"}
+    functions = ("Import", "Part", "Fetch", "Schedule", "Sweep", "Preview", "Api", "Notify")
+    ours = {f"{function}Logs" for function in functions}
     assert set(reads) == ours
 
 

@@ -510,6 +510,24 @@ def _anomaly() -> dict[str, Any]:
     return told | {"AlarmName": "rows are few", "AlarmDescription": "Fewer rows than usual.", "Trigger": trigger}
 
 
+def _own(name: str, namespace: str, metric: str, **dimensions: str) -> dict[str, Any]:
+    """An alarm of somebody's own on something of the stack's."""
+    told = _stranger(AlarmName=name)
+    about = [{"name": dimension, "value": f"{STACK}-{value}-{SUFFIX}"} for dimension, value in dimensions.items()]
+    told["Trigger"] |= {"Namespace": namespace, "MetricName": metric, "Dimensions": about}
+    return delivered(told)
+
+
+def letter_of_a_deleted_file(trouble: Trouble) -> None:
+    notification = trouble.cloud.drop("imports/shop/monday.json", event_row())
+    context = {"requestId": "1", "condition": "RetriesExhausted", "approximateInvokeCount": 3}
+    said = {"errorType": "Unavailable", "errorMessage": "GET s3://import-bucket/imports/shop/monday.json: SlowDown"}
+    trouble.letter({"requestContext": context, "requestPayload": notification, "responsePayload": said})
+    with trouble.cloud.unseen():
+        s3, place = trouble.cloud.client("s3"), {"Bucket": trouble.cloud.bucket, "Key": "imports/shop/monday.json"}
+        s3.delete_object(**place, VersionId=s3.head_object(**place)["VersionId"])
+
+
 LATE_MS = START_MS + 2 * HOUR_MS + 600_000
 
 
@@ -559,7 +577,17 @@ def samples() -> dict[str, Sample]:
             delivered(_stranger(AlarmDescription="A disk is full; make room: docs/operations.md#disk-full"))
         ),
         "composite": Sample(delivered(_composite()), refused_files),
-        "anomaly": Sample(delivered(_anomaly())),
+        "anomaly": Sample(delivered(_anomaly()), refused_rows),
+        "own-function": Sample(
+            _own("a part is slow", "AWS/Lambda", "Duration", FunctionName="PartFunction"), left_behind
+        ),
+        "own-table": Sample(
+            _own("a table is busy", "AWS/DynamoDB", "ThrottledRequests", TableName="EventsTable"), left_behind
+        ),
+        "own-queue": Sample(
+            _own("fetches wait", "AWS/SQS", "ApproximateAgeOfOldestMessage", QueueName="FetchQueue"), fetch_fails
+        ),
+        "dead-letters-gone": Sample(_of("dead-letters"), letter_of_a_deleted_file),
         "text": Sample(delivered("A test of the topic.", subject="Hello")),
         "no-subject": Sample(delivered("A test of the topic.", subject=None)),
         "malformed": Sample(delivered('{"AlarmName": "cut short', subject=None)),

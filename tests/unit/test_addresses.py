@@ -459,6 +459,16 @@ def test_an_address_in_the_uri_itself_is_judged_before_anything_is_resolved():
     assert refused(named.judge_host, HttpSource("http", "169.254.169.254", 80, "/"))[0] is FetchReason.ADDRESS_DENIED
 
 
+@pytest.mark.parametrize("host", ["localhost", "localhost.", "LOCALHOST", "files.localhost"])
+def test_the_name_of_the_machine_itself_is_refused_before_anything_is_resolved(host: str):
+    """It is no other machine's (RFC 6761); like an address it may be named in the parameter."""
+    source = source_of(f"https://{host}/a.json")
+    assert isinstance(source, HttpSource)
+    assert refused(PUBLIC.judge_host, source)[0] is FetchReason.ADDRESS_DENIED
+    AllowedHosts.of(host).judge_host(source)
+    PUBLIC.judge_host(HttpSource("https", "notlocalhost", 443, "/a.json"))
+
+
 def test_names_in_it_are_the_only_hosts_and_a_star_adds_the_others():
     """By their whole name: neither a domain's hosts nor a name that ends like one."""
     hosts = AllowedHosts.of("Files.Example., [::1] 127.0.0.1")

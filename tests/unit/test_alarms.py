@@ -3,25 +3,29 @@ people get is compared whole with its golden message (tests/cases/alarms/)."""
 
 import json
 import re
+import shlex
 from collections.abc import Callable, Iterator
 from typing import Any
 from unittest import mock
 
+import click
 import pytest
 from botocore.exceptions import ClientError
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from cli.main import main
 from importer import assembly
 from importer.aws import clients
+from importer.bad_rows import FileReason
 from importer.doors import explaining as explaining_room
 from importer.doors import explanations
 from importer.doors.alarms import Kind, alarm_described, alarm_of
 from importer.doors.explaining import LOOKING_MS, notes_in
-from importer.doors.explanations import LONGEST_SUBJECT, Facts, Here, explained, log_line
+from importer.doors.explanations import LONGEST_SUBJECT, Ended, Facts, Here, explained, log_line
 from importer.doors.letters import letter_of
 from importer.masking import DIALECT_NAMES, LONGEST_SAMPLE, masked, masked_row
-from importer.model import Misconfigured, Unavailable
+from importer.model import Execution, FileError, Misconfigured, Phase, S3Object, Status, Unavailable
 from importer.telemetry import PowertoolsTelemetry
 from tests.support import alarms, command
 from tests.support.alarms import EVENTS, GOLDEN, Trouble, delivered, document, explaining, in_trouble, published
@@ -66,6 +70,76 @@ def test_every_subject_is_fit_for_sns():
     ]
     assert len(subjects) > len(Kind)
     assert [s for s in subjects if not (0 < len(s) <= LONGEST_SUBJECT and s.isascii() and s.isprintable())] == []
+
+
+def commands_in(text: str) -> list[str]:
+    _, found, rest = text.partition("\nRun:\n")
+    return [line.strip() for line in rest.partition("\n\n")[0].split("\n")] if found else []
+
+
+def test_every_command_that_is_named_is_one_there_is():
+    """Typed at night, by copying: `importer` takes it, options and all."""
+    named = {line for path in GOLDEN.glob("*.txt") for line in commands_in(path.read_text(encoding="utf-8"))}
+    assert len(named) > 30
+    for line in sorted(named):
+        program, *words = shlex.split(line, comments=True)
+        assert program in ("importer", "aws"), line
+        verb: click.Command = main
+        while program == "importer" and isinstance(verb, click.Group) and words and words[0][0] != "-":
+            found = verb.get_command(click.Context(verb), words.pop(0))
+            assert found is not None, line
+            verb = found
+        if program == "importer":
+            verb.make_context("importer", words)  # raises UsageError
+
+
+@pytest.mark.parametrize(
+    ("code", "commands"),
+    [
+        (FileReason.ACCESS_DENIED, ["importer redrive e1"]),
+        (FileReason.GAVE_UP, ["importer redrive e1"]),
+        (FileReason.OBJECT_GONE, []),
+        (FileReason.REPLACED_WHILE_READING, []),
+        (
+            FileReason.OBJECT_ARCHIVED,
+            [
+                "aws s3api restore-object --bucket bucket --key imports/shop/a.json --restore-request Days=7"
+                "    # takes hours",
+                "aws s3 cp s3://bucket/imports/shop/a.json a.json",
+            ],
+        ),
+        (FileReason.TRUNCATED, ["aws s3 cp s3://bucket/imports/shop/a.json a.json"]),
+    ],
+)
+def test_what_mends_a_file_that_was_refused_is_what_there_is_to_run(code: FileReason, commands: list[str]):
+    """The command does what the likely fix says: nobody is to copy a file that is gone."""
+    refused = Execution(
+        id="e1",
+        source=S3Object("bucket", "imports/shop/a.json", "v1", "etag", 1_234, 0),
+        status=Status.FAILED,
+        phase=Phase.CLOSED,
+        created_ms=0,
+        definition={"id": "shop"},
+        format="cooladata",
+        part_count=1,
+        error=FileError(code, "as it is"),
+    )
+    alarm = alarm_of(document(alarms.alarm_ids()["failed-executions"]))
+    assert alarm is not None
+    told = explained(alarm, Facts(ended=[Ended(refused)]), Here("", "bucket"))
+    mended = [
+        line for line in commands_in(told.text) if "preview" not in line and not line.startswith("aws s3 cp a.json")
+    ]
+    assert mended == ["importer executions e1", *commands]
+
+
+def test_a_file_called_like_an_option_can_be_copied_and_looked_at():
+    def refused(trouble: Trouble) -> None:
+        trouble.imports("--delete.json", alarms.event_row().decode().encode("utf-16"))
+
+    commands = commands_in(told_of(refused, "failed-executions"))
+    assert "importer preview ./--delete.json    # mend it until this is content" in commands
+    assert "aws s3 cp ./--delete.json s3://import-bucket/imports/--delete.json" in commands
 
 
 # ---- Which alarm it is ---------------------------------------------------------------------------------------------
@@ -425,6 +499,71 @@ def test_a_command_is_quoted_and_left_out_where_a_name_cannot_be_pasted():
         [told] = notify(delivered(document(alarms.alarm_ids()["failed-executions"])))["messages"]
     assert [one.split()[:2] for one in told["explanation"]["commands"]] == [["importer", "executions"]]
     assert told["text"].replace("\n", "").isprintable()
+
+
+@pytest.mark.parametrize("name", ["Überlast", "磁盘已满", "a\u202eb", "ü" * 255])
+def test_an_alarm_of_any_name_has_a_subject_that_sns_takes(name: str):
+    """CloudWatch takes any text for a name; of another subject SNS would refuse the whole message."""
+    told = alarms._stranger(AlarmName=name)
+    alarm = alarm_of(told)
+    assert alarm is not None
+    said = explained(alarm, Facts(), Here("shop", "bucket"))
+    assert said.subject.startswith("ALARM: ")
+    assert said.subject.isascii()
+    assert said.subject.isprintable()
+    assert len(said.subject) <= LONGEST_SUBJECT
+
+
+def test_a_state_that_is_none_of_cloudwatchs_can_be_published():
+    alarm = alarm_of(document(alarms.alarm_ids()["bad-rows"]) | {"NewStateValue": "ü\x00\n"})
+    assert alarm is not None
+    said = explained(alarm, Facts(), Here("shop", "bucket"))
+    assert (said.subject.isascii(), said.attributes["state"]) == (True, "\\xdc\\x00")
+
+
+def told_of(trouble: Callable[[Trouble], None], section: str, value: float = 60) -> str:
+    with in_trouble(trouble) as place, explaining(place) as notify:
+        notify(delivered(document(alarms.alarm_ids()[section], value)))
+        [(_, text)] = published()
+    return text
+
+
+def test_a_row_that_was_blanked_is_no_sample():
+    """Whom it was about has been forgotten: the next one is shown, or none."""
+
+    def forgotten(trouble: Trouble) -> None:
+        trouble.imports("monday.json", alarms.event_row(user=None) * 2)
+        key = next(key for key in trouble.cloud.objects("errors/") if key.endswith("monday.json"))
+        first, second, _ = trouble.cloud.objects(key)[key].split(b"\n")
+        with trouble.cloud.unseen():
+            body = b"\n".join([b" " * len(first), second if shown else b" " * len(second), b""])
+            trouble.cloud.client("s3").put_object(Bucket=trouble.cloud.bucket, Key=key, Body=body)
+
+    for shown in (True, False):
+        text = told_of(forgotten, "bad-rows")
+        assert ("line 2: missing_field" in text, "One sample" in text) == (shown, shown)
+
+
+def test_what_was_counted_of_some_files_says_so():
+    """Ten receipts are read; the sum above is of all files."""
+
+    def a_bad_day(trouble: Trouble) -> None:
+        for number in range(12):
+            trouble.imports(f"{number}.json", alarms.event_row(user=None) * (number + 1))
+
+    text = told_of(a_bad_day, "bad-rows")
+    assert text.startswith("78 of 78 rows of 12 files were refused.")
+    assert "Top reasons, of the 10 files with most of them:\n  75  missing_field (user_id)" in text
+
+
+def test_a_long_queue_of_dead_letters_is_as_long_as_its_alarm_says():
+    """SQS shows some of it, and again the same ones."""
+
+    def many(trouble: Trouble) -> None:
+        for number in range(30):
+            trouble.letter({"schema": "task/1", "execution_id": f"{number:032x}", "start": 0})
+
+    assert "; 30 were there when it rang." in told_of(many, "dead-letters", 30)
 
 
 # ---- importer alarms -----------------------------------------------------------------------------------------------

@@ -46,3 +46,12 @@ def test_a_form_that_is_none_is_told():
             parsed(body)
         assert (refused.value.status, refused.value.code) == (400, "bad_form")
         assert "-F file=@" in refused.value.detail
+
+
+def test_two_files_in_one_form_are_refused_rather_than_one_of_them_left_behind():
+    """Each file is one execution, and an answer has one: whoever sends two is told to send two requests."""
+    part = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a.ndjson"\r\n\r\nb\r\n'
+    with pytest.raises(Problem) as refused:
+        parsed(part + part + b"--x--\r\n")
+    assert (refused.value.status, refused.value.code) == (400, "bad_form")
+    assert "send each file in a request of its own" in refused.value.detail

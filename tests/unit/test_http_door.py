@@ -440,6 +440,48 @@ def form_of(name: str) -> tuple[bytes, dict[str, str]]:
     return f"{head}{ROW}\r\n--X--\r\n".encode(), {"Content-Type": "multipart/form-data; boundary=X"}
 
 
+def test_a_form_whose_file_this_import_would_refuse_by_its_name_leaves_nothing(door: Door):
+    """CoolaData takes no file with "csv" in its name (C2): said at once, not by an execution that fails."""
+    path = door.made(name="The shop", format="cooladata")
+    body, headers = form_of("csv of monday.json")
+    reply = door.post(f"{path}/executions", body, headers=headers)
+    assert (reply.code, reply.json["field"]) == ((422, "wrong_kind"), "file")
+    assert door.cloud.objects() == {}
+
+
+def test_a_slash_too_many_is_told_as_such(door: Door):
+    """As people type addresses; what is no resource with or without it is none."""
+    path = door.made(name="The shop")
+    for address in (f"{IMPORTS}/", f"{path}/executions/", "/import/"):
+        reply = door.post(address, ROW, headers=LINES)
+        assert reply.code == (404, "no_such_route")
+        assert "leave out the slash at its end" in reply.json["detail"]
+    assert "GET /openapi.json" in door.get("/nowhere/").json["detail"]
+
+
+def test_a_compressed_setting_is_refused_with_what_to_do(door: Door):
+    """Only rows may be compressed: what else is said in JSON is short."""
+    headers = {"Content-Type": "application/json", "Content-Encoding": "gzip"}
+    reply = door.post(IMPORTS, gzip.compress(b'{"name": "x"}'), headers=headers)
+    assert reply.code == (415, "unknown_encoding")
+    assert "without Content-Encoding" in reply.json["detail"]
+
+
+def test_a_date_where_milliseconds_are_due_is_told_what_is_due(door: Door):
+    path = door.made(name="The shop")
+    for address in (f"{path}/executions", "/v1/executions"):
+        reply = door.get(address, created_from="2026-11-20")
+        assert (reply.code, reply.json["parameter"]) == ((400, "bad_parameter"), "created_from")
+        assert "milliseconds since 1970" in reply.json["detail"]
+
+
+def test_an_id_no_import_can_have_is_not_repeated_whole(door: Door):
+    for token in (door.token, door.new_token({"shop": [Right.READ]})):
+        reply = door.request("GET", f"{IMPORTS}/{'a' * 5_000}", token=token)
+        assert reply.status in (403, 404)
+        assert len(reply.json["detail"]) < 1_000
+
+
 def test_a_file_called_like_a_series_is_begun_and_waits_for_a_run(door: Door):
     """Who sends it is told its execution, which neither S3's notification nor the sweep reads: the runs do, one after
     another."""

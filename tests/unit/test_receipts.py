@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from importer.bad_rows import BadRow, Reason, Reject
+from importer.diagnosis import diagnosis
 from importer.model import (
     Destination,
     Execution,
@@ -37,6 +38,18 @@ EXECUTION = Execution(
     start_date=1_700_000_002_000,
     outcome=OUTCOME,
 )
+
+
+def test_every_reason_has_a_remedy_of_its_own():
+    """Where most rows are refused for one cause, what mends them is said."""
+    said = {}
+    for reason in Reason:
+        group = {"code": reason.value, "field": "", "count": 9, "samples": [{"message": "", "hint": ""}]}
+        found = diagnosis(9, [group])
+        assert found is not None
+        said[reason] = found["remedy"]
+    assert all(said.values())
+    assert "date_format" in str(said[Reason.BAD_TIME])
 
 
 def bad_row(line: int, reason: Reason = Reason.NOT_JSON, field: str = "") -> BadRow:

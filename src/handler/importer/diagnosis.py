@@ -25,6 +25,27 @@ _REMEDIES: Final = {
     "import, or take `strict` off",
     Reason.NESTED_VALUE: "write the members of nested values as properties of their own",
     Reason.LINE_TOO_LONG: "are line breaks missing? Each row has to end with one",
+    Reason.DUPLICATE_KEY: "keep one of the two",
+    Reason.TOO_DEEP: "write the row flat: what is nested as properties of its own, or as one string",
+    Reason.WRONG_TYPE: "put ids and names in double quotes, as strings; a time is a number of milliseconds, or a text",
+    Reason.BAD_TIME: "write times as the dialect has them, such as 2012-10-15T04:06:30Z; for dates that can be read "
+    "two ways set date_format of the import",
+    Reason.TIME_UNIT: "send times in the dialect's unit: milliseconds, of KISSmetrics seconds",
+    Reason.BAD_NAME: "rename the property",
+    Reason.RESERVED_NAME: "rename the property: its name is the vendor's own",
+    Reason.TOO_LONG: "shorten it, or keep it elsewhere and send its address",
+    Reason.PLACEHOLDER_ID: "send a person's id, or no row",
+    Reason.UNKNOWN_SCOPE_PREFIX: "a name that begins with a brace has to begin with {u}, or with {s} where the import "
+    "allows it: rename the property",
+    Reason.EVENT_TOO_LARGE: "keep large texts elsewhere and send their address",
+    Reason.NUMBER_OUT_OF_RANGE: "send it as a string",
+    Reason.REFUSED_BY_SINK: "what DynamoDB said stands in `found` of the row's reason: report it",
+    Reason.TOO_MANY_PROPERTIES: "say it in several rows",
+    Reason.NOT_ALLOWED: "the dialect has no such value or field: `importer preview FILE` shows what it has",
+    Reason.NOTHING_TO_RECORD: "send an event, a property or an alias beside the identity",
+    Reason.AMBIGUOUS_COMMAND: "split the row, or say the document type in an import definition",
+    Reason.NO_IDENTIFIER: "say in every row whose it is: send one of the dialect's identifiers",
+    Reason.MANY_IDENTIFIERS: "keep one identifier a row; an association says that two are one person",
 }
 _MISSING: Final = (
     "give every row this field. If the file is of another dialect, name it in the `format` of an import definition "
@@ -62,6 +83,4 @@ def _remedy(code: str, hint: str) -> str:
     """A row's hint says it best, less the number in brackets that is its own."""
     if hint and code not in (Reason.NOT_UTF8, Reason.NOT_JSON):
         return hint.partition(" (")[0] if code == Reason.TIME_UNIT else hint
-    if code == Reason.MISSING_FIELD:
-        return _MISSING
-    return _REMEDIES.get(Reason(code), "mend what the first rows of errors/ have in common, and drop them again")
+    return _MISSING if code == Reason.MISSING_FIELD else _REMEDIES[Reason(code)]

@@ -102,6 +102,20 @@ class Papers:
                 raise
             return answer["Body"].read()
 
+    def is_there(self, bucket: str, key: str, version_id: str | None = None) -> bool:
+        """Whether a key, or that version of it, is there.
+
+        Listed, not asked for: who may not list is answered 403 for what is gone, as for what is forbidden.
+
+        Raises:
+            Unavailable.
+        """
+        prefix = key.partition("/")[0]
+        with told(f"LIST VERSIONS s3://{bucket}/{key}", f"s3:ListBucketVersions on s3://{bucket} for {prefix}/*"):
+            answer = self._client().list_object_versions(Bucket=bucket, Prefix=key)
+        found = [one for one in answer.get("Versions", ()) if one["Key"] == key]
+        return any(one["VersionId"] == version_id if version_id else one["IsLatest"] for one in found)
+
 
 class LogsClient(Protocol):
     """What is needed of botocore's client."""

@@ -350,6 +350,8 @@ class AllowedHosts:
             self._judge_unnamed(source)
         if _is_address(source.host):
             self.judge_addresses(source, [source.host])
+        elif f".{source.host}".endswith(".localhost"):  # Rule: RFC 6761, 6.3; whoever asks need not wait for the fetch
+            self.judge_addresses(source, ["127.0.0.1"])
 
     def _judge_unnamed(self, source: HttpSource) -> None:
         if not self.others:

@@ -64,6 +64,7 @@ LOGS: Final = {
 _BY_METRIC: Final = {
     "ExecutionsFailed": Kind.FAILED_EXECUTIONS,
     "RowsBad": Kind.BAD_ROWS,
+    "RowsBadByReason": Kind.BAD_ROWS,
     "FetchesFailed": Kind.FAILED_FETCHES,
     "OldestWaitingSeconds": Kind.OLDEST_WAITING,
     "WaitingFiles": Kind.OLDEST_WAITING,
@@ -157,6 +158,14 @@ class Alarm:
     def starts_ms(self) -> int:
         """When what it looked at begins; 0 where nobody knows."""
         return 0 if self.changed_ms is None else max(self.changed_ms - self.window_ms, 0)
+
+    @property
+    def namespaces(self) -> frozenset[str]:
+        return frozenset(one.namespace for one in self.measured)
+
+    @property
+    def queues(self) -> tuple[str, ...]:
+        return tuple(value for one in self.measured for name, value in one.dimensions if name == "QueueName")
 
     @property
     def anchor(self) -> str:

@@ -1,6 +1,7 @@
 """What every route asks first: is it our datamart, may the token do it, and does the import exist."""
 
 from http import HTTPStatus
+from typing import Final
 
 from importer import formats
 from importer.definitions import DEFAULT, LONGEST_ID, Definition, StoredDefinition
@@ -9,6 +10,7 @@ from importer.doors.ports import Doorway
 from importer.doors.tokens import Right
 from importer.model import Misconfigured
 
+LATEST_MS: Final = 2**53 - 1  # Rule: the largest whole number every reader of JSON has exactly (RFC 8259, 6)
 WORDS = {
     Right.READ: "read",
     Right.WRITE: "write to",
@@ -19,7 +21,7 @@ WORDS = {
 def permitted(request: Request, right: Right, import_id: str) -> None:
     """Raises Problem(forbidden) unless the token has a right to an import, whether or not there is one of that id."""
     if not request.grant.may(right, import_id):
-        raise forbidden(right, f"import {import_id!r}")
+        raise forbidden(right, f"import {import_id[:LONGEST_ID]!r}")
 
 
 def permitted_anywhere(request: Request, right: Right) -> None:
@@ -56,8 +58,8 @@ def stored_import(door: Doorway, import_id: str) -> StoredDefinition:
         raise Problem(
             HTTPStatus.NOT_FOUND,
             "no_such_import",
-            f"there is no document import {import_id!r}: GET …/document_imports lists those there are, POST "
-            "…/document_imports makes one",
+            f"there is no document import {import_id[:LONGEST_ID]!r}: GET …/document_imports lists those there are, "
+            "POST …/document_imports makes one",
         )
     return stored
 
@@ -88,13 +90,18 @@ def paging(request: Request) -> tuple[int, int]:
     return whole_number(request, "first_result", 0, 0, 10_000), whole_number(request, "max_results", 50, 1, 500)
 
 
-def whole_number(request: Request, name: str, default: int, least: int, most: int) -> int:
+def milliseconds(request: Request, name: str, default: int) -> int:
+    """A time of the query. Raises Problem(bad_parameter)."""
+    return whole_number(request, name, default, 0, LATEST_MS, " (milliseconds since 1970, in UTC)")
+
+
+def whole_number(request: Request, name: str, default: int, least: int, most: int, unit: str = "") -> int:
     """A number of the query. Raises Problem(bad_parameter)."""
     text = request.query.get(name, "")
     if name not in request.query:
         return default
     if not (text.isascii() and text.isdigit() and len(text) <= 16 and least <= int(text) <= most):
-        raise bad_parameter(name, f"a whole number from {least} to {most}")
+        raise bad_parameter(name, f"a whole number from {least} to {most}{unit}")
     return int(text)
 
 

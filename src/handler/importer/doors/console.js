@@ -284,6 +284,7 @@ function choose(file) {
   tell($("import-error"), "");
   tell($("chosen"), file ? `${file.name}, ${bytes(file.size)}` : "");
   buttons();
+  if (document.activeElement.disabled) $("file").focus(); // else a file that is empty takes the focus away
 }
 
 function buttons() {
@@ -306,7 +307,7 @@ for (const kind of ["dragover", "drop", "dragleave"]) {
     $("file").value = "";
     choose(files[0]);
     $("import").scrollIntoView();
-    (($("look").disabled) ? $("straight") : $("look")).focus();
+    ([$("look"), $("straight")].find(button => !button.disabled) ?? $("file")).focus();
     if (files.length > 1) tell($("import-error"), `One file at a time: the first of ${files.length} was taken.`);
   });
 }

@@ -13,7 +13,7 @@ from typing import Final, cast
 
 import orjson
 
-from importer.doors.asking import bad_parameter, forbidden, permitted, permitted_anywhere, whole_number
+from importer.doors.asking import bad_parameter, forbidden, milliseconds, permitted, permitted_anywhere, whole_number
 from importer.doors.document_imports import fitting
 from importer.doors.http import Answer, Problem, Request, ok
 from importer.doors.import_executions import execution_document, retried, statuses_of
@@ -22,7 +22,6 @@ from importer.doors.tokens import Right
 from importer.model import Execution, Phase, Status, Tally, Value
 
 PATH: Final = "/v1/executions"
-_LATEST_MS: Final = 2**53 - 1
 # Each part is an item of some 1 KB: so many are read in one call, and above that progress tells parts alone.
 MOST_PARTS_READ: Final = 500
 _RECEIPT_BYTES: Final = 2_500_000  # Measured: 50 groups of three samples, the longest there can be, take 0.4 MB
@@ -36,7 +35,7 @@ def list_(request: Request, door: Doorway) -> Answer:
     if import_id is not None:
         permitted(request, Right.READ, import_id)
     most = whole_number(request, "max_results", 50, 1, 200)
-    after_ms = whole_number(request, "created_from", 0, 0, _LATEST_MS)
+    after_ms = milliseconds(request, "created_from", 0)
 
     def wanted(execution: Execution) -> bool:
         return (

@@ -8,6 +8,7 @@ without coming through here. All lookups together get LOOKING_MS: who is woken w
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 import orjson
@@ -35,6 +36,7 @@ from importer.executions.ports import Found
 from importer.executions.waiting import GRACE_MS
 from importer.fetches import Fetch
 from importer.model import Clock, Execution, PartState, Phase, S3Object, Status, Unavailable, Value, Watched
+from importer.notification import Dropped
 from importer.receipts import FoldedReasons
 
 if TYPE_CHECKING:
@@ -49,6 +51,9 @@ MOST_FETCHES: Final = 200
 MOST_PARTS: Final = 200  # of an execution whose parts are looked at
 _ERROR_LINES: Final = '?ERROR ?"Task timed out" ?"Runtime exited" ?"Status: timeout"'
 _REMEMBERED: Final = 1_000
+# Functions that imports stand still without, and what all of them use.
+_IMPORTING: Final = ("import", "part", "sweep")
+_SHARED: Final = {"AWS/DynamoDB", "AWS/SQS", "AWS/S3", "AWS/Firehose", "S3EventImporter"}
 
 Found_ = TypeVar("Found_")
 
@@ -71,6 +76,8 @@ class Table(Protocol):
 
 class Papers(Protocol):
     def head(self, bucket: str, key: str, version_id: str | None = None) -> bytes: ...
+
+    def is_there(self, bucket: str, key: str, version_id: str | None = None) -> bool: ...
 
 
 class Logs(Protocol):
@@ -238,7 +245,9 @@ def _fitting(text: str) -> str:
 def facts_of(alarm: Alarm, looking: Looking) -> Facts:
     """What can be found of an alarm within LOOKING_MS."""
     look = _Look(alarm, looking)
-    if alarm.state == ALARM and alarm.kind is not None:
+    if alarm.state == ALARM and alarm.kind is None:
+        look.around()
+    elif alarm.state == ALARM:
         match alarm.kind:
             case Kind.FAILED_EXECUTIONS:
                 look.ended("failed")
@@ -270,7 +279,7 @@ def facts_of(alarm: Alarm, looking: Looking) -> Facts:
                 look.unfinished(lambda _one: True)
             case Kind.FETCH_ERRORS:
                 look.lines("fetch", _ERROR_LINES)
-                look.fetches()
+                look.fetches_under_way()
             case Kind.API_ERRORS:
                 look.lines("api", _ERROR_LINES)
             case Kind.SCHEDULE_ERRORS:
@@ -320,6 +329,20 @@ class _Look:
             self.facts.troubles.append(f"{what}: a fault of ours ({type(bug).__name__}), which the log has")
             self.facts.bugs.append(bug)
             return otherwise
+
+    def around(self) -> None:
+        """Of an alarm of somebody's own, on something of ours: what may be the matter there."""
+        alarm = self.alarm
+        if alarm.log:
+            self.lines(alarm.log, _ERROR_LINES)
+        if alarm.log == "fetch" or any("FetchQueue" in queue for queue in alarm.queues):
+            self.fetches_under_way()
+        elif alarm.log in _IMPORTING or alarm.namespaces & _SHARED:
+            self.unfinished(lambda _one: True)
+        if "S3EventImporter" in alarm.namespaces:
+            self.ended("bad")
+            if self.facts.outside:  # nothing was refused then: that something was, once, explains nothing here
+                self.facts.ended, self.facts.outside = (), False
 
     def series(self, state: str) -> None:
         """Those that were late, or thin, when the alarm looked."""
@@ -402,7 +425,8 @@ class _Look:
         return line if 10 * strange <= len(seen) else b""
 
     def _row(self, execution: Execution, reason: str) -> BadRow | None:
-        """The first refused row of that reason near the begin of the errors file; else the first."""
+        """The first refused row of that reason near the begin of the errors file; else the first. None that is blank:
+        whom it was about has been forgotten."""
         assert execution.outcome is not None
         bucket, to = execution.source.bucket, execution.outcome.destination
         reasons = self.at.papers.head(bucket, to.reasons).split(b"\n")[:-1]
@@ -420,10 +444,12 @@ class _Look:
                 row = BadRow.told(said, rows[at:stop])
             except KeyError:
                 break  # of another version
+            at = stop
+            if not row.raw.strip():
+                continue
             if row.reason == reason:
                 return row
             first = first or row
-            at = stop
         return first
 
     def missed(self) -> None:
@@ -516,6 +542,12 @@ class _Look:
         messages, whole = self.tried("dead letters", self.at.letters.messages, nothing)
         self.facts.letters = list(filter(wanted, map(letter_of, messages)))
         self.facts.whole = self.facts.whole and whole
+        files = [dropped for letter in self.facts.letters for dropped in letter.dropped]
+        self.facts.gone = frozenset(one.key for one in files[:MOST_CASES] if self._is_gone(one))
+
+    def _is_gone(self, file: Dropped) -> bool:
+        there = partial(self.at.papers.is_there, file.bucket, file.key, file.version_id)
+        return not self.tried("files of dead letters", there, True)
 
     def executions_of_letters(self) -> None:
         ids = [letter.task.execution_id if letter.task else letter.execution_id for letter in self.facts.letters]
@@ -547,12 +579,14 @@ class _Look:
         found = (log_line(text, time_ms, wanted) for time_ms, text in read)
         self.facts.lines = [*self.facts.lines, *_one_each(line for line in found if line is not None)]
 
+    def fetches_under_way(self) -> None:
+        before = self.window[1]
+        newest: list[Fetch] = self.tried("fetches", lambda: self.at.table.fetches(MOST_FETCHES, before), [])
+        self.facts.fetches = [fetch for fetch in newest if not fetch.ended]
+
     def fetches(self) -> None:
         after, before = self.window
         newest: list[Fetch] = self.tried("fetches", lambda: self.at.table.fetches(MOST_FETCHES, before), [])
-        if self.alarm.kind is Kind.FETCH_ERRORS:
-            self.facts.fetches = [fetch for fetch in newest if not fetch.ended]
-            return
         inside = [fetch for fetch in newest if _failed_at(fetch) and after <= _failed_at(fetch) <= before]
         if not inside and not self.facts.troubles:
             newest = self.tried("fetches", lambda: self.at.table.fetches(MOST_FETCHES), newest)

@@ -90,6 +90,7 @@ class Facts:
         outside: nothing of the kind happened in the alarm's window: these are the newest there are.
         unfinished: the longest at a standstill first.
         waiting: oldest first.
+        gone: keys of files that dead letters are about and that are not there any more.
         series: of files that did not come, or came thin; the longest due first.
         whole: False where there may be more of any of it than was looked at.
         troubles: what could not be looked up, and the permission for it.
@@ -102,6 +103,7 @@ class Facts:
     unfinished: Sequence[Standing] = ()
     waiting: Sequence[Waits] = ()
     letters: Sequence[Letter] = ()
+    gone: frozenset[str] = frozenset()
     lines: Sequence[LogLine] = ()
     series: "Sequence[Unusual]" = ()
     whole: bool = True
@@ -159,7 +161,7 @@ class _Body:
     Attributes:
         headline: a sentence without its full stop; begins small.
         cases_of: what they are, "Files".
-        of: what is counted in the causes.
+        causes_of: of which of them; "" for all.
     """
 
     headline: str = ""
@@ -167,6 +169,7 @@ class _Body:
     cases_of: str = "Files"
     total: int = 0
     causes: list[_Cause] = field(default_factory=list)
+    causes_of: str = ""
     sample: str = ""
     sample_of: str = ""
     fix: str = ""
@@ -251,7 +254,8 @@ _FILE_FIXES: Final = {
     FileReason.EXPANDS_TOO_MUCH: "split the file into shorter ones, and drop those",
     FileReason.DIALECT_UNKNOWN: "name the `format` in an import definition (`importer imports create --help`), and "
     "drop the file in that import's folder",
-    FileReason.CSV_HEADER_MISSING: "give the CSV a first line that names its columns, and drop it again",
+    FileReason.CSV_HEADER_MISSING: "give the CSV a first line that names its columns, with commas between, "
+    "and drop it again",
     FileReason.TOO_MANY_BAD_ROWS: "mend the refused rows, and drop the whole file again; or raise max_bad_rows of the "
     "import",
     FileReason.ATOMIC_REFUSED: "mend the refused rows, and drop the whole file again; nothing of it was stored",
@@ -292,7 +296,9 @@ def explained(alarm: Alarm, facts: Facts, here: Here) -> Explanation:
     """What to tell of an alarm."""
     if alarm.state != ALARM:
         return _told(alarm, facts, here, _Body(headline=_passed(alarm)))
-    body = _BODIES[alarm.kind](alarm, facts, here) if alarm.kind is not None else _of_stranger(alarm, here)
+    body = _BODIES[alarm.kind](alarm, facts, here) if alarm.kind is not None else _of_stranger(alarm, facts, here)
+    if alarm.rule:  # a composite alarm: one of those that made it ring is explained here
+        body.commands.append(f"importer alarms{here.options}    # explains each that rings")
     body.headline = body.headline or _TITLES.get(cast("Kind", alarm.kind), "it rings")
     body.fix = body.fix or _FIXES.get(cast("Kind", alarm.kind), "")
     return _told(alarm, facts, here, body)
@@ -313,16 +319,15 @@ def _failed_executions(alarm: Alarm, facts: Facts, here: Here) -> _Body:
     body = _Body(total=len(facts.ended))
     codes: dict[str, int] = {}
     for one in facts.ended:
-        error = one.execution.error
-        code = error.code if error else "failed"
+        code = _code(one.execution)
         codes[code] = codes.get(code, 0) + 1
         body.cases.append(_Case(one.execution.source.key, _refused_file(one.execution, code)))
     groups = _groups(facts.ended)
     body.causes = [_Cause(f"{_clean(code)}: {_file_reason(code)}", count) for code, count in _most(codes)]
     body.causes += [_row_cause(group) for group in groups[: max(TOP - len(body.causes), 0)]]
     if not facts.ended:
+        body.commands = [f"importer executions{here.options}"]
         return body
-    first = facts.ended[0].execution
     code = _most(codes)[0][0]
     body.headline = f"{many(len(facts.ended), 'file')} {'was' if len(facts.ended) == 1 else 'were'} refused as a whole"
     if facts.outside:
@@ -332,11 +337,32 @@ def _failed_executions(alarm: Alarm, facts: Facts, here: Here) -> _Body:
     if rows := _rows_fix(facts.ended, groups):
         body.fix = f"{_ended_sentence(body.fix)} As to its rows: {rows}"
     body.commands = [f"importer executions {one.execution.id}{here.options}" for one in facts.ended[:TOP]] + sampled
-    if code == FileReason.GAVE_UP:
-        body.commands += [f"importer redrive {one.execution.id}{here.options}" for one in facts.ended[:TOP]]
-    else:
-        body.commands += _mending(first, here, first.source.key)
+    body.commands += _refused_commands(
+        code, [one.execution for one in facts.ended if _code(one.execution) == code], here
+    )
     return body
+
+
+def _code(execution: Execution) -> str:
+    return execution.error.code if execution.error else "failed"
+
+
+def _refused_commands(code: str, executions: Sequence[Execution], here: Here) -> list[str]:
+    """What mends files that were refused for the most frequent reason, as its fix says."""
+    first = executions[0]
+    match code:
+        case FileReason.GAVE_UP | FileReason.ACCESS_DENIED:
+            return [f"importer redrive {one.id}{here.options}" for one in executions[:TOP]]
+        case FileReason.OBJECT_GONE | FileReason.REPLACED_WHILE_READING:
+            return []  # there is nothing to have and mend
+        case FileReason.OBJECT_ARCHIVED if first.source.key.isprintable():
+            bucket, key = _quoted(first.source.bucket), _quoted(first.source.key)
+            restore = (
+                f"aws s3api restore-object --bucket {bucket} --key {key} --restore-request Days=7    # takes hours"
+            )
+            return [restore, *_mending(first, here, first.source.key)]
+        case _:
+            return _mending(first, here, first.source.key)
 
 
 def _refused_file(execution: Execution, code: str) -> str:
@@ -364,6 +390,7 @@ def _bad_rows(alarm: Alarm, facts: Facts, here: Here) -> _Body:
     for one in worst:
         body.cases.append(_Case(one.execution.source.key, f"{_counts(one.execution)} Execution {one.execution.id}"))
     if not worst:
+        body.commands = [f"importer executions{here.options}"]
         return body
     bad = sum(_bad(one.execution) for one in worst)
     rows = sum(one.execution.outcome.sums.rows for one in worst if one.execution.outcome)
@@ -372,6 +399,8 @@ def _bad_rows(alarm: Alarm, facts: Facts, here: Here) -> _Body:
         body.headline = "no refused row is known of the time the alarm looked at; these files had some last"
     groups = _groups(worst)
     body.causes = [_row_cause(group) for group in groups[:TOP]]
+    if (read := sum(one.receipt is not None for one in worst)) < len(worst):
+        body.causes_of = f", of the {many(read, 'file')} with most of them"
     sampled = _add_sample(body, worst, groups, here)
     body.fix = _rows_fix(worst, groups) or _ROW_FIX
     first = worst[0].execution
@@ -396,7 +425,8 @@ def _mending(execution: Execution, here: Here, key: str) -> list[str]:
     dropped = execution.source.key
     if not (key.isprintable() and dropped.isprintable()):
         return []
-    name = _quoted(key.rpartition("/")[2] or "FILE")
+    base = key.rpartition("/")[2] or "FILE"
+    name = _quoted(f"./{base}" if base.startswith("-") else base)  # else it would be an option
     bucket = execution.source.bucket
     return [
         f"aws s3 cp {_quoted(f's3://{bucket}/{key}')} {name}",
@@ -413,7 +443,7 @@ def _groups(ended: Iterable[Ended]) -> list[Mapping[str, Any]]:
             key = str(group.get("code", "")), str(group.get("field", "") or "")
             known = sums.setdefault(key, {**group, "count": 0, "key": one.execution.source.key})
             known["count"] += _whole(group.get("count"))
-    return sorted(sums.values(), key=lambda group: -group["count"])
+    return sorted((group for group in sums.values() if group["count"] > 0), key=lambda group: -group["count"])
 
 
 def _folded(receipt: Mapping[str, Any] | None) -> list[Mapping[str, Any]]:
@@ -534,7 +564,10 @@ def _function(alarm: Alarm, facts: Facts, here: Here) -> _Body:
         body.headline = f"{many(len(facts.waiting), 'file')}{more} in imports/ {verb} to be begun or finished"
     body.commands = _unique(body.commands)[:TOP] + _log_command(alarm, here)
     if alarm.kind is Kind.SCHEDULE_ERRORS:
-        body.commands.insert(0, f"importer recurring list{here.options}")
+        # A line is about an import, a file of one, or a definition that nobody can read.
+        ids = _unique(line.what for line in facts.lines if line.what.isprintable() and not set(line.what) & set("/ "))
+        checks = [f"importer recurring check {_quoted(one)}{here.options}" for one in ids[:TOP] if one]
+        body.commands[:0] = [*checks, f"importer imports list{here.options}"]
     return body
 
 
@@ -555,7 +588,8 @@ def _add_lines(body: _Body, facts: Facts) -> None:
 def _add_letters(body: _Body, facts: Facts, here: Here) -> None:
     for letter in facts.letters:
         files = [dropped.key for dropped in letter.dropped]
-        _add_case(body, files[0] if len(files) == 1 else letter.about(), f"a dead letter: {_why(letter)}")
+        said = f"a dead letter: {_why(letter)}{_gone(letter, facts)}"
+        _add_case(body, files[0] if len(files) == 1 else letter.about(), said)
     if facts.letters:
         body.fix = body.fix or _fix_of(_why(facts.letters[0]))
         body.commands.append(f"importer redrive --dead-letters --dry-run{here.options}")
@@ -724,16 +758,26 @@ def _dead_letters(alarm: Alarm, facts: Facts, here: Here) -> _Body:
         said = "; ".join(text for text in (letter.what if letter.what != "unknown" else "", why, tried, since) if text)
         execution = _of_letter(letter, facts)
         if execution is not None:
-            said += f"; of {_name(execution.source.key)}"
+            ended = f", which has ended {execution.status.value}" if execution.phase is Phase.CLOSED else ""
+            said += f"; of {_name(execution.source.key)}{ended}"
+        said += _gone(letter, facts)
         body.cases.append(_Case(letter.about(), said))
     body.causes = [_Cause(why, count) for why, count in _most(causes)[:TOP]]
     if facts.letters:
         more = "" if facts.whole else " or more"
+        # SQS shows some of a long queue, and the same ones again: how many there are the alarm says.
+        counted = int(alarm.values[0]) if alarm.values and _counts_letters(alarm) else 0
+        rang = f"; {counted:,} were there when it rang" if counted > len(facts.letters) else ""
         body.headline = (
-            f"{many(len(facts.letters), 'letter')}{more} in the queue of what was tried again and again in vain"
+            f"{many(len(facts.letters), 'letter')}{more} in the queue of what was tried again and again in vain{rang}"
         )
         body.fix = _fix_of(_most(causes)[0][0])
     body.fix = f"{body.fix}; then deliver the letters again" if body.fix else ""
+    if facts.letters and all(_gone(letter, facts) for letter in facts.letters):
+        body.fix = (
+            "deliver the letters again, which takes them away: their files were imported after all, or somebody has "
+            "deleted them; of those, drop again what is still wanted"
+        )
     body.commands = [
         f"importer redrive --dead-letters --dry-run{here.options}",
         f"importer redrive --dead-letters{here.options}",
@@ -743,6 +787,18 @@ def _dead_letters(alarm: Alarm, facts: Facts, here: Here) -> _Body:
     fetches = [letter.fetch_id for letter in facts.letters]
     body.commands[:0] = _unique(f"importer fetches {one}{here.options}" for one in fetches if _is_id(one))[:TOP]
     return body
+
+
+def _counts_letters(alarm: Alarm) -> bool:
+    return [one.name for one in alarm.measured] == ["ApproximateNumberOfMessagesVisible"]
+
+
+def _gone(letter: Letter, facts: Facts) -> str:
+    """Said of a letter whose files are not there any more; "" of any other."""
+    keys = {dropped.key for dropped in letter.dropped}
+    if not keys or not keys <= facts.gone:
+        return ""
+    return f"; the {'file is' if len(keys) == 1 else 'files are'} not in imports/ any more"
 
 
 def _of_letter(letter: Letter, facts: Facts) -> Execution | None:
@@ -874,21 +930,55 @@ def _measured_sentence(alarm: Alarm) -> str:
     name = _clean(alarm.name)
     if not alarm.measured and not alarm.expression:
         return f"the alarm {name} rings"
-    what = "what it computes" if alarm.expression else str(alarm.measured[0])
+    in_a_band = alarm.expression.startswith("ANOMALY_DETECTION_BAND") and alarm.measured
+    what = "what it computes" if alarm.expression and not in_a_band else str(alarm.measured[0])
     value = f" was {_plain(alarm.values[0])}" if alarm.values else " had no data" if alarm.silent else ""
     limit = f", and it rings at {alarm.comparison} {_plain(alarm.threshold)}" if alarm.threshold is not None else ""
+    if in_a_band and alarm.comparison:
+        limit = f", {alarm.comparison} what is usual"
     return f"the alarm {name} rings: {_clean(what)}{value}{limit}"
 
 
-def _of_stranger(alarm: Alarm, here: Here) -> _Body:
-    """An alarm we do not know: what it measures is all there is, and where one might look."""
-    return _Body(
-        headline=_measured_sentence(alarm),
-        commands=[
-            f"aws cloudwatch describe-alarm-history --alarm-name {_quoted(_one_line(alarm.name))} --max-items 10",
-            f"importer status{here.options}",
-        ],
-    )
+# What mends it where an alarm of somebody's own measures something that all imports use: (namespace, metric).
+_MEASURED_FIXES: Final = {
+    ("AWS/Lambda", "Duration"): "nothing while files get done: what runs out of time goes on where it stood. Otherwise "
+    "see whether S3 or the tables answer slowly, or give the function more MemorySize",
+    ("AWS/Lambda", "Throttles"): "raise the account's quota of concurrent executions, or limit what uses it up",
+    ("AWS/Lambda", "Errors"): "remove the cause the log names: what failed is tried again by itself",
+    ("AWS/DynamoDB", "Throttle"): "nothing while imports get on: what a table refuses is put off and written later. "
+    "Otherwise raise the table's limits, which double within half an hour by themselves, or drop less at once",
+    ("S3EventImporter", "Throttle"): "nothing while imports get on: what is refused is put off and written later. "
+    "Otherwise raise the limits of the tables or the stream, or drop less at once",
+    ("AWS/SQS", "ApproximateAge"): "nothing while it gets done. Otherwise find out what keeps the workers from it: "
+    "errors, throttles, or a queue that is switched off",
+}
+
+
+def _of_stranger(alarm: Alarm, facts: Facts, here: Here) -> _Body:
+    """An alarm of somebody's own: what it measures, and if that is something of ours, what goes on there."""
+    body = _function(alarm, facts, here)
+    body.headline = _measured_sentence(alarm)
+    shown = [one for one in facts.ended if _bad(one.execution)]
+    for one in shown:
+        _add_case(body, one.execution.source.key, f"{_counts(one.execution)} Execution {one.execution.id}")
+    groups = _groups(shown)
+    body.causes += [_row_cause(group) for group in groups[: max(TOP - len(body.causes), 0)]]
+    sampled = _add_sample(body, shown, groups, here)
+    body.fix = body.fix or _rows_fix(shown, groups) or _measured_fix(alarm)
+    body.commands += [f"importer executions {one.execution.id}{here.options}" for one in shown[:TOP]] + sampled
+    body.commands += [
+        f"aws cloudwatch describe-alarm-history --alarm-name {_quoted(_one_line(alarm.name))} --max-items 10",
+        f"importer status{here.options}",
+    ]
+    return body
+
+
+def _measured_fix(alarm: Alarm) -> str:
+    for one in alarm.measured:
+        for (namespace, begin), fix in _MEASURED_FIXES.items():
+            if one.namespace == namespace and begin in one.name and (alarm.log or namespace != "AWS/Lambda"):
+                return fix
+    return ""
 
 
 _BODIES: Final = {
@@ -985,7 +1075,11 @@ def _told(alarm: Alarm, facts: Facts, here: Here, body: _Body) -> Explanation:
     if rings and body.causes:
         causes = body.causes[:TOP]
         width = max(len(f"{cause.count:,}") for cause in causes)
-        lines += ["Top reasons:", *(f"  {cause.count:>{width},}  {cause.text}" for cause in causes), ""]
+        lines += [
+            f"Top reasons{body.causes_of}:",
+            *(f"  {cause.count:>{width},}  {cause.text}" for cause in causes),
+            "",
+        ]
     if rings and body.sample:
         lines += [f"One sample, its values masked ({body.sample_of}):", f"  {body.sample}", ""]
     if rings and body.fix:
@@ -1014,7 +1108,7 @@ def _told(alarm: Alarm, facts: Facts, here: Here, body: _Body) -> Explanation:
     return Explanation(
         _subject(alarm, here, title, shown, body),
         text if len(text) <= MOST_TEXT else text[: MOST_TEXT - 2] + "…\n",
-        {"state": alarm.state or "NONE", "alarm": alarm.kind.value if alarm.kind else "other"},
+        {"state": _ascii(alarm.state, 100) or "NONE", "alarm": alarm.kind.value if alarm.kind else "other"},
         document,
     )
 
@@ -1029,7 +1123,8 @@ def _subject(alarm: Alarm, here: Here, title: str, shown: Sequence[_Case], body:
         room = LONGEST_SUBJECT - len(begin) - len(more) - 2
         begin = f"{begin}: {_ascii(_one_line(name), max(room, 12))}{more}"
     end = f" ({here.name})" if here.name else ""
-    return begin + end if len(_ascii(begin + end, 1_000)) <= LONGEST_SUBJECT else _ascii(begin, LONGEST_SUBJECT)
+    whole = _ascii(begin + end, 2 * LONGEST_SUBJECT)  # SNS takes no other subject, and an alarm's name may be any text
+    return whole if len(whole) <= LONGEST_SUBJECT else _ascii(begin, LONGEST_SUBJECT)
 
 
 def _facts_of(alarm: Alarm) -> list[str]:

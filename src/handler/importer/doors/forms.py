@@ -21,7 +21,7 @@ class Field:
 
 
 def fields_of(request: Request) -> dict[str, Field]:
-    """The fields by name; of two that share one, the last.
+    """The fields by name.
 
     Raises:
         Problem: bad_form.
@@ -46,6 +46,8 @@ def fields_of(request: Request) -> dict[str, Field]:
         body = part.get_payload(decode=True)
         if not isinstance(name, str) or not isinstance(body, bytes):
             raise _bad("a part of it has no name, or parts of its own")
+        if name in found:  # of two files one would be left behind without a word (D8)
+            raise _bad("two of its fields have the same name; send each file in a request of its own")
         said = media_type(str(part["content-type"])) if "content-type" in part else ""
         found[name] = Field(part.get_filename("") or "", said, body)
     return found

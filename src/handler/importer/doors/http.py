@@ -45,7 +45,7 @@ class Request:
         """The body as JSON.
 
         Raises:
-            Problem: 415 for another Content-Type, 400 for what is no JSON.
+            Problem: 415 for another Content-Type, or any Content-Encoding; 400 for what is no JSON.
         """
         said = media_type(self.headers.get("content-type", ""))
         if said not in ("", JSON) and not said.endswith("+json"):
@@ -53,6 +53,12 @@ class Request:
                 HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
                 "unsupported_media_type",
                 "send the body as Content-Type: application/json",
+            )
+        if self.headers.get("content-encoding", "").strip().lower() not in ("", "identity"):
+            raise Problem(
+                HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+                "unknown_encoding",
+                "send this body as it is, without Content-Encoding: rows alone may be compressed",
             )
         try:
             return cast("Value", orjson.loads(self.body))

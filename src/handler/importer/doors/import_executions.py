@@ -10,15 +10,25 @@ from http import HTTPStatus
 from typing import Final, cast
 from urllib.parse import quote
 
+from importer.bad_rows import ObjectProblem
 from importer.definitions import DEFAULT, NDJSON, TEXT_CSV, Definition
 from importer.documents import document
-from importer.doors import document_imports
-from importer.doors.asking import bad_parameter, definition_of, judge_datamart, paging, permitted, whole_number
+from importer.doors import document_imports, uploads
+from importer.doors.asking import (
+    LATEST_MS,
+    bad_parameter,
+    definition_of,
+    judge_datamart,
+    milliseconds,
+    paging,
+    permitted,
+)
 from importer.doors.http import Answer, Problem, Request, media_type, ok
 from importer.doors.idempotency import Try, once
 from importer.doors.ports import Doorway
 from importer.doors.tokens import Right
 from importer.executions import cancel_soon, execution_id_of, mending, redrive, start
+from importer.executions.starting import judge_name
 from importer.model import Execution, Phase, S3Object, Status, Unavailable, Value
 from importer.notification import IMPORTS_PREFIX
 
@@ -32,7 +42,6 @@ _ENCODINGS: Final = {
     "zstd": (".zst", b"\x28\xb5\x2f\xfd"),
 }
 _LONGEST_NAME: Final = 120
-_LATEST_MS: Final = 2**53 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +71,8 @@ def list_(request: Request, door: Doorway) -> Answer:
     document_imports.found(door, import_id)
     first, most = paging(request)
     statuses = statuses_of(request)
-    after_ms = whole_number(request, "created_from", 0, 0, _LATEST_MS)
-    before_ms = whole_number(request, "created_before", _LATEST_MS, 0, _LATEST_MS)
+    after_ms = milliseconds(request, "created_from", 0)
+    before_ms = milliseconds(request, "created_before", LATEST_MS)
     found, complete = door.books.listed(import_id, statuses, after_ms, before_ms, first + most)
     shown = document_imports.fitting(execution_document(door, execution) for execution in found[first : first + most])
     total = len(found) if complete else None
@@ -171,7 +180,7 @@ def started(door: Doorway, definition: Definition, file: File, this: Try) -> Exe
 
 def _begun_before(door: Doorway, definition: Definition, key: str, since_ms: int) -> Execution | None:
     """The execution of a key that is used once only. It may have ended, and the file been moved, before this try."""
-    found, _ = door.books.listed(definition.id, (), max(since_ms - 60_000, 0), _LATEST_MS, 1_000)
+    found, _ = door.books.listed(definition.id, (), max(since_ms - 60_000, 0), LATEST_MS, 1_000)
     return next((execution for execution in found if execution.source.key == key), None)
 
 
@@ -251,7 +260,12 @@ def _file_of_form(request: Request, definition: Definition) -> File:
             f"document import {definition.id!r} has mime_type {definition.mime_type}: send the file as {wanted} "
             f"(curl: -F 'file=@name;type={wanted}'), or a field `type` that says so",
         )
-    return File(_name_of(field.file_name, definition.mime_type), wanted, field.body)
+    name = _name_of(field.file_name, definition.mime_type)
+    try:
+        judge_name(name, definition.format, definition.mime_type)
+    except ObjectProblem as problem:
+        raise uploads.refused(problem, "file") from None
+    return File(name, wanted, field.body)
 
 
 def _name_of(given: str, mime_type: str) -> str:

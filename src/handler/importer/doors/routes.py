@@ -160,7 +160,12 @@ def no_such_route(method: str, path: str) -> Problem:
             f"this resource takes {allowed}: GET /openapi.json says what each is for",
             {"Allow": allowed},
         )
-    return Problem(HTTPStatus.NOT_FOUND, "no_such_route", "there is no such resource: GET /openapi.json lists them all")
+    if path.endswith("/") and any(_pattern(route.path).fullmatch(path.rstrip("/")) for route in ROUTES):
+        # Not redirected: a client that follows makes a GET of a POST.
+        remedy = "leave out the slash at its end"
+    else:
+        remedy = "GET /openapi.json lists them all"
+    return Problem(HTTPStatus.NOT_FOUND, "no_such_route", f"there is no such resource: {remedy}")
 
 
 @cache

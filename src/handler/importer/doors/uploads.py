@@ -177,9 +177,9 @@ def create_upload(request: Request, door: Doorway) -> Answer:
     return Answer(answer.status, answer.body, answer.headers | {"Cache-Control": "no-store"})
 
 
-def refused(problem: ObjectProblem) -> Problem:
+def refused(problem: ObjectProblem, field: str = "file_name") -> Problem:
     """An import of this kind takes no file of such a name."""
-    return Problem(HTTPStatus.UNPROCESSABLE_ENTITY, problem.code.value, problem.message, field="file_name")
+    return Problem(HTTPStatus.UNPROCESSABLE_ENTITY, problem.code.value, problem.message, field=field)
 
 
 def bad_name(problem: BadName) -> Problem:
