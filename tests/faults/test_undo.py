@@ -528,6 +528,22 @@ def test_one_undoing_at_a_time(story: History) -> None:
         story.undo(first)
 
 
+def test_a_turn_that_was_not_given_back_keeps_nobody_waiting(story: History) -> None:
+    """Its undoing was done, and whoever did it was killed before that; or the imports table has forgotten it."""
+    first, wrong = story.told
+    cloud = story.importer.cloud
+    calls = calls_of(cloud, lambda: story.undo(wrong))
+    assert attempt(cloud, lambda: story.undo(wrong), kill_before=len(calls)).killed
+    assert (story.desk().marks.whose_turn(), story.now(wrong.id).undone.done) == (wrong.id, True)  # type: ignore[union-attr]
+    assert planned(story.desk(), first.id).others == ()
+    story.undo(first)
+    assert story.tables() == {"events": {}, "users": {}}
+    later = story.drop(MEANWHILE)
+    story.desk().marks.take_turn("f" * 32)
+    assert story.undo(later).undone is not None
+    assert story.tables() == {"events": {}, "users": {}}
+
+
 def test_what_has_not_ended_is_not_undone(story: History) -> None:
     place = story.importer.workplaces(lambda: 900_000)
     notification = story.importer.cloud.drop("imports/next.json", LATER)

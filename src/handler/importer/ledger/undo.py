@@ -268,7 +268,7 @@ def judge(desk: Desk, execution: Execution, look: bool = True) -> None:
     if "dynamodb" not in execution.sinks:
         raise CannotUndo(f"execution {execution.id} wrote to no table. " + _stream_words(execution).capitalize())
     turn = desk.marks.whose_turn()
-    if turn not in ("", execution.id):
+    if turn not in ("", execution.id) and not _is_over(desk, turn):
         raise Busy(f"execution {turn} is being undone: one at a time. `importer undo {turn}` goes on with it")
     if wrote_nothing(execution) or not look:
         return
@@ -277,6 +277,21 @@ def judge(desk: Desk, execution: Execution, look: bool = True) -> None:
         _judge_erasures(desk, execution, walk)
     except CannotWalk as reason:
         raise CannotUndo(f"it cannot be undone: {reason}") from reason
+
+
+def turn_of(desk: Desk, execution: Execution) -> str:
+    """Take the turn, if nobody else has it: id of the execution whose turn it is."""
+    turn = desk.marks.take_turn(execution.id)
+    if turn != execution.id and _is_over(desk, turn):
+        desk.marks.end_turn(turn)
+        turn = desk.marks.take_turn(execution.id)
+    return turn
+
+
+def _is_over(desk: Desk, execution_id: str) -> bool:
+    """Whether who has the turn needs it no more: somebody was killed before it was given back, or it is forgotten."""
+    execution = desk.records.execution(execution_id)
+    return execution is None or (execution.undone is not None and execution.undone.done)
 
 
 def _judge_erasures(desk: Desk, execution: Execution, walk: Walk) -> None:
@@ -397,7 +412,7 @@ def _begun(desk: Desk, execution_id: str, by: str, without: Collection[str]) -> 
         return execution
     if execution.undone is None and not wrote_nothing(execution):
         _others(desk, execution, without)  # what cannot go on is not begun: it would keep all others from their turn
-    turn = desk.marks.take_turn(execution.id)
+    turn = turn_of(desk, execution)
     if turn != execution.id:
         raise Busy(f"execution {turn} is being undone: one at a time. `importer undo {turn}` goes on with it")
     if execution.undone is None:
