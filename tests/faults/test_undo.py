@@ -23,7 +23,7 @@ from importer.executions import mending
 from importer.ledger.undo import GONE, Busy, CannotUndo, Change, Desk, _Undoing, planned, receipt_key, undo
 from importer.ledger.verdict import Place
 from importer.model import Execution, Fenced, Status, TimeIsUp
-from tests.faults.importing import Importer, installed
+from tests.faults.importing import Importer, deadly, installed
 from tests.support.clock import START_MS
 from tests.support.faults import Fault, attempt, every
 from tests.support.scenarios import calls_of, explore, report, sample, seed
@@ -612,6 +612,27 @@ def test_a_plan_tells_what_it_takes_and_changes_nothing(story: History) -> None:
     assert isinstance(plan["cost"], dict)
     assert plan["cost"]["usd"] > 0
     assert (story.tables(), story.now(wrong.id).undone) == (before, None)
+
+
+def test_what_was_written_before_a_redrive_is_put_back(tmp_path: Path) -> None:
+    """It began again when ours had ended, and the rows it had written before it does not write again."""
+    body = b"".join(row("a", second) for second in range(30))
+    with installed(versioned=False, part_bytes=1024) as importer:
+        story = History(importer, tmp_path)
+        importer.notify(importer.cloud.drop("imports/first.json", body))
+        with deadly(row("a", 25).strip()):
+            importer.run_until_quiet()
+        [item] = importer.executions()
+        wrong = story.drop(File(1, "imports/wrong.json", body[: 5 * len(row("a", 0))]))
+        importer.by_hand("redrive", item["id"])
+        importer.run_until_quiet()
+        first = story.now(item["id"])
+        assert (first.status, first.attempt) == (Status.SUCCEEDED, 2)
+        done = story.undo(wrong).undone
+        assert done is not None
+        assert (done.removed, done.put_back) == (0, 5)
+        assert {item["execution_id"] for item in story.tables()["events"].values()} == {first.id}
+        assert len(story.tables()["events"]) == 30
 
 
 # ---- Replays --------------------------------------------------------------------------------------------------------

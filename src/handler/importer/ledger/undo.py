@@ -374,10 +374,17 @@ def _may_share(execution: Execution, other: Execution) -> bool:
     mine, other_identity = _identity(execution), _identity(other)
     if "address" in (mine, other_identity):  # of a replay, that of the upload it reads again
         return mine == other_identity and execution.upload.execution_id == other.upload.execution_id
-    if not definition_of(execution).ranked and other.start_date is not None and outcome.end_date < other.start_date:
+    if not definition_of(execution).ranked and outcome.end_date < _begun_ms(other):
         # It began when ours had ended. What it has written it holds; but for what it writes by rank.
         return other_identity != "row"
     return True
+
+
+def _begun_ms(execution: Execution) -> int:
+    """Before it, an execution has written nothing. The start of one that was redriven is that of its last attempt."""
+    if execution.attempt > 1 or execution.start_date is None:
+        return execution.created_ms
+    return execution.start_date
 
 
 def _identity(execution: Execution) -> str:
