@@ -39,7 +39,7 @@ from importer.executions.ports import Objects, Records
 from importer.ledger.former import Former, Found, is_link
 from importer.ledger.ports import Key, Stored
 from importer.ledger.verdict import Place
-from importer.ledger.written import CannotWalk, Walk, Written, outcome_of, wrote_nothing
+from importer.ledger.written import CannotWalk, Walk, Written, file_uri, outcome_of, wrote_nothing
 from importer.model import (
     Border,
     Clock,
@@ -797,11 +797,10 @@ class _Undoing:
             raise Fenced(f"another worker undoes {self.execution.id}")
 
     def _receipt(self, undone: Undone) -> None:
-        outcome = self.execution.outcome
-        assert outcome is not None
-        source = self.execution.source
-        body = orjson.dumps(receipt(self.execution, undone), option=orjson.OPT_INDENT_2)
-        self.desk.objects.put(source.bucket, receipt_key(self.execution), body, "application/json")
+        objects, execution = self.desk.objects, self.execution
+        document = receipt(execution, undone, file_uri(objects, execution))
+        body = orjson.dumps(document, option=orjson.OPT_INDENT_2)
+        objects.put(execution.source.bucket, receipt_key(execution), body, "application/json")
 
     # -- time ---------------------------------------------------------------------------------------------------------
 
@@ -821,18 +820,16 @@ def receipt_key(execution: Execution) -> str:
     return f"{execution.outcome.destination.receipt.removesuffix('.json')}.{execution.id}.undo.json"
 
 
-def receipt(execution: Execution, undone: Undone) -> dict[str, Value]:
-    """`undo/1`."""
-    source, outcome = execution.source, execution.outcome
-    moved = execution.status is Status.SUCCEEDED and outcome is not None
-    key = outcome.destination.completed if moved and outcome is not None else source.key
+def receipt(execution: Execution, undone: Undone, uri: str) -> dict[str, Value]:
+    """`undo/1`. `uri`: of the file, which stays where it is, and is not imported again."""
+    source = execution.source
     return {
         "schema": SCHEMA,
         "execution_id": execution.id,
         "import_id": execution.document_import_id,
         "status": execution.status.value,
         "source": {"bucket": source.bucket, "key": source.key, "version_id": source.version_id, "etag": source.etag},
-        "file_uri": f"s3://{source.bucket}/{key}",  # it stays there, and is not imported again
+        "file_uri": uri,
         "begun_ms": undone.at_ms,
         "done_ms": undone.done_ms,
         "by": undone.by,
