@@ -20,7 +20,7 @@ import pytest
 
 from importer import executions
 from importer.executions import mending
-from importer.ledger.undo import GONE, Busy, CannotUndo, Change, Desk, _Undoing, planned, receipt_key, undo
+from importer.ledger.undo import GONE, Busy, CannotUndo, Change, Desk, Progress, _Undoing, planned, receipt_key, undo
 from importer.ledger.verdict import Place
 from importer.model import Execution, Fenced, Status, TimeIsUp
 from tests.faults.importing import Importer, deadly, installed
@@ -474,6 +474,39 @@ def test_hop_by_hop_it_comes_to_the_same_end(undone: dict[str, Any], story: Hist
     assert done.undone is not None
     assert (done.undone.removed, done.undone.put_back) == (6, 6)
     assert_equal(story.tables(), undone)
+
+
+def test_a_second_look_does_not_go_on_with_what_the_first_one_carried_along(tmp_path: Path) -> None:
+    """Another file, imported before anything was written, was outranked by what is taken out: it gets its due."""
+    wrong, kept_out = (row("1:a", second, **{"{u}city": city}) for second, city in ((2, "Oslo"), (1, "Bergen")))
+    first, later = File(0, "imports/wrong.json", wrong), File(1, "imports/later.json", kept_out)
+    expected = without([first, later], {0}, tmp_path, versioned=False)
+    with installed(versioned=False) as importer:
+        define(importer)
+        story = History(importer, tmp_path)
+        execution = story.drop(first)
+        carried: list[bytes] = []
+        steps: list[str] = []
+
+        def hear(progress: Progress) -> None:
+            steps.append(progress.step)
+            if steps == ["reading"]:
+                story.drop(later)
+
+        def load(path: Path) -> bool:
+            return bool(carried) and path.write_bytes(carried[-1]) > 0
+
+        hop = story.desk(
+            told=hear,
+            save=lambda path: carried.append(path.read_bytes()),
+            load=load,
+            time_is_short=lambda: steps[-1] == "writing" and not carried,  # when all of the first look is written
+            may_wait=False,
+        )
+        with pytest.raises(TimeIsUp):
+            undo(hop, execution.id, "test")
+        undo(hop, execution.id, "test")
+        assert_equal(story.tables(), expected)
 
 
 # ---- What cannot be undone, or not now ------------------------------------------------------------------------------

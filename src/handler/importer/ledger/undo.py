@@ -488,11 +488,12 @@ class _Undoing:
             former = Former(desk.file)
             self._sums = _Sums()
             try:
-                if former.page("window").get("position", position) != position:  # of another window
+                this: dict[str, object] = {"position": position, "looks_again": self._undone().looked_again}
+                if former.page("window") not in ({}, this):  # what was carried along is another window's
                     former.close()
                     desk.file.unlink()
                     former = Former(desk.file)
-                former.keep("window", {"position": position})
+                former.keep("window", this)
                 end = window(former, position)
             except TimeIsUp:
                 former.close()
@@ -526,9 +527,6 @@ class _Undoing:
         if former.count:
             for other in others:
                 self._play(former, other)
-            if not former.page("seen"):
-                self._see(former)
-                former.keep("seen", {"done": True})
             self._write(former, late)
         return end
 
@@ -610,14 +608,15 @@ class _Undoing:
             if written.certain:
                 former.play(source, written.events, written.changes, partial(self._erased_among, source), rows_go_whole)
 
-    def _see(self, former: Former) -> None:
-        """What is stored under each key now."""
-        for some in _some(former.found(), WRITES):
-            for place, get in ((Place.EVENTS, self.desk.stored.events), (Place.USERS, self.desk.stored.users)):
-                keys = [found.key for found in some if found.place is place]
-                stored = get(keys) if keys else {}
-                for key in keys:
-                    former.see(place, key, stored.get(key))
+    def _as_now(self, some: list[Found]) -> list[Found]:
+        """With what is stored under each key now."""
+        events = [found.key for found in some if found.place is Place.EVENTS]
+        records = [found.key for found in some if found.place is Place.USERS]
+        stored = {
+            Place.EVENTS: self.desk.stored.events(events) if events else {},
+            Place.USERS: self.desk.stored.users(records) if records else {},
+        }
+        return [replace(found, seen=stored[found.place].get(found.key)) for found in some]
 
     # -- writing ------------------------------------------------------------------------------------------------------
 
@@ -625,7 +624,9 @@ class _Undoing:
         page = former.page("written")
         written = int(str(page.get("count", 0)))
         for some in _some(former.found(int(str(page.get("after", 0)))), WRITES):
-            changes = [change for found in some if (change := self._change(found, late)) is not None]
+            # Of a second look just before it is written: whoever began meanwhile may have found the place empty.
+            now = self._as_now(some) if late else some
+            changes = [change for found in now if (change := self._change(found, late)) is not None]
             if changes:
                 self._apply(changes)
             written += len(some)
