@@ -402,6 +402,20 @@ def test_what_was_done_stands_on_the_execution_and_in_a_receipt(story: History) 
     assert receipt["file_uri"].endswith(done.outcome.destination.completed)
 
 
+def test_a_receipt_has_room_beside_the_longest_key(tmp_path: Path) -> None:
+    """Dropped twice on one day, the second file's papers have its id in their names already."""
+    key = "imports/" + "k" * (1024 - len("imports/.json")) + ".json"
+    with installed(versioned=False) as importer:
+        story = History(importer, tmp_path)
+        for number in range(2):
+            execution = story.drop(File(number, key, row("a", number)))
+            done = story.undo(execution)
+            assert done.undone is not None
+            assert done.undone.done
+            assert execution.id in receipt_key(done)
+            assert orjson.loads(importer.cloud.objects()[receipt_key(done)])["removed"] == 1
+
+
 def test_the_same_file_again_is_a_new_import(tmp_path: Path) -> None:
     """Undone, then dropped again: as if it had only come now."""
     again = File(2, "imports/wrong.json", WRONG)

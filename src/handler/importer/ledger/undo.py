@@ -34,6 +34,7 @@ from typing import Final, Protocol
 import orjson
 
 from importer.costs import bill
+from importer.executions.destinations import KEY_BYTES
 from importer.executions.pinned import definition_of, provenance_of
 from importer.executions.ports import Objects, Records
 from importer.ledger.former import Former, Found, is_link
@@ -818,7 +819,9 @@ class _Undoing:
 def receipt_key(execution: Execution) -> str:
     """Beside the execution's own receipt; with its id, so that it is no other file's."""
     assert execution.outcome is not None
-    return f"{execution.outcome.destination.receipt.removesuffix('.json')}.{execution.id}.undo.json"
+    stem = execution.outcome.destination.receipt.removesuffix(".json")
+    key = f"{stem}.{execution.id}.undo.json"
+    return key if len(key.encode()) <= KEY_BYTES else f"{stem}.undo.json"  # one that long has its id already
 
 
 def receipt(execution: Execution, undone: Undone, uri: str) -> dict[str, Value]:
