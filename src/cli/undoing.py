@@ -18,7 +18,8 @@ from importer.aws.undoing import UndoneTables
 from importer.costs import dollars
 from importer.documents import document
 from importer.ledger.undo import GONE, CannotUndo, Desk, Plan, Progress, planned, receipt_key, undo
-from importer.model import Execution, Fenced, Status, Undone
+from importer.ledger.written import file_uri
+from importer.model import Execution, Fenced, Undone
 from importer.words import in_dollars, in_time
 
 _STEPS: Final = {
@@ -216,11 +217,10 @@ def _page(out: Console, connection: Connection, execution: Execution, undone: Un
     show.paragraph(out, f"{head}{when}: {items}.", "bold", indent=0)
     if undone.kept:
         show.paragraph(out, f"{show.many(undone.kept, 'item')} others wrote meanwhile stayed as they are.", indent=0)
-    source, outcome = execution.source, execution.outcome
-    moved = execution.status is Status.SUCCEEDED and outcome is not None
-    still = f"s3://{source.bucket}/{outcome.destination.completed}" if moved and outcome is not None else source.uri
+    with explained(connection.name):
+        still = file_uri(connection.objects, execution)
     show.address(out, "the file", still)
-    show.address(out, "receipt", f"s3://{source.bucket}/{receipt_key(execution)}")
+    show.address(out, "receipt", f"s3://{execution.source.bucket}/{receipt_key(execution)}")
     show.paragraph(
         out,
         f"`importer verify {execution.id}{connection.command}` looks whether anything of it is left; to have its rows "

@@ -10,6 +10,7 @@ import zlib
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 from unittest import mock
 
@@ -23,6 +24,7 @@ from importer.aws.stored import StoredTables
 from importer.ledger import Books, CannotRecount, forgetting, verify
 from importer.ledger.forgetting import Wish
 from importer.ledger.row_places import Asked
+from importer.ledger.undo import receipt_key, undo
 from importer.ledger.why import why_row
 from importer.model import Unavailable
 from tests.faults import test_any_order as dialects
@@ -32,6 +34,7 @@ from tests.support.cloud import Cloud, shared_session
 from tests.support.command import stack_of
 from tests.support.faults import Fault, plan
 from tests.support.scenarios import explore, in_copy, report, sample
+from tests.support.undoing import desk
 
 ANN = "ann-77"
 PEOPLE = (ANN, "bob-1", "cy-3", "ann-771", "ann-77@x.org")
@@ -557,6 +560,21 @@ def test_a_file_that_was_refused_is_set_aside_and_not_imported_again():
         cloud.clock.sleep(4000)
         importer.run_until_quiet()
         assert len(importer.executions()) == 1
+
+
+def test_the_receipt_of_an_undoing_says_where_a_file_was_set_aside(tmp_path: Path):
+    """It is not in imports/ any more."""
+    with installed() as importer:
+        cloud = importer.cloud
+        importer.notify(cloud.drop("imports/whole/a.json", ROW + BOB + b"no row\n"))
+        importer.run_until_quiet()
+        cloud.clock.sleep(4)
+        with cloud.unseen():
+            forget(importer, ANN)
+        (execution,) = importer.executions()
+        done = undo(desk(importer, tmp_path), execution["id"], "test")
+        receipt = json.loads(cloud.objects()[receipt_key(done)])
+        assert receipt["file_uri"] == f"s3://{cloud.bucket}/set_aside/{execution['id']}/a.json"
 
 
 def test_only_what_items_name_is_searched_if_asked_and_the_rest_is_told():

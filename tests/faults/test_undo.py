@@ -20,10 +20,10 @@ import pytest
 
 from importer import executions
 from importer.executions import mending
-from importer.ledger.undo import GONE, Busy, CannotUndo, Change, Desk, _Undoing, planned, receipt_key, undo
+from importer.ledger.undo import GONE, Busy, CannotUndo, Change, Desk, Progress, _Undoing, planned, receipt_key, undo
 from importer.ledger.verdict import Place
 from importer.model import Execution, Fenced, Status, TimeIsUp
-from tests.faults.importing import Importer, installed
+from tests.faults.importing import Importer, deadly, installed
 from tests.support.clock import START_MS
 from tests.support.faults import Fault, attempt, every
 from tests.support.scenarios import calls_of, explore, report, sample, seed
@@ -402,6 +402,20 @@ def test_what_was_done_stands_on_the_execution_and_in_a_receipt(story: History) 
     assert receipt["file_uri"].endswith(done.outcome.destination.completed)
 
 
+def test_a_receipt_has_room_beside_the_longest_key(tmp_path: Path) -> None:
+    """Dropped twice on one day, the second file's papers have its id in their names already."""
+    key = "imports/" + "k" * (1024 - len("imports/.json")) + ".json"
+    with installed(versioned=False) as importer:
+        story = History(importer, tmp_path)
+        for number in range(2):
+            execution = story.drop(File(number, key, row("a", number)))
+            done = story.undo(execution)
+            assert done.undone is not None
+            assert done.undone.done
+            assert execution.id in receipt_key(done)
+            assert orjson.loads(importer.cloud.objects()[receipt_key(done)])["removed"] == 1
+
+
 def test_the_same_file_again_is_a_new_import(tmp_path: Path) -> None:
     """Undone, then dropped again: as if it had only come now."""
     again = File(2, "imports/wrong.json", WRONG)
@@ -476,6 +490,39 @@ def test_hop_by_hop_it_comes_to_the_same_end(undone: dict[str, Any], story: Hist
     assert_equal(story.tables(), undone)
 
 
+def test_a_second_look_does_not_go_on_with_what_the_first_one_carried_along(tmp_path: Path) -> None:
+    """Another file, imported before anything was written, was outranked by what is taken out: it gets its due."""
+    wrong, kept_out = (row("1:a", second, **{"{u}city": city}) for second, city in ((2, "Oslo"), (1, "Bergen")))
+    first, later = File(0, "imports/wrong.json", wrong), File(1, "imports/later.json", kept_out)
+    expected = without([first, later], {0}, tmp_path, versioned=False)
+    with installed(versioned=False) as importer:
+        define(importer)
+        story = History(importer, tmp_path)
+        execution = story.drop(first)
+        carried: list[bytes] = []
+        steps: list[str] = []
+
+        def hear(progress: Progress) -> None:
+            steps.append(progress.step)
+            if steps == ["reading"]:
+                story.drop(later)
+
+        def load(path: Path) -> bool:
+            return bool(carried) and path.write_bytes(carried[-1]) > 0
+
+        hop = story.desk(
+            told=hear,
+            save=lambda path: carried.append(path.read_bytes()),
+            load=load,
+            time_is_short=lambda: steps[-1] == "writing" and not carried,  # when all of the first look is written
+            may_wait=False,
+        )
+        with pytest.raises(TimeIsUp):
+            undo(hop, execution.id, "test")
+        undo(hop, execution.id, "test")
+        assert_equal(story.tables(), expected)
+
+
 # ---- What cannot be undone, or not now ------------------------------------------------------------------------------
 
 
@@ -526,6 +573,22 @@ def test_one_undoing_at_a_time(story: History) -> None:
     assert undo_begun.killed
     with pytest.raises(Busy, match=f"importer undo {wrong.id}"):
         story.undo(first)
+
+
+def test_a_turn_that_was_not_given_back_keeps_nobody_waiting(story: History) -> None:
+    """Its undoing was done, and whoever did it was killed before that; or the imports table has forgotten it."""
+    first, wrong = story.told
+    cloud = story.importer.cloud
+    calls = calls_of(cloud, lambda: story.undo(wrong))
+    assert attempt(cloud, lambda: story.undo(wrong), kill_before=len(calls)).killed
+    assert (story.desk().marks.whose_turn(), story.now(wrong.id).undone.done) == (wrong.id, True)  # type: ignore[union-attr]
+    assert planned(story.desk(), first.id).others == ()
+    story.undo(first)
+    assert story.tables() == {"events": {}, "users": {}}
+    later = story.drop(MEANWHILE)
+    story.desk().marks.take_turn("f" * 32)
+    assert story.undo(later).undone is not None
+    assert story.tables() == {"events": {}, "users": {}}
 
 
 def test_what_has_not_ended_is_not_undone(story: History) -> None:
@@ -596,6 +659,27 @@ def test_a_plan_tells_what_it_takes_and_changes_nothing(story: History) -> None:
     assert isinstance(plan["cost"], dict)
     assert plan["cost"]["usd"] > 0
     assert (story.tables(), story.now(wrong.id).undone) == (before, None)
+
+
+def test_what_was_written_before_a_redrive_is_put_back(tmp_path: Path) -> None:
+    """It began again when ours had ended, and the rows it had written before it does not write again."""
+    body = b"".join(row("a", second) for second in range(30))
+    with installed(versioned=False, part_bytes=1024) as importer:
+        story = History(importer, tmp_path)
+        importer.notify(importer.cloud.drop("imports/first.json", body))
+        with deadly(row("a", 25).strip()):
+            importer.run_until_quiet()
+        [item] = importer.executions()
+        wrong = story.drop(File(1, "imports/wrong.json", body[: 5 * len(row("a", 0))]))
+        importer.by_hand("redrive", item["id"])
+        importer.run_until_quiet()
+        first = story.now(item["id"])
+        assert (first.status, first.attempt) == (Status.SUCCEEDED, 2)
+        done = story.undo(wrong).undone
+        assert done is not None
+        assert (done.removed, done.put_back) == (0, 5)
+        assert {item["execution_id"] for item in story.tables()["events"].values()} == {first.id}
+        assert len(story.tables()["events"]) == 30
 
 
 # ---- Replays --------------------------------------------------------------------------------------------------------

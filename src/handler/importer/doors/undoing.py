@@ -16,7 +16,7 @@ from importer.doors.http import Answer, Problem, Request, ok
 from importer.doors.ports import Doorway
 from importer.doors.tokens import Right
 from importer.executions.ports import Objects
-from importer.ledger.undo import Busy, CannotUndo, Desk, Marks, Progress, judge, planned, receipt_key, undo
+from importer.ledger.undo import Busy, CannotUndo, Desk, Marks, Progress, judge, planned, receipt_key, turn_of, undo
 from importer.model import Execution, Fenced, TimeIsUp, Value
 
 PATH: Final = "/v1/executions/{execution_id}/undo"
@@ -73,7 +73,7 @@ def create(request: Request, door: Doorway) -> Answer:
             return ok(planned(place.desk, execution.id, look=False).document())
         judge(place.desk, execution, look=False)
         if execution.undone is None or not execution.undone.done:
-            turn = place.marks.take_turn(execution.id)
+            turn = turn_of(place.desk, execution)
             if turn != execution.id:
                 raise Busy(f"execution {turn} is being undone: one at a time")
             by = f"token {request.grant.token_id}"

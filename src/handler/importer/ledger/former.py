@@ -120,13 +120,6 @@ class Former:
         self._db.execute("DELETE FROM keys WHERE hit = 0")
         self.count = int(self._db.execute("SELECT count(*) FROM keys").fetchone()[0])
 
-    def see(self, place: Place, key: Key, seen: Item | None) -> None:
-        """What is stored under a key now."""
-        self._db.execute(
-            "UPDATE keys SET seen = ? WHERE place = ? AND user = ? AND name = ?",
-            (_seen(seen), _NUMBER[place], _bytes(key[0]), _bytes(key[1])),
-        )
-
     def found(self, after_id: int = 0) -> Iterator[Found]:
         """All keys by their ids, those behind one of them."""
         while True:

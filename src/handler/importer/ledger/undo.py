@@ -34,12 +34,13 @@ from typing import Final, Protocol
 import orjson
 
 from importer.costs import bill
+from importer.executions.destinations import KEY_BYTES
 from importer.executions.pinned import definition_of, provenance_of
 from importer.executions.ports import Objects, Records
 from importer.ledger.former import Former, Found, is_link
 from importer.ledger.ports import Key, Stored
 from importer.ledger.verdict import Place
-from importer.ledger.written import CannotWalk, Walk, Written, outcome_of, wrote_nothing
+from importer.ledger.written import CannotWalk, Walk, Written, file_uri, outcome_of, wrote_nothing
 from importer.model import (
     Border,
     Clock,
@@ -268,7 +269,7 @@ def judge(desk: Desk, execution: Execution, look: bool = True) -> None:
     if "dynamodb" not in execution.sinks:
         raise CannotUndo(f"execution {execution.id} wrote to no table. " + _stream_words(execution).capitalize())
     turn = desk.marks.whose_turn()
-    if turn not in ("", execution.id):
+    if turn not in ("", execution.id) and not _is_over(desk, turn):
         raise Busy(f"execution {turn} is being undone: one at a time. `importer undo {turn}` goes on with it")
     if wrote_nothing(execution) or not look:
         return
@@ -277,6 +278,21 @@ def judge(desk: Desk, execution: Execution, look: bool = True) -> None:
         _judge_erasures(desk, execution, walk)
     except CannotWalk as reason:
         raise CannotUndo(f"it cannot be undone: {reason}") from reason
+
+
+def turn_of(desk: Desk, execution: Execution) -> str:
+    """Take the turn, if nobody else has it: id of the execution whose turn it is."""
+    turn = desk.marks.take_turn(execution.id)
+    if turn != execution.id and _is_over(desk, turn):
+        desk.marks.end_turn(turn)
+        turn = desk.marks.take_turn(execution.id)
+    return turn
+
+
+def _is_over(desk: Desk, execution_id: str) -> bool:
+    """Whether who has the turn needs it no more: somebody was killed before it was given back, or it is forgotten."""
+    execution = desk.records.execution(execution_id)
+    return execution is None or (execution.undone is not None and execution.undone.done)
 
 
 def _judge_erasures(desk: Desk, execution: Execution, walk: Walk) -> None:
@@ -359,10 +375,17 @@ def _may_share(execution: Execution, other: Execution) -> bool:
     mine, other_identity = _identity(execution), _identity(other)
     if "address" in (mine, other_identity):  # of a replay, that of the upload it reads again
         return mine == other_identity and execution.upload.execution_id == other.upload.execution_id
-    if not definition_of(execution).ranked and other.start_date is not None and outcome.end_date < other.start_date:
+    if not definition_of(execution).ranked and outcome.end_date < _begun_ms(other):
         # It began when ours had ended. What it has written it holds; but for what it writes by rank.
         return other_identity != "row"
     return True
+
+
+def _begun_ms(execution: Execution) -> int:
+    """Before it, an execution has written nothing. The start of one that was redriven is that of its last attempt."""
+    if execution.attempt > 1 or execution.start_date is None:
+        return execution.created_ms
+    return execution.start_date
 
 
 def _identity(execution: Execution) -> str:
@@ -397,7 +420,7 @@ def _begun(desk: Desk, execution_id: str, by: str, without: Collection[str]) -> 
         return execution
     if execution.undone is None and not wrote_nothing(execution):
         _others(desk, execution, without)  # what cannot go on is not begun: it would keep all others from their turn
-    turn = desk.marks.take_turn(execution.id)
+    turn = turn_of(desk, execution)
     if turn != execution.id:
         raise Busy(f"execution {turn} is being undone: one at a time. `importer undo {turn}` goes on with it")
     if execution.undone is None:
@@ -466,11 +489,12 @@ class _Undoing:
             former = Former(desk.file)
             self._sums = _Sums()
             try:
-                if former.page("window").get("position", position) != position:  # of another window
+                this: dict[str, object] = {"position": position, "looks_again": self._undone().looked_again}
+                if former.page("window") not in ({}, this):  # what was carried along is another window's
                     former.close()
                     desk.file.unlink()
                     former = Former(desk.file)
-                former.keep("window", {"position": position})
+                former.keep("window", this)
                 end = window(former, position)
             except TimeIsUp:
                 former.close()
@@ -504,9 +528,6 @@ class _Undoing:
         if former.count:
             for other in others:
                 self._play(former, other)
-            if not former.page("seen"):
-                self._see(former)
-                former.keep("seen", {"done": True})
             self._write(former, late)
         return end
 
@@ -588,14 +609,15 @@ class _Undoing:
             if written.certain:
                 former.play(source, written.events, written.changes, partial(self._erased_among, source), rows_go_whole)
 
-    def _see(self, former: Former) -> None:
-        """What is stored under each key now."""
-        for some in _some(former.found(), WRITES):
-            for place, get in ((Place.EVENTS, self.desk.stored.events), (Place.USERS, self.desk.stored.users)):
-                keys = [found.key for found in some if found.place is place]
-                stored = get(keys) if keys else {}
-                for key in keys:
-                    former.see(place, key, stored.get(key))
+    def _as_now(self, some: list[Found]) -> list[Found]:
+        """With what is stored under each key now."""
+        events = [found.key for found in some if found.place is Place.EVENTS]
+        records = [found.key for found in some if found.place is Place.USERS]
+        stored = {
+            Place.EVENTS: self.desk.stored.events(events) if events else {},
+            Place.USERS: self.desk.stored.users(records) if records else {},
+        }
+        return [replace(found, seen=stored[found.place].get(found.key)) for found in some]
 
     # -- writing ------------------------------------------------------------------------------------------------------
 
@@ -603,7 +625,9 @@ class _Undoing:
         page = former.page("written")
         written = int(str(page.get("count", 0)))
         for some in _some(former.found(int(str(page.get("after", 0)))), WRITES):
-            changes = [change for found in some if (change := self._change(found, late)) is not None]
+            # Of a second look just before it is written: whoever began meanwhile may have found the place empty.
+            now = self._as_now(some) if late else some
+            changes = [change for found in now if (change := self._change(found, late)) is not None]
             if changes:
                 self._apply(changes)
             written += len(some)
@@ -775,11 +799,10 @@ class _Undoing:
             raise Fenced(f"another worker undoes {self.execution.id}")
 
     def _receipt(self, undone: Undone) -> None:
-        outcome = self.execution.outcome
-        assert outcome is not None
-        source = self.execution.source
-        body = orjson.dumps(receipt(self.execution, undone), option=orjson.OPT_INDENT_2)
-        self.desk.objects.put(source.bucket, receipt_key(self.execution), body, "application/json")
+        objects, execution = self.desk.objects, self.execution
+        document = receipt(execution, undone, file_uri(objects, execution))
+        body = orjson.dumps(document, option=orjson.OPT_INDENT_2)
+        objects.put(execution.source.bucket, receipt_key(execution), body, "application/json")
 
     # -- time ---------------------------------------------------------------------------------------------------------
 
@@ -796,21 +819,21 @@ class _Undoing:
 def receipt_key(execution: Execution) -> str:
     """Beside the execution's own receipt; with its id, so that it is no other file's."""
     assert execution.outcome is not None
-    return f"{execution.outcome.destination.receipt.removesuffix('.json')}.{execution.id}.undo.json"
+    stem = execution.outcome.destination.receipt.removesuffix(".json")
+    key = f"{stem}.{execution.id}.undo.json"
+    return key if len(key.encode()) <= KEY_BYTES else f"{stem}.undo.json"  # one that long has its id already
 
 
-def receipt(execution: Execution, undone: Undone) -> dict[str, Value]:
-    """`undo/1`."""
-    source, outcome = execution.source, execution.outcome
-    moved = execution.status is Status.SUCCEEDED and outcome is not None
-    key = outcome.destination.completed if moved and outcome is not None else source.key
+def receipt(execution: Execution, undone: Undone, uri: str) -> dict[str, Value]:
+    """`undo/1`. `uri`: of the file, which stays where it is, and is not imported again."""
+    source = execution.source
     return {
         "schema": SCHEMA,
         "execution_id": execution.id,
         "import_id": execution.document_import_id,
         "status": execution.status.value,
         "source": {"bucket": source.bucket, "key": source.key, "version_id": source.version_id, "etag": source.etag},
-        "file_uri": f"s3://{source.bucket}/{key}",  # it stays there, and is not imported again
+        "file_uri": uri,
         "begun_ms": undone.at_ms,
         "done_ms": undone.done_ms,
         "by": undone.by,

@@ -103,12 +103,9 @@ def object_of(objects: Objects, execution: Execution) -> S3Object:
     source, outcome = execution.source, outcome_of(execution)
     archived = Dropped(source.bucket, outcome.destination.completed, None, "")
     if execution.status is not Status.SUCCEEDED:
-        found = objects.head(Dropped(source.bucket, source.key, source.version_id, source.etag))
-        if found is not None and found.etag == source.etag:
-            return source
-        aside = set_aside(objects, execution)  # with blanks where somebody was forgotten
-        if aside is not None:
-            return aside
+        refused = _refused_object(objects, execution)
+        if refused is not None:
+            return refused
         raise CannotWalk(
             f"execution {execution.id} ended {execution.status.value}, and its file {source.uri} is not there any more"
         )
@@ -116,6 +113,22 @@ def object_of(objects: Objects, execution: Execution) -> S3Object:
     if found is None:
         raise CannotWalk(f"execution {execution.id}: its archived file s3://{source.bucket}/{archived.key} is gone")
     return found
+
+
+def _refused_object(objects: Objects, execution: Execution) -> S3Object | None:
+    source = execution.source
+    found = objects.head(Dropped(source.bucket, source.key, source.version_id, source.etag))
+    if found is not None and found.etag == source.etag:
+        return source
+    return set_aside(objects, execution)  # with blanks where somebody was forgotten
+
+
+def file_uri(objects: Objects, execution: Execution) -> str:
+    """Where the file of an ended execution lies, or lay before somebody removed it. Raises Unavailable."""
+    source, outcome = execution.source, execution.outcome
+    if execution.status is Status.SUCCEEDED and outcome is not None:
+        return f"s3://{source.bucket}/{outcome.destination.completed}"
+    return (_refused_object(objects, execution) or source).uri
 
 
 class Walk:
