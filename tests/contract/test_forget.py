@@ -543,17 +543,18 @@ def test_good_rows_of_others_that_speak_of_them_are_told_and_stay():
         assert made["mentions"]["rows_of_others"] == {archive[0]: {"count": 1, "first_offsets": [len(ROW)]}}
 
 
-def test_a_file_that_was_refused_is_set_aside_and_not_imported_again():
+@pytest.mark.parametrize("name", ["a.json", "\u00e9" * 500 + ".json"], ids=["a short name", "the longest"])
+def test_a_file_that_was_refused_is_set_aside_and_not_imported_again(name: str):
     """Blanked in place it would be a new upload; verify finds it where it went."""
     with installed() as importer:
         cloud = importer.cloud
-        importer.notify(cloud.drop("imports/whole/a.json", ROW + BOB + b"no row\n"))
+        importer.notify(cloud.drop(f"imports/whole/{name}", ROW + BOB + b"no row\n"))
         importer.run_until_quiet()
         cloud.clock.sleep(4)
         with cloud.unseen():
             made = forget(importer, ANN)
         (execution,) = importer.executions()
-        aside = f"set_aside/{execution['id']}/a.json"
+        aside = f"set_aside/{execution['id']}/{name[-452:]}"  # two bytes each: 900
         assert (made["complete"], cloud.objects("imports/")) == (True, {})
         assert cloud.objects("set_aside/") == {aside: b" " * (len(ROW) - 1) + b"\n" + BOB + b"no row\n"}
         assert check_books(importer) == 1

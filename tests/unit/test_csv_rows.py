@@ -192,7 +192,7 @@ def test_the_header_is_the_first_record_that_is_not_blank(head: bytes, header: b
     ("head", "word"),
     [
         (b"a,,c\n", "column 2 has no name"),
-        (b"a,b,a\n", "two columns are named 'a'"),
+        (b"a,b,a\n", "columns 1 and 3 have the same name"),
         (b'a,"b\n1,2\n', "never closed"),
         (b'a,b"c\n', "a quotation mark inside a field"),
         (b"a;b;c\n", "divided by semicolons"),

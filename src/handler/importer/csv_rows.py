@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from enum import Enum
 from typing import Final
 
-from importer.bad_rows import FileReason, ObjectProblem, Reason, Reject, row_text, shown
+from importer.bad_rows import FileReason, ObjectProblem, Reason, Reject, row_text
 from importer.lines import BOM, HEAD_BYTES, MAX_LINE_BYTES, lines
 from importer.model import TO_THE_END, Line, Part, Row
 
@@ -237,13 +237,14 @@ def _columns(text: bytes) -> list[str]:
             if delimiter in columns[0]:
                 raise _no_header(f"columns are divided by {name}; write the file with commas")
     _refuse_lone_crs(text)
-    seen: set[str] = set()
+    seen: dict[str, int] = {}
     for place, column in enumerate(columns, start=1):
         if not column.strip():
             raise _no_header(f"column {place} has no name")
         if column in seen:
-            raise _no_header(f"two columns are named {shown(column)!r}")
-        seen.add(column)
+            # By their places: where there is no header, what stands there is a row's, and this goes into notices.
+            raise _no_header(f"columns {seen[column]} and {place} have the same name")
+        seen[column] = place
     return columns
 
 

@@ -35,6 +35,7 @@ ASIDE: Final = "set_aside/"  # files that were refused, without the rows of who 
 SCHEMA: Final = "erasure/1"
 PAPER: Final = ".ndjson"
 DONE: Final = ".done.json"
+_ASIDE_NAME_BYTES: Final = 900  # so that the key is none too long for S3
 GOOD, BAD, EXPIRED = "good", "bad", "expired"
 _SPAN: Final = struct.Struct("<QQ?")
 _IN_MEMORY_BYTES: Final = 1 << 20
@@ -135,7 +136,10 @@ class Done:
 
 def aside_key(execution: Execution) -> str:
     """Where the file of an import that was refused is, once rows of somebody forgotten were blanked in it."""
-    return f"{ASIDE}{execution.id}/{execution.source.key.rpartition('/')[2]}"
+    name = execution.source.key.rpartition("/")[2]
+    if len(name.encode()) > _ASIDE_NAME_BYTES:  # its end says what it is
+        name = name.encode()[-_ASIDE_NAME_BYTES:].decode(errors="ignore")
+    return f"{ASIDE}{execution.id}/{name}"
 
 
 def paper_key(execution_id: str, etag: str, forgetting: str) -> str:
