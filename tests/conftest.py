@@ -12,6 +12,7 @@ here and in `tests.support.scenarios`, where a whole run takes larger samples. A
 
 from __future__ import annotations
 
+import gc
 import os
 import random
 import re
@@ -57,6 +58,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     left_out = {case for name, cases in matrices.items() for case in set(cases).difference(draw(name, cases))}
     config.hook.pytest_deselected(items=[item for item in items if item in left_out])
     items[:] = sorted((item for item in items if item not in left_out), key=_when)
+
+
+def pytest_collection_finish() -> None:
+    """The models of AWS and the tests themselves stay to the end: nobody need look through them for garbage.
+
+    Measured: a seventh of a scenario's CPU.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 100)
 
 
 def _when(item: pytest.Item) -> int:

@@ -26,6 +26,7 @@ from tests.support.scenarios import calls_of, explore, report, sample
 from tests.support.wire import Call
 
 
+@pytest.mark.sampled(10)
 @pytest.mark.parametrize("workload", WORKLOADS)
 def test_a_clean_run_balances_and_whatever_comes_late_changes_nothing(workload: str) -> None:
     """Every good row once in the store, every bad row once in errors/, the file in completed_imports/ (A1)."""

@@ -46,6 +46,7 @@ def imported(importer: Importer, body: bytes, key: str = KEY, **metadata: str) -
     return next(str(item["id"]) for item in importer.executions() if str(item["id"]) not in before)
 
 
+@pytest.mark.sampled(8)
 @pytest.mark.parametrize("number", range(1, 31))
 def test_a_crash_at_any_call_of_the_childs_import_neither_loses_its_rows_nor_counts_them_twice(number: int) -> None:
     """Killed at one call, delivered again, and once more late: two of the three rows are closed."""

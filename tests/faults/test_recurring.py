@@ -343,7 +343,7 @@ def clean_calls(setup: dict[str, Any]) -> int:
 @pytest.mark.parametrize("kind", ["kill_before", "kill_after", "reply_lost", "error_503"])
 def test_a_run_may_be_killed_anywhere(setup: str, kind: str):
     """The runs after it bring every file to its end, once, in order; none is left behind, none is begun too early."""
-    for at in sample(range(1, clean_calls(SETUPS[setup]) + 1), 3):
+    for at in sample(range(1, clean_calls(SETUPS[setup]) + 1), 1, whole=12):
         with installed(**SETUPS[setup], watched=True) as importer:
             sources = three_files(importer)
             run(importer, 0, Fault(kind, at))
@@ -357,6 +357,7 @@ def test_a_run_may_be_killed_anywhere(setup: str, kind: str):
             nothing_to_find(importer)
 
 
+@pytest.mark.sampled(each="slots")
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("slots", [(0, 0), (0, 1), (None, 0)], ids=str)
 def test_two_runs_at_the_same_time_do_no_harm(seed: int, slots: tuple[int | None, int | None]):

@@ -17,7 +17,7 @@ LEAST = 30
 ANYWHERE = 200  # scenarios, where nobody says where to look
 
 
-@pytest.mark.sampled(16)
+@pytest.mark.sampled(10)
 @pytest.mark.parametrize("bug", BUGS, ids=str)
 def test_a_planted_bug_is_caught(bug: Bug) -> None:
     """By the rule its entry names; where nothing goes wrong only if its entry says so."""

@@ -285,7 +285,7 @@ def files_of(number: int, count: int = 5) -> tuple[random.Random, list[File]]:
 # ---- Random histories -----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.sampled(12)
+@pytest.mark.sampled(6)
 @pytest.mark.parametrize("number", range(200))
 def test_a_history_with_undoings_is_the_history_without_them(number: int, tmp_path: Path) -> None:
     """Files dropped, some undone at some time after, in any order: both tables are as if those had never been there."""
@@ -443,7 +443,7 @@ def test_whoever_dies_on_the_way_goes_on(undone: dict[str, Any], story: History,
         assert story.desk().marks.whose_turn() == ""
         assert_equal(story.tables(), undone)
 
-    faults = sample(every(calls, [kind]), 12, whole=200)
+    faults = sample(every(calls, [kind]), 4, whole=200)
     failures = explore(faults, play)
     assert not failures, report(failures)
 
@@ -463,7 +463,7 @@ def test_an_import_at_the_same_time_loses_nothing(tmp_path: Path, kind: str) -> 
             assert ended.error is None, ended.error
             assert_equal(story.tables(), expected)
 
-        failures = explore(sample(range(1, len(calls) + 1), 16, whole=200), play)
+        failures = explore(sample(range(1, len(calls) + 1), 6, whole=200), play)
     assert not failures, report(failures)
 
 

@@ -25,7 +25,7 @@ from unittest import mock
 from urllib.parse import quote_plus
 
 import boto3
-from boto3.dynamodb.types import TypeDeserializer
+from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
 from moto import mock_aws
 from moto.core import DEFAULT_ACCOUNT_ID
 from moto.dynamodb.models import dynamodb_backends
@@ -354,7 +354,8 @@ class Cloud:
     def put_item(self, table: str, item: dict[str, Any]) -> None:
         """Write one plain item by the test's own hand."""
         with self.unseen():
-            shared_session().resource("dynamodb").Table(table).put_item(Item=item)
+            stored = {name: TypeSerializer().serialize(value) for name, value in item.items()}
+            self.client("dynamodb").put_item(TableName=table, Item=stored)
 
     def stream_lines(self) -> list[bytes]:
         """Every line the stream has delivered, gzipped records opened, in order of delivery to its bucket."""

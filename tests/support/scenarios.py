@@ -72,6 +72,11 @@ def is_whole() -> bool:
     return bool(os.environ.get("WHOLE"))
 
 
+def examples(number: int) -> int:
+    """How many examples a property is held against: that many in a whole run, else a fifth of them."""
+    return number if is_whole() else max(number // 5, 20)
+
+
 def sample(scenarios: Sequence[T], at_most: int, whole: int = 0) -> list[T]:
     """All, or that many of them by FAULT_SEED, in their order; or those FAULT_ONLY names.
 

@@ -17,6 +17,7 @@ from importer.formats.reading import Reading
 from importer.lines import lines, reading_start
 from importer.model import ERASED_ROW, Noted, Part, Tally
 from importer.parts import WHOLE
+from tests.support.scenarios import examples
 
 RULES = Rules("cooladata", Definition(), 1_795_176_000_000)
 ROWS = [
@@ -51,14 +52,14 @@ FILES = st.lists(
 )
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=examples(150))
 @given(FILES, st.integers(1, 500))
 def test_chunks_change_nothing(file: bytes, chunk_bytes: int):
     """Events, user changes, bad rows, tallies and borders are those of the file read in one piece."""
     assert read(file, WHOLE, chunk_bytes) == read(file, WHOLE, len(file) + 1)
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=examples(150))
 @given(FILES, st.integers(1, 200))
 def test_resuming_where_a_batch_ended_gives_the_remaining_batches(file: bytes, chunk_bytes: int):
     """From any `next_offset`, with the lines before it counted: the same batches, to the last number."""
@@ -69,7 +70,7 @@ def test_resuming_where_a_batch_ended_gives_the_remaining_batches(file: bytes, c
         assert rest == whole[index + 1 :]
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=examples(150))
 @given(FILES)
 def test_tallies_balance_and_batches_lie_on_the_grid(file: bytes):
     """`lines = rows + blank`, `rows = good + bad`; a batch holds exactly the lines that begin in its cell."""
@@ -89,7 +90,7 @@ def test_tallies_balance_and_batches_lie_on_the_grid(file: bytes):
     assert (offset, number) == (len(file), len(file.removesuffix(b"\n").split(b"\n")) if file else 0)
 
 
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=examples(100))
 @given(FILES, st.integers(0, 2_000))
 def test_two_parts_have_the_rows_of_one(file: bytes, cut: int):
     """Cut blindly by arithmetic: nothing is lost at the border and nothing is there twice."""
@@ -182,7 +183,7 @@ def test_batches_are_made_as_they_are_asked_for():
     assert (batch.tally.lines, batch.next_offset) == (2, 126)
 
 
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=examples(100))
 @given(FILES, st.integers(1, 5), st.integers(1, 200))
 def test_a_cell_of_many_short_lines_is_several_batches_and_resuming_at_each_gives_the_rest(
     file: bytes, most_lines: int, chunk_bytes: int

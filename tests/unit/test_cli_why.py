@@ -141,6 +141,7 @@ def test_a_file_no_execution_knows_is_refused(installation: Importer) -> None:
     assert why(installation, "imports/none.json#L1").exit_code == 2
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     "name", ["medium", "CRLF", "all bad", "long lines", "CSV", "CSV, gzip", "zstd", "gzip of two members"]
 )

@@ -28,6 +28,7 @@ from importer import compression
 from importer.bad_rows import FileReason, ObjectProblem
 from importer.compression import BLOCK_BYTES, CHECKSUM_BYTES, OUT_BYTES, AsFar, is_compressed, opened, opened_at, peeked
 from importer.model import Border
+from tests.support.scenarios import examples
 
 TEXT = b"".join(b'{"row":%d}\n' % number for number in range(400))
 HALF = len(TEXT) // 2
@@ -179,7 +180,7 @@ def story(chunks: Iterable[bytes]) -> tuple[bytes, FileReason | None]:
     return b"".join(plain), None
 
 
-@settings(deadline=None, max_examples=400)
+@settings(deadline=None, max_examples=examples(400))
 @given(st.data())
 def test_damage_is_met_at_the_same_byte_however_the_network_cut_the_file(data: st.DataObject):
     """(Plain bytes, problem) is a function of the stored bytes: a retry finds what the first try found (N3)."""

@@ -28,6 +28,7 @@ from importer.costs import (
 from importer.model import USAGE, Provenance, Usage, UserChange, rank
 from importer.prices import AS_OF, PRICES, REGION
 from importer.sinks.items import attribute, record_item
+from tests.support.scenarios import examples
 
 SOURCE = Provenance("cooladata", "default", "e1", "imports/a.json", 1_700_000_000_000)
 
@@ -66,7 +67,7 @@ def test_every_size_around_the_borders_is_told_exactly():
             assert write_units(orjson.dumps(item_of_bytes(size_bytes))) == units_of(size_bytes)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=examples(400), deadline=None)
 @given(st.dictionaries(TEXTS.filter(bool), VALUES, min_size=1, max_size=30))
 def test_units_by_the_length_of_the_json_are_those_of_the_item(values: dict[str, Any]):
     """The quick way and the way through every value agree, also for texts that look like JSON."""

@@ -18,6 +18,7 @@ from importer.definitions import NDJSON, TEXT_CSV
 from importer.layouts import judge_suffix, layout_of
 from importer.lines import HEAD_BYTES, MAX_LINE_BYTES, reading_start
 from importer.model import TO_THE_END, LongLine, Part
+from tests.support.scenarios import examples
 
 POLLUTED = st.lists(
     st.sampled_from(
@@ -49,7 +50,7 @@ def told(file: bytes) -> list[dict[str, str] | tuple[Reason, str]]:
     return rows
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=examples(300))
 @given(
     st.integers(2, 4).flatmap(lambda width: st.lists(st.lists(CELL, min_size=width, max_size=width), max_size=8)),
     st.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL]),
@@ -71,7 +72,7 @@ def test_what_a_csv_writer_wrote_is_read_as_it_was(
     assert found == [dict(zip(columns, row, strict=True)) for row in cells]
 
 
-@settings(deadline=None, max_examples=500)
+@settings(deadline=None, max_examples=examples(500))
 @given(POLLUTED, st.integers(1, 9))
 @example(b'"\n' * 5, 1)
 def test_every_byte_of_a_polluted_file_is_in_one_record(rest: bytes, chunk_bytes: int):
@@ -86,7 +87,7 @@ def test_every_byte_of_a_polluted_file_is_in_one_record(rest: bytes, chunk_bytes
         assert records_of(file, chunk_bytes, offset) == found[index:]
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=examples(300))
 @given(POLLUTED)
 def test_a_record_is_refused_or_read_as_the_strict_library_reads_it(rest: bytes):
     """Never a third thing: where we accept, Python's reader finds the same values."""

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from importer import exact_json
 from importer.bad_rows import Reason, Reject
 from importer.rows import row_of
+from tests.support.scenarios import examples
 from tests.unit.values import by_value
 
 # --- texts of JSON, as strangers write them ---
@@ -147,7 +148,7 @@ def agree(found: Any, wanted: Any) -> bool:
     return bool(found == wanted)
 
 
-@settings(deadline=None, max_examples=250)
+@settings(deadline=None, max_examples=examples(250))
 @given(TEXTS, SPACES, SPACES)
 def test_exact_reader_reads_what_the_standard_library_reads(text: str, before: str, after: str):
     """Same values, compared as decimal numbers; a key that stands twice and half a surrogate pair are refused."""
@@ -155,7 +156,7 @@ def test_exact_reader_reads_what_the_standard_library_reads(text: str, before: s
     assert agree(outcome(exact_json.parse, encoded), standard(encoded))
 
 
-@settings(deadline=None, max_examples=400)
+@settings(deadline=None, max_examples=examples(400))
 @given(TEXTS, SLIPS)
 @example('{"a":1}', [(0, 0, 0xEF)])
 def test_exact_reader_refuses_what_the_standard_library_refuses(text: str, slips: list[tuple[int, int, int]]):
@@ -176,7 +177,7 @@ def exact_row(text: bytes) -> Any:
     return value
 
 
-@settings(deadline=None, max_examples=500)
+@settings(deadline=None, max_examples=examples(500))
 @given(flat_rows())
 @example(b'{"a":1e-400}')
 @example(b'{"a":"\\":","a":1}')
@@ -188,7 +189,7 @@ def test_fast_path_agrees_with_the_exact_reader(row: bytes):
     assert outcome(row_of, row) == outcome(exact_row, row)
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=examples(300))
 @given(flat_rows(), SLIPS)
 def test_fast_path_agrees_with_the_exact_reader_on_damaged_rows(row: bytes, slips: list[tuple[int, int, int]]):
     """Same acceptance and same reason, whatever the damage."""
@@ -196,7 +197,7 @@ def test_fast_path_agrees_with_the_exact_reader_on_damaged_rows(row: bytes, slip
     assert outcome(row_of, damaged) == outcome(exact_row, damaged)
 
 
-@settings(deadline=None, max_examples=250)
+@settings(deadline=None, max_examples=examples(250))
 @given(objects(st.one_of(SCALARS, arrays(SCALARS), objects(SCALARS), arrays(arrays(NUMBERS)))))
 @example('{"a":[1e-400]}')
 @example('{"a":[123456789012345678901234567890]}')

@@ -19,6 +19,7 @@ from importer.formats import FORMATS, Recognised, completed, kissmetrics, reader
 from importer.formats.reading import Lost, Reading, Written
 from importer.model import Event, Row, UserChange, event_id
 from importer.rows import row_of
+from tests.support.scenarios import examples
 from tests.unit.values import by_value
 
 CASES = sorted((Path(__file__).parents[1] / "cases" / "kissmetrics").glob("*.json"))
@@ -111,7 +112,7 @@ def person(**more: Any) -> Row:
 # --- any row ---
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=examples(300))
 @given(ROWS, st.sampled_from(DEFINITIONS))
 def test_any_row_gives_a_reading_or_a_reject(row: Row, definition: Definition):
     """No other exception; and a good row records something, each thing under a name of its own place."""
@@ -125,7 +126,7 @@ def test_any_row_gives_a_reading_or_a_reject(row: Row, definition: Definition):
         assert not [name for event in found.events for name in event.properties if name[:1] in ("", "_")]
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=examples(150))
 @given(st.lists(ROWS, min_size=1, max_size=6), st.sampled_from(DEFINITIONS))
 def test_reader_gives_the_same_whatever_it_read_before(rows: list[Row], definition: Definition):
     """Ids too: a pure function of the row, its text and its address."""
@@ -135,7 +136,7 @@ def test_reader_gives_the_same_whatever_it_read_before(rows: list[Row], definiti
     assert [outcome(one, row) for row in reversed(rows)] == alone[::-1]
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=examples(200))
 @given(ROWS, st.sampled_from(DEFINITIONS), st.sampled_from(["_k", "_K", "_key"]))
 def test_no_word_of_a_key_is_stored_or_said(row: Row, definition: Definition, name: str):
     """K9: neither in what is kept nor in a reason; the errors folder has the row as it was sent."""
@@ -381,7 +382,7 @@ def as_kept(reading: Reading) -> tuple[list[Event], Counter[Any], list[Lost]]:
     return events, changes, sorted(lost)
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=examples(200))
 @given(READINGS)
 def test_written_rows_read_again_give_what_was_not_lost(reading: Reading):
     """Through JSON and the reader, whatever dialect the reading came from."""

@@ -22,6 +22,7 @@ from importer.lines import (
 )
 from importer.model import LongLine, Part
 from importer.parts import WHOLE
+from tests.support.scenarios import examples
 
 PIECES = [
     b"\n",
@@ -37,7 +38,7 @@ PIECES = [
 ]
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=examples(300))
 @given(
     st.lists(st.sampled_from(PIECES), max_size=40).map(b"".join),
     st.lists(st.integers(0, 1_000), max_size=4),

@@ -21,6 +21,7 @@ from importer.formats.reading import Lost, Reading
 from importer.layouts import layout_of
 from importer.model import Event, Misconfigured, Provenance, Row, UserChange, Value, event_id, rank
 from importer.rows import row_of
+from tests.support.scenarios import examples
 from tests.unit.values import by_value
 
 NOW_MS = 1_795_176_000_000
@@ -258,7 +259,7 @@ def outcome(read: Callable[[Row, bytes, int], Reading], text: bytes) -> Any:
 
 
 @given(st.lists(ANY_ROW, min_size=1, max_size=3), st.sampled_from(DEFINITIONS))
-@settings(deadline=None, max_examples=600)
+@settings(deadline=None, max_examples=examples(600))
 def test_every_row_is_read_or_refused_and_no_row_minds_the_others(texts: list[bytes], definition: Definition):
     """Nothing but Reject is raised; the same row gives the same, whatever was read before; counts are in order."""
     one = mediarithmics.reader(definition, NOW_MS)
@@ -273,7 +274,7 @@ def test_every_row_is_read_or_refused_and_no_row_minds_the_others(texts: list[by
 
 
 @given(ANY_ROW)
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=examples(300))
 def test_without_a_document_type_nothing_is_erased_and_no_link_is_cut(text: bytes):
     """Which deletion a row is its shape does not say, and it is never guessed. A DELETE says what it takes away."""
     made = outcome(mediarithmics.reader(Definition(), NOW_MS), text)
@@ -285,7 +286,7 @@ def test_without_a_document_type_nothing_is_erased_and_no_link_is_cut(text: byte
 
 
 @given(nearly_good(), st.sampled_from(DOCUMENT_TYPES))
-@settings(deadline=None, max_examples=400, suppress_health_check=[HealthCheck.filter_too_much])
+@settings(deadline=None, max_examples=examples(400), suppress_health_check=[HealthCheck.filter_too_much])
 def test_an_import_of_one_kind_never_acts_on_a_row_of_another(text: bytes, document_type: str):
     """What a definition makes of a row is what none would make of it, or the row does not say what it is."""
     definite = outcome(mediarithmics.reader(Definition(document_type=document_type), NOW_MS), text)
@@ -298,7 +299,7 @@ def test_an_import_of_one_kind_never_acts_on_a_row_of_another(text: bytes, docum
 
 
 @given(ANY_ROW, st.sampled_from(DEFINITIONS))
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=examples(300))
 def test_marks_can_be_asked_of_any_row(text: bytes, definition: Definition):
     """Evidence is told in words, and a row that is claimed has some."""
     row = row_of(text)
@@ -614,7 +615,7 @@ def viewed(changes: list[UserChange]) -> Value:
 
 
 @given(st.lists(st.tuples(HOW, PROFILE), max_size=6))
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=examples(200))
 def test_profile_records_say_what_the_commands_say(commands: list[tuple[Row, Row]]):
     """D25, command after command: replace, add whole properties, merge in depth, take paths away."""
     profile: Row = {}
@@ -758,14 +759,14 @@ def assert_all_but_what_was_lost(reading: Reading) -> None:
 
 
 @given(st.lists(events(), max_size=4), st.lists(user_changes(), max_size=5))
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=examples(300))
 def test_what_was_written_is_read_again(made: list[Event], changes: list[UserChange]):
     """Of readings of any dialect: names, times, users, properties and changes, but what was said to be lost."""
     assert_all_but_what_was_lost(Reading(made, changes))
 
 
 @given(GOOD_ROW)
-@settings(deadline=None, max_examples=500, suppress_health_check=[HealthCheck.filter_too_much])
+@settings(deadline=None, max_examples=examples(500), suppress_health_check=[HealthCheck.filter_too_much])
 def test_what_was_read_is_written_whole(row: Row):
     """Of our own readings nothing is lost, where no definition has to say what a row is."""
     reading = outcome(mediarithmics.reader(Definition(), 0), json.dumps(row).encode())

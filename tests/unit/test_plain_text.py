@@ -17,6 +17,7 @@ from importer.bad_rows import FileReason, ObjectProblem
 from importer.executions import plain_text
 from importer.executions.plain_text import PlainText, hash_of, longest_member_bytes
 from importer.model import Border, S3Object, TimeIsUp
+from tests.support.scenarios import examples
 
 TEXT = b"".join(b'{"n":%d}\n' % number for number in range(20_000))  # 200 KB: three times what is looked at first
 
@@ -44,7 +45,7 @@ def opened(
 
 
 @pytest.mark.parametrize("stored", [TEXT, gzip.compress(TEXT, mtime=0)], ids=["plain", "gzip"])
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=examples(60))
 @given(
     asked=st.lists(st.tuples(st.integers(0, len(TEXT)), st.integers(0, len(TEXT))), max_size=4),
     chunk_bytes=st.integers(900, 90_000),
@@ -171,7 +172,7 @@ def test_of_empty_members_the_last_is_remembered():
     assert len(text._borders) == 1
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=examples(200))
 @given(st.data())
 def test_however_often_a_reading_is_handed_on_the_text_is_the_text(data: st.DataObject):
     """Workers that read some slices each and hand on the border and nothing else, in chunks of any size."""

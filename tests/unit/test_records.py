@@ -20,6 +20,7 @@ from importer.formats.reading import Reading
 from importer.model import Event, Provenance, UserChange
 from importer.rows import row_of
 from importer.sinks import records
+from tests.support.scenarios import examples
 from tests.unit.values import by_value
 
 SOURCE = Provenance("cooladata", "shop", "e1", "imports/shop/a.json", 1_700_000_000_000)
@@ -187,7 +188,7 @@ def request_bytes(call: list[bytes]) -> int:
     ) + (sum(len(base64.b64encode(each)) - len(each) for each in call))
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=examples(60))
 @given(SIZES)
 def test_records_are_whole_lines_in_order_and_as_full_as_they_can_be(sizes: list[int]):
     """Nothing lost, nothing cut; a record's next line would not have fitted."""
@@ -199,7 +200,7 @@ def test_records_are_whole_lines_in_order_and_as_full_as_they_can_be(sizes: list
     assert all(len(one) + first > records.LINES_BYTES for one, first in zip(made, firsts[1:], strict=False))
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=examples(60))
 @given(SIZES, st.integers(0, 1_200))
 def test_calls_are_within_the_quota_however_it_counts(sizes: list[int], small: int):
     """500 records; 4 MiB before base64 and after, frame and all (G1)."""

@@ -23,6 +23,7 @@ from importer.model import TO_THE_END, Part
 from importer.repairs import LABELS, MOST_READINGS, Refused, Repair, Repairer, Rule, loose_json
 from importer.repairs.rules import edited
 from importer.sinks import SINKS
+from tests.support.scenarios import examples
 from tests.unit.test_cases import CASES, file_of, row_bytes
 
 REPAIRS = sorted((Path(__file__).parents[1] / "cases" / "repairs").glob("*.json"))
@@ -137,7 +138,7 @@ def damaged(draw: st.DrawFn) -> tuple[Rules, bytes]:
     return rules, text.replace("\n", " ").encode() + b"\n"
 
 
-@settings(max_examples=400, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(400), deadline=None, suppress_health_check=list(HealthCheck))
 @given(damaged())
 def test_whatever_was_done_to_a_row_a_good_one_stays_and_a_proposal_is_good(damage: tuple[Rules, bytes]) -> None:
     """Up to three edits at any place of any row of tests/cases/."""
@@ -149,7 +150,7 @@ def test_whatever_was_done_to_a_row_a_good_one_stays_and_a_proposal_is_good(dama
         assert found.steps
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(
     st.recursive(
         st.none() | st.booleans() | st.floats(allow_nan=False, allow_infinity=False) | st.integers() | st.text(),
@@ -167,7 +168,7 @@ def test_valid_json_is_read_without_an_edit(value: Any, separators: tuple[str, s
     assert (found.rows[0].start, found.rows[0].stop) == (0, len(text))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(st.text(st.sampled_from("{}[],:\"'\\ aNx1-.eE/*#=\u201c\u201d\t")))
 def test_reading_any_text_ends_and_its_edits_fit(text: str) -> None:
     """Edits lie in the text, do not overlap, and leave what is between them."""

@@ -24,6 +24,7 @@ from importer.preview import place_of
 from importer.rows import row_of
 from importer.sinks import items
 from tests.support.other_json import Twice, members, no_constant
+from tests.support.scenarios import examples
 from tests.unit.values import by_value
 
 CORPORA = Path(__file__).parents[1] / "corpora"
@@ -246,7 +247,7 @@ NESTED = st.recursive(
 )
 
 
-@settings(deadline=None, max_examples=500)
+@settings(deadline=None, max_examples=examples(500))
 @given(objects(SCALARS) | objects(NESTED))
 @example('{"a":1,"\\u0061":2}')
 @example('{"a":{"b":1,"\\u0062":1}}')
@@ -261,7 +262,7 @@ def test_row_is_numerically_and_textually_what_was_sent_or_refused(text: str):
 SOURCE = Provenance("cooladata", "i", "e", "imports/a.json", 1)
 
 
-@settings(deadline=None, max_examples=500)
+@settings(deadline=None, max_examples=examples(500))
 @given(objects(SCALARS) | objects(NESTED))
 @example('{"a":1e-130,"b":9.9999999999999999999999999999999999999e125,"c":-0.0,"d":18446744073709551616}')
 def test_row_comes_back_from_the_store_as_it_was_sent_or_the_limit_refuses_it(text: str):

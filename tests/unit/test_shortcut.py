@@ -23,6 +23,7 @@ from importer.plain_rows import PlainEvent
 from importer.sinks import SINKS
 from importer.sinks.items import EventTexts
 from importer.sinks.records import EventLines
+from tests.support.scenarios import examples
 
 from .test_rows import ODD_NUMBERS, ODD_STRINGS, SCALARS, objects
 
@@ -137,7 +138,7 @@ def exactly(found: Any) -> str:
     return repr(found)
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=examples(300))
 @given(
     st.lists(st.one_of(rows(), rows(), objects(SCALARS)), min_size=1, max_size=6),
     st.sampled_from(["\n", "\r\n", "\n\n", " \n"]),
@@ -154,7 +155,7 @@ def test_batches_are_the_same_with_the_shortcut_and_without(
     assert exactly(read(file, definition, sinks)) == expected
 
 
-@settings(deadline=None, max_examples=400)
+@settings(deadline=None, max_examples=examples(400))
 @given(rows_alike(), st.sampled_from(["\n", "\r\n"]), st.sampled_from(DEFINITIONS[:3]), st.sampled_from(SINKS_OF))
 def test_rows_that_look_alike_come_out_the_same_by_their_pattern_and_the_long_way(
     texts: list[str], end: str, definition: Definition, sinks: tuple[str, ...]

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from importer.doors import tokens
 from importer.doors.tokens import EVERY_IMPORT, Grant, NewToken, Right, StoredToken, granted, new_token
 from importer.model import Misconfigured
+from tests.support.scenarios import examples
 
 NOW = 1_763_712_000_000
 NEVER = None
@@ -294,7 +295,7 @@ def test_every_way_hashes_once_and_compares_32_bytes_in_constant_time(
     assert (hashed, compared) == ([16], [(32, 32)])
 
 
-@settings(max_examples=30)
+@settings(max_examples=examples(30))
 @given(st.binary(min_size=32, max_size=32))
 def test_nobody_holds_the_token_that_unknown_ids_are_compared_with(secret: bytes) -> None:
     """Not even whoever would guess its secret: an unknown id grants nothing."""

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from importer import users
 from importer.model import Event, Provenance, UserChange, Value, rank
 from importer.users import Person, Record, Span, StoredEvent, newest_first, person
+from tests.support.scenarios import examples
 
 NOW = 1_800_000_000_000
 T = 1_700_000_000_000
@@ -498,7 +499,7 @@ def seen(found: Person) -> dict[str, Any]:
     }
 
 
-@settings(deadline=None, max_examples=400)
+@settings(deadline=None, max_examples=examples(400))
 @given(
     st.one_of(sent_changes(), sent_changes(erasures=True)), st.sampled_from(USERS), st.randoms(use_true_random=False)
 )

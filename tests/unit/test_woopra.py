@@ -21,6 +21,7 @@ from importer.layouts import JSON_LINES
 from importer.model import TO_THE_END, Event, Misconfigured, Part, Row, UserChange, event_id
 from importer.rows import row_of
 from importer.sinks import SINKS
+from tests.support.scenarios import examples
 from tests.unit.values import by_value
 
 ROOT = Path(__file__).parents[2]
@@ -108,7 +109,7 @@ GOOD_ROWS = st.builds(
 )
 
 
-@settings(deadline=None, max_examples=400)
+@settings(deadline=None, max_examples=examples(400))
 @given(ROWS, st.booleans())
 def test_every_object_gives_a_reading_or_a_reject(row: Row, strict: bool):
     """Nothing else is ever raised, by the reader or by the sinks that look at what it read."""
@@ -361,7 +362,7 @@ def told_changes(changes: list[UserChange]) -> dict[Any, Any]:
     return {(change.user_id, change.record, change.event_time_ts): by_value(change.value) for change in changes}
 
 
-@settings(deadline=None, max_examples=500)
+@settings(deadline=None, max_examples=examples(500))
 @given(readings())
 def test_what_is_written_reads_back_as_all_that_was_not_lost(reading: Reading):
     """Every event; of the changes of users, all but the kinds that are said to be lost, and none that was not made."""
