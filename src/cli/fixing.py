@@ -43,7 +43,7 @@ from importer.formats import judge_columns
 from importer.layouts import JSON_LINES, Layout, layout_of
 from importer.ledger.erasures import lengths_of_bad
 from importer.ledger.traces import is_blank
-from importer.lines import BOM, HEAD_BYTES, MAX_LINE_BYTES, reading_start, skipped
+from importer.lines import BOM, HEAD_BYTES, MAX_LINE_BYTES, first, reading_start, skipped
 from importer.model import TO_THE_END, Execution, Line, LongLine, Part, S3Object, Value
 from importer.notification import IMPORTS_PREFIX, Dropped
 from importer.recognition import recognised
@@ -103,7 +103,7 @@ def local(path: Path, definition: Definition, sinks: str, bar: show.Bar) -> Targ
     lines = layout.lines(skipped(text, reading_start(part)), part)
 
     def again(start: int, size: int) -> Iterator[bytes]:
-        return _first(skipped(opened(previewing.chunks(path))[1], start), size)
+        return first(skipped(opened(previewing.chunks(path))[1], start), size)
 
     return Target(importing.path_text(path), size, layout, rules, lines, again)
 
@@ -221,14 +221,6 @@ def _by_reasons(
         del held[: len(row)]
         yield at, row if said is not None else b"\n"
         at += len(row)
-
-
-def _first(chunks: Iterator[bytes], count: int) -> Iterator[bytes]:
-    for chunk in chunks:
-        yield chunk[:count]
-        count -= len(chunk)
-        if count <= 0:
-            return
 
 
 # ---- Mending ---------------------------------------------------------------------------------------------------------
